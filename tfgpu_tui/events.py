@@ -1,0 +1,448 @@
+"""Every event of a run's journal as a frozen dataclass: one JSON object a line (standard library only).
+
+The journal is the bus: the supervisor writes it, every reader folds it with `state.RunState.apply`. Units are in the
+names: `_s` seconds, `_us` microseconds, `_bytes`, `_percent` (0..100), `_w` watts. Times `t` are unix seconds.
+`None` means "not measured" and is never replaced by zero. Fields are only ever added; a reader skips types and fields
+that it does not know, so an old reader opens a new journal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+SCHEMA_VERSION = 1
+
+HISTOGRAM_STEPS_PER_OCTAVE = 8
+"""Durations are counted in logarithmic buckets, 8 an octave: 9 % wide, so a percentile is right within 4.5 %."""
+
+
+def histogram_bucket(duration_s: float) -> int:
+    """The bucket of a duration: floor(8 * log2(microseconds)); durations under 1 µs count as 1 µs."""
+    return math.floor(HISTOGRAM_STEPS_PER_OCTAVE * math.log2(max(duration_s * 1e6, 1.0)))
+
+
+def histogram_value_s(bucket: int) -> float:
+    """The geometric middle of a bucket, in seconds."""
+    return float(2.0 ** ((bucket + 0.5) / HISTOGRAM_STEPS_PER_OCTAVE) / 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What every line carries: when (unix seconds), who (`agent|host|gpu|child|ui`), and which process."""
+
+    type: ClassVar[str] = ""
+    t: float
+    src: str = ""
+    pid: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """First line of a journal."""
+
+    type: ClassVar[str] = "run_started"
+    id: str
+    argv: list[str]
+    """The script and its arguments, as typed after the tool's own options (`["-m", "pkg", …]` for a module)."""
+    cwd: str
+    python: str
+    """Path of the interpreter that runs the script."""
+    mode: str = "pty"
+    """`pty` (screen) or `headless`."""
+    knobs: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    """Id of the run that this one reruns."""
+    tool_version: str = ""
+    interval_s: float = 0.5
+    simulated: str | None = None
+    """Said in the status line and the report when the hardware is simulated (`SIMULATED GPU`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildStarted(Event):
+    """The script's process exists; `pid` is the script's."""
+
+    type: ClassVar[str] = "child_started"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConnected(Event):
+    """An agent inside a process of the run said hello. `main` is False in the script's children."""
+
+    type: ClassVar[str] = "agent_connected"
+    main: bool = True
+    python: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(Event):
+    """What the script is doing before (or between) steps: `importing`, `imported`, `building`, `tracing`, `training`,
+    `evaluating`, `predicting`, `idle`. Sent by the agent when it changes; for the words in the status line."""
+
+    type: ClassVar[str] = "phase"
+    phase: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs(Event):
+    """Which settings were asked for, and what is really in force once the first step ran."""
+
+    type: ClassVar[str] = "knobs"
+    in_force: dict[str, str | None] = field(default_factory=dict)
+    """Knob name -> value in force, in the knob's own words; None where it can't be read (reason in `notes`)."""
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Event):
+    """The machine (from the supervisor) and TensorFlow (from the agent). Two events merge: None never overwrites."""
+
+    type: ClassVar[str] = "environment"
+    host: str | None = None
+    cpu_model: str | None = None
+    cpu_count: int | None = None
+    """CPUs that the training may use (affinity), not those in the box."""
+    cpu_quota: float | None = None
+    """CPUs granted by the cgroup (cpu.max), e.g. 1.5; None where there is no quota."""
+    memory_total_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    """cgroup limit; None where there is none."""
+    nvidia_devices: int | None = None
+    """NVIDIA GPUs on the PCI bus or as /dev/nvidia[0-9]*: what is in the box, whether or not the driver works."""
+    driver: str | None = None
+    python: str | None = None
+    tensorflow: str | None = None
+    """Version; `missing` where the script's interpreter can't import it."""
+    tensorflow_build: str | None = None
+    """`cuda 12.5.1`, `rocm` or `cpu`."""
+    keras: str | None = None
+    keras_flavour: str | None = None
+    """keras3 | keras2 | tf_keras | none."""
+    backend: str | None = None
+    tf_gpus: list[dict[str, Any]] | None = None
+    """GPUs that TensorFlow lists: `{"device": "GPU:0", "name", "uuid", "pci"}`; empty when it lists none."""
+    visible_devices: str | None = None
+    """CUDA_VISIBLE_DEVICES as the script saw it; None where unset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Event):
+    """A model that is being trained (or called), as soon as it is known."""
+
+    type: ClassVar[str] = "model"
+    name: str
+    cls: str = ""
+    parameters: int | None = None
+    layers: int | None = None
+    optimizer: str | None = None
+    run_eagerly: bool | None = None
+    jit_compile: bool | None = None
+    """As resolved by Keras ('auto' is already decided)."""
+    steps_per_execution: int | None = None
+    dtype_policy: str | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Event):
+    """What feeds the model."""
+
+    type: ClassVar[str] = "dataset"
+    kind: str
+    """tf.data | arrays | generator | pydataset | custom."""
+    elements: list[dict[str, Any]] = field(default_factory=list)
+    """One `{"dtype": "float32", "shape": [32, 8, 8, 1]}` for each tensor; unknown dimensions are None."""
+    batch_size: int | None = None
+    batches: int | None = None
+    """Batches in one pass over it; None where unknown or endless."""
+    workers: int | None = None
+    phase: str = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Event):
+    """A window of consecutive executions, summed. `wait_s + compute_s + host_s == wall_s` (within rounding)."""
+
+    type: ClassVar[str] = "steps"
+    phase: str = "train"
+    """train | test | predict."""
+    loop: str = "fit"
+    """fit | train_on_batch | custom | eager."""
+    fit: int = 0
+    """Counts the fits (or loops) of this process, from 1."""
+    epoch: int | None = None
+    """Counts from 1 in this fit; None where the loop has no epochs that we can see."""
+    first_step: int = 0
+    """Global number of the first step of the window, from 1, in this process and phase."""
+    steps: int = 0
+    executions: int = 0
+    wall_s: float = 0.0
+    wait_s: float | None = 0.0
+    """Blocked on the next batch. None where it could not be measured (the hook is off)."""
+    compute_s: float | None = 0.0
+    host_s: float = 0.0
+    callbacks: dict[str, float] = field(default_factory=dict)
+    """Seconds in batch-level hooks by callback class; part of host_s."""
+    periods: dict[str, int] = field(default_factory=dict)
+    """Histogram of the wall time per step: `histogram_bucket` as text -> steps."""
+    step_min_s: float | None = None
+    step_max_s: float | None = None
+    batch_size: int | None = None
+    examples: int | None = None
+    traces: int = 0
+    """Functions traced during the window."""
+    eager_ops: int | None = None
+    """Ops dispatched one by one in Python during the window; None where not counted."""
+    warmup: bool = False
+    """True while the first steps trace, compile and fill buffers: shown, never judged."""
+    wait_bound: str | None = None
+    """Set where `wait_s` is only an upper bound, with the reason in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch(Event):
+    """An epoch began or ended; custom loops have none."""
+
+    type: ClassVar[str] = "epoch"
+    state: str
+    """begin | end."""
+    epoch: int
+    """From 1."""
+    epochs: int | None = None
+    steps: int | None = None
+    """Steps in the epoch: planned at `begin` (None where unknown), done at `end`."""
+    fit: int = 0
+    wall_s: float | None = None
+    edge_s: float | None = None
+    """At `begin`: since the last training step of the epoch before. Validation, checkpoints, iterators made anew."""
+    validation_s: float | None = None
+    callbacks: dict[str, float] = field(default_factory=dict)
+    """At `end`: seconds in epoch-level hooks by callback class."""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEnd(Event):
+    """A fit (or evaluate, predict) returned."""
+
+    type: ClassVar[str] = "train_end"
+    fit: int = 0
+    phase: str = "train"
+    stopped: str | None = None
+    """Why it was ended early, when we asked for it: `stop-after` | `stop`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Event):
+    """Values of the training's own metrics at a step; at most one a second."""
+
+    type: ClassVar[str] = "metrics"
+    step: int
+    epoch: int | None = None
+    phase: str = "train"
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline(Event):
+    """The live input pipeline from source to model, cumulative since its iterator was made."""
+
+    type: ClassVar[str] = "pipeline"
+    source: str = "model_proto"
+    """model_proto (measured live) | graph (only the shape of it: no times)."""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """In the order in which data flows. Each: `stage` (op class, e.g. ParallelMapV2), `name` (shown, e.g. `Map
+    load_image`), `self_us` per element of this stage, `elements`, `per_batch_us` (self time per batch divided by its
+    parallelism), `parallelism`, `autotuned`, `buffered`, `buffer_size`, `function`, `file`, `line`, `python` (True
+    where it runs Python code). What is not known is None."""
+    user: list[dict[str, Any]] = field(default_factory=list)
+    """The user's own Python in the pipeline: `name`, `kind` (generator | getitem), `calls`, `mean_us`, `file`, `line`."""
+    note: str | None = None
+    """Why there are no times, where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement(Event):
+    """On which device every layer's ops really ran, from TensorFlow's final graph."""
+
+    type: ClassVar[str] = "placement"
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    """In the model's order. Each: `layer` (path), `class`, `depth` (0 = top), `forward` / `backward` (device -> ops),
+    `variables` (devices), `parameters`, `dtype`, `xla` (bool or None), `asked` (device asked for, or None), `reason`.
+    Rows `(input)`, `(loss)`, `(optimizer)` hold what belongs to no layer."""
+    source: str = "graph"
+    """graph (collected final graph) | eager (op callbacks of one step)."""
+    ops: int = 0
+    unattributed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfMemory(Event):
+    """TensorFlow's own allocator, per device."""
+
+    type: ClassVar[str] = "tf_memory"
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    """`{"device": "GPU:0", "current_bytes", "peak_bytes", "limit_bytes"}`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSample(Event):
+    """The machine and the training's process tree; rates are over the time since the last sample."""
+
+    type: ClassVar[str] = "host_sample"
+    cpu_percent: float | None = None
+    """Whole machine, 0..100."""
+    cores_percent: list[float] = field(default_factory=list)
+    tree_cpu_percent: float | None = None
+    """The script and all its descendants; 100 is one core."""
+    tree_rss_bytes: int | None = None
+    script_rss_bytes: int | None = None
+    processes: int | None = None
+    threads: int | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    cgroup_memory_bytes: int | None = None
+    throttled_percent: float | None = None
+    """Share of the interval in which the cgroup's CPU quota held the training back."""
+    disk_read_bps: float | None = None
+    """Bytes a second read from storage by the tree."""
+    disk_write_bps: float | None = None
+    net_recv_bps: float | None = None
+    """Whole machine."""
+    net_sent_bps: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuSample(Event):
+    """Every GPU that NVML shows. `status` is `ok`, or says why there is nothing."""
+
+    type: ClassVar[str] = "gpu_sample"
+    status: str = "ok"
+    """ok | no_library | no_driver | no_gpu | mismatch | hung | crashed | error."""
+    message: str | None = None
+    gpus: list[dict[str, Any]] = field(default_factory=list)
+    """Each: `index`, `uuid`, `pci`, `name`, `busy_percent`, `memory_used_bytes`, `memory_total_bytes`, `memory_reserved_bytes`,
+    `power_w`, `power_limit_w`, `temperature_c`, `sm_clock_mhz`, `throttle` (list of words), `error`, `processes` (`[{"pid",
+    "memory_bytes", "ours"}]`). What NVML does not support is None."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log(Event):
+    """output.log grew: the script's output up to `size_bytes` lies in the file; `capped` when the rest is dropped."""
+
+    type: ClassVar[str] = "log"
+    size_bytes: int
+    capped: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptError(Event):
+    """An exception that ended a process of the run, from sys.excepthook."""
+
+    type: ClassVar[str] = "script_error"
+    exception: str
+    """Class name."""
+    message: str
+    file: str | None = None
+    """The innermost frame that lies in the user's own code, not in a library."""
+    line: int | None = None
+    function: str | None = None
+    main: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookOff(Event):
+    """A hook of the agent failed and switched itself off: what it measured is unknown from here on."""
+
+    type: ClassVar[str] = "hook_off"
+    hook: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentCost(Event):
+    """What the agent measured of its own time on the training's thread, cumulative."""
+
+    type: ClassVar[str] = "agent_cost"
+    us_per_step: float | None = None
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped(Event):
+    """Messages that had to be dropped, cumulative, by their source."""
+
+    type: ClassVar[str] = "dropped"
+    count: int
+    where: str = "agent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault(Event):
+    """A part of the monitor failed; the training is not touched."""
+
+    type: ClassVar[str] = "fault"
+    part: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Event):
+    """A stop was asked for: `stage` is `batch`, `interrupt`, `terminate` or `kill`; the next one follows after `grace_s`."""
+
+    type: ClassVar[str] = "stopping"
+    stage: str
+    grace_s: float | None = None
+    reason: str = "user"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnded(Event):
+    """Last line of a journal. Exactly one of `exit_code` and `signal` is set."""
+
+    type: ClassVar[str] = "run_ended"
+    exit_code: int | None = None
+    signal: int | None = None
+    wall_s: float = 0.0
+
+
+ALL_EVENTS: tuple[type[Event], ...] = (
+    RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Dataset, Steps, Epoch, TrainEnd,
+    Metrics, Pipeline, Placement, TfMemory, HostSample, GpuSample, Log, ScriptError, HookOff, AgentCost, Dropped,
+    Fault, Stopping, RunEnded,
+)  # fmt: skip
+_BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
+_FIELDS: dict[str, frozenset[str]] = {e.type: frozenset(f.name for f in fields(e)) for e in ALL_EVENTS}
+
+
+def encode(event: Event) -> str:
+    """One JSON line without its newline. Raises ValueError on NaN or infinity: those are not JSON."""
+    return json.dumps(
+        {"v": SCHEMA_VERSION, "type": event.type, **asdict(event)}, separators=(",", ":"), allow_nan=False
+    )
+
+
+def from_dict(data: dict[str, Any]) -> Event | None:
+    """The event of a decoded line; None for a type that this version does not know, or when a required field is
+    missing or `data` is no event at all. Unknown fields are skipped."""
+    kind = data.get("type")
+    cls = _BY_TYPE.get(kind) if isinstance(kind, str) else None
+    if cls is None or not isinstance(data.get("t"), (int, float)):
+        return None
+    known = _FIELDS[cls.type]
+    try:
+        return cls(**{k: v for k, v in data.items() if k in known})
+    except TypeError:
+        return None
+
+
+def decode(line: str | bytes) -> Event | None:
+    """The event of a journal line; None for a line that is no event (broken, foreign, or of a newer type)."""
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    return from_dict(data) if isinstance(data, dict) else None
