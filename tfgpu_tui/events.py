@@ -221,7 +221,7 @@ class Epoch(Event):
     validation_s: float | None = None
     callbacks: dict[str, float] = field(default_factory=dict)
     """At `end`: seconds in epoch-level hooks by callback class."""
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +243,8 @@ class Metrics(Event):
     step: int
     epoch: int | None = None
     phase: str = "train"
-    values: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float | str] = field(default_factory=dict)
+    """A value that is no finite number is the text `nan`, `inf` or `-inf`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +260,8 @@ class Pipeline(Event):
     parallelism), `parallelism`, `autotuned`, `buffered`, `buffer_size`, `function`, `file`, `line`, `python` (True
     where it runs Python code). What is not known is None."""
     user: list[dict[str, Any]] = field(default_factory=list)
-    """The user's own Python in the pipeline: `name`, `kind` (generator | getitem), `calls`, `mean_us`, `file`, `line`."""
+    """The user's own Python in the pipeline: `name`, `kind` (generator | getitem), `calls`, `mean_us`, `file`,
+    `line`."""
     note: str | None = None
     """Why there are no times, where there are none."""
 
@@ -324,9 +326,9 @@ class GpuSample(Event):
     """ok | no_library | no_driver | no_gpu | mismatch | hung | crashed | error."""
     message: str | None = None
     gpus: list[dict[str, Any]] = field(default_factory=list)
-    """Each: `index`, `uuid`, `pci`, `name`, `busy_percent`, `memory_used_bytes`, `memory_total_bytes`, `memory_reserved_bytes`,
-    `power_w`, `power_limit_w`, `temperature_c`, `sm_clock_mhz`, `throttle` (list of words), `error`, `processes` (`[{"pid",
-    "memory_bytes", "ours"}]`). What NVML does not support is None."""
+    """Each: `index`, `uuid`, `pci`, `name`, `busy_percent`, `memory_used_bytes`, `memory_total_bytes`,
+    `memory_reserved_bytes`, `power_w`, `power_limit_w`, `temperature_c`, `sm_clock_mhz`, `throttle` (list of words),
+    `error`, `processes` (`[{"pid", "memory_bytes", "ours"}]`). What NVML does not support is None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,7 +393,7 @@ class Fault(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping(Event):
-    """A stop was asked for: `stage` is `batch`, `interrupt`, `terminate` or `kill`; the next one follows after `grace_s`."""
+    """A stop was asked for: `stage` is `batch`, `interrupt`, `terminate` or `kill`; the next comes after `grace_s`."""
 
     type: ClassVar[str] = "stopping"
     stage: str

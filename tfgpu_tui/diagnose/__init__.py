@@ -1,0 +1,20 @@
+"""RunState -> ranked findings: one module for each family of causes in the list of findings (pure).
+
+A finding needs its signal, measured; a missing signal makes it incomplete, never silent and never guessed. Nothing is
+judged before `state.STEADY_STEPS` steps after warm-up.
+"""
+
+from __future__ import annotations
+
+from tfgpu_tui.diagnose import gpu, host, input_wait, memory, run
+from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
+from tfgpu_tui.state import RunState
+
+FAMILIES = (run, input_wait, host, memory, gpu)
+
+__all__ = ["Finding", "FindingLog", "diagnose"]
+
+
+def diagnose(state: RunState) -> list[Finding]:
+    """Everything that is wrong with this run as far as it was measured, the most costly first."""
+    return ranked(finding for family in FAMILIES for finding in family.findings(state))

@@ -1,0 +1,106 @@
+"""Family F: the run itself (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.events import ScriptError
+from tfgpu_tui.state import RunState, signal_name
+
+NO_STEPS_AFTER_S = 60.0
+
+
+def findings(state: RunState) -> Iterator[Finding]:
+    """run.failed, run.killed, run.no_steps."""
+    yield from _failed(state)
+    yield from _no_steps(state)
+
+
+def _failed(state: RunState) -> Iterator[Finding]:
+    ended = state.ended
+    if ended is None or state.stopping is not None:
+        return  # Still running, or ended because we were asked to end it.
+    if ended.signal is not None:
+        name = signal_name(ended.signal)
+        likely = " The kernel's out-of-memory killer sends it; `dmesg | tail` tells." if ended.signal == 9 else ""
+        yield Finding(
+            id="run.killed",
+            severity="critical",
+            title=f"The script was ended by {name}",
+            lines=[f"its memory was {_mib(state.rss_peak_bytes)} at the highest sample"],
+            next=f"Find out who sent {name}.{likely}",
+            evidence={"signal": ended.signal, "rss_peak_mib": (state.rss_peak_bytes or 0) >> 20 or None},
+        )
+    elif ended.exit_code or state.child_errors:
+        error = state.error or (state.child_errors[0] if state.child_errors else None)
+        where = "The script" if ended.exit_code else "A child of the script"
+        yield Finding(
+            id="run.failed",
+            severity="critical",
+            title=f"{where} failed: {_headline(error)}"
+            if error
+            else f"The script failed with exit code {ended.exit_code}",
+            lines=[_place(error)]
+            if error
+            else ["no Python exception was seen: it called exit itself, or a library did"],
+            next=f"Look at {_place(error)}." if error else "Read the last lines of its output.",
+            evidence={
+                "exit_code": ended.exit_code,
+                "exception": error.exception if error else None,
+                "message": error.message if error else None,
+                "file": error.file if error else None,
+                "line": error.line if error else None,
+            },
+        )
+
+
+def _headline(error: ScriptError) -> str:
+    first = error.message.strip().splitlines()[0] if error.message.strip() else ""
+    return f"{error.exception}: {first}" if first else error.exception
+
+
+def _place(error: ScriptError) -> str:
+    if error.file is None:
+        return "the traceback in the output"
+    name = error.file.rsplit("/", 1)[-1]
+    return f"{name}:{error.line}" + (f" in {error.function}" if error.function and error.function != "<module>" else "")
+
+
+def _mib(value: int | None) -> str:
+    return "unknown" if value is None else f"{value >> 20} MiB"
+
+
+def _no_steps(state: RunState) -> Iterator[Finding]:
+    if state.train.steps or state.run is None:
+        return
+    other = {phase: totals.steps for phase, totals in state.totals.items() if totals.steps}
+    waited = (state.wall_s or 0.0) >= NO_STEPS_AFTER_S and state.phase in ("imported", "idle", None)
+    missing = state.environment.tensorflow == "missing"
+    if state.ended is None and not waited and not missing:
+        return
+    if missing:
+        why = "the script's interpreter has no TensorFlow: only the host and the GPUs are shown"
+        step = "Name the interpreter that has it: --python /path/to/env/bin/python."
+    elif not state.agent_pids:
+        why = "the monitor did not come up inside the script (python -I, -E and -S switch it off, so does an exec)"
+        step = "Run the script without -I, -E or -S, or as `tfgpu-tui script.py` directly."
+    elif state.environment.tensorflow is None:
+        why = "TensorFlow was never imported"
+        step = "Nothing to measure in a script that does not train with TensorFlow."
+    else:
+        what = ", ".join(f"{count} {phase} steps" for phase, count in other.items()) or "none fired"
+        why = f"looked for fit, train_on_batch, an optimizer's apply and loops over tf.data: {what}"
+        step = "If it does train, its loop is of a kind that is not known yet."
+    yield Finding(
+        id="run.no_steps",
+        severity="info" if state.ended is None or other or missing else "warning",
+        title="No training step was seen",
+        lines=[why],
+        next=step,
+        evidence={
+            "agents": len(state.agent_pids),
+            "tensorflow": state.environment.tensorflow,
+            "other_steps": other,
+        },
+    )

@@ -1,0 +1,363 @@
+"""RunState -> report.json and its text (pure). The JSON is a contract: versioned, and only ever added to.
+
+What was not measured is null; `unknown` at the top level maps such a field's path to the reason.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from tfgpu_tui import units
+from tfgpu_tui.diagnose import Finding, diagnose
+from tfgpu_tui.diagnose.input_wait import stage_label, stage_shares
+from tfgpu_tui.diagnose.memory import host_growth
+from tfgpu_tui.plain import finding_lines
+from tfgpu_tui.state import STEADY_STEPS, GpuView, RunState
+from tfgpu_tui.terminal import printable
+
+SCHEMA = 1
+
+
+def build(state: RunState) -> dict[str, Any]:
+    """report.json of this run, as a dictionary that `json.dumps(…, allow_nan=False)` takes."""
+    return {
+        "schema": SCHEMA,
+        "run": _run(state),
+        "environment": _environment(state),
+        "training": _training(state),
+        "phases": _phases(state),
+        "pipeline": _pipeline(state),
+        "placement": _placement(state),
+        "memory": _memory(state),
+        "gpus": [_gpu(view) for view in sorted(state.gpus.values(), key=lambda g: g.index)],
+        "cpu": _cpu(state),
+        "findings": [
+            {
+                "id": f.id,
+                "severity": f.severity,
+                "title": f.title,
+                "evidence": f.evidence,
+                "lines": f.lines,
+                "next": f.next,
+                "knob": f.knob,
+                "incomplete": f.incomplete,
+            }
+            for f in diagnose(state)
+        ],
+        "monitor": {
+            "agent_us_per_step": _rounded(state.agent_cost.us_per_step if state.agent_cost else None),
+            "dropped": sum(state.dropped.values()),
+            "hooks_off": [{"hook": k, "reason": v} for k, v in state.hooks_off.items()],
+            "faults": [{"t": _iso(f.t), "part": f.part, "message": f.message} for f in state.faults],
+        },
+        "unknown": _unknown(state),
+    }
+
+
+def _iso(t: float | None) -> str | None:
+    return None if t is None else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _rounded(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _mib(value: float | None) -> float | None:
+    return None if value is None else round(value / 2**20, 1)
+
+
+def _run(state: RunState) -> dict[str, Any]:
+    run, ended = state.run, state.ended
+    return {
+        "id": run.id if run else None,
+        "argv": run.argv if run else None,
+        "cwd": run.cwd if run else None,
+        "exit_code": ended.exit_code if ended else None,
+        "signal": ended.signal if ended else None,
+        "started": _iso(run.t if run else None),
+        "ended": _iso(ended.t if ended else None),
+        "wall_s": _rounded(ended.wall_s if ended else state.wall_s),
+        "knobs": dict(run.knobs) if run else {},
+        "knobs_in_force": dict(state.knobs_in_force.in_force) if state.knobs_in_force else {},
+        "parent": run.parent if run else None,
+        "simulated": run.simulated if run else None,
+        "stopped_early": state.stopped_early,
+    }
+
+
+def _environment(state: RunState) -> dict[str, Any]:
+    env = state.environment
+    return {
+        "python": env.python,
+        "tensorflow": env.tensorflow,
+        "tensorflow_build": env.tensorflow_build,
+        "keras": env.keras,
+        "keras_flavour": env.keras_flavour,
+        "backend": env.backend,
+        "gpus": env.tf_gpus,
+        "nvidia_devices": env.nvidia_devices,
+        "driver": env.driver,
+        "cpu_count": env.cpu_count,
+        "cpu_quota": env.cpu_quota,
+        "cpu_model": env.cpu_model,
+        "host": env.host,
+        "visible_devices": env.visible_devices,
+    }
+
+
+def _training(state: RunState) -> dict[str, Any]:
+    train, judged = state.train, state.judged
+    timed = judged if judged.steps else train
+    return {
+        "processes": len(state.processes),
+        "steps": train.steps,
+        "executions": train.executions,
+        "judged_steps": judged.steps,
+        "epochs": state.epochs_done,
+        "fits": state.fits,
+        "batch_size": state.batch_size,
+        "step_ms": {
+            "mean": _ms(timed.mean_s),
+            "p50": _ms(timed.percentile_s(0.5)),
+            "p95": _ms(timed.percentile_s(0.95)),
+            "min": _ms(timed.step_min_s),
+            "max": _ms(timed.step_max_s),
+        },
+        "examples_per_s": _rounded(timed.examples_per_s, 1),
+        "loop": state.loop,
+        "traces": train.traces,
+        "evaluate_steps": state.totals["test"].steps if "test" in state.totals else 0,
+        "predict_steps": state.totals["predict"].steps if "predict" in state.totals else 0,
+        "epoch_edges_s": _rounded(state.edge_s),
+        "validation_s": _rounded(state.validation_s),
+        "metrics": dict(state.metrics),
+        "model": {k: v for k, v in vars(state.model).items() if k not in ("t", "src", "pid")} if state.model else None,
+        "dataset": {k: v for k, v in vars(state.dataset).items() if k not in ("t", "src", "pid")}
+        if state.dataset
+        else None,
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 4)
+
+
+def _phases(state: RunState) -> dict[str, Any]:
+    """Shares of step time after warm-up; rounded so that they still sum to exactly 1."""
+    timed = state.judged if state.judged.steps else state.train
+    shares = timed.shares()
+    if any(v is None for v in shares.values()):
+        return dict(shares)
+    wait, host = round(shares["input_wait"] or 0.0, 6), round(shares["host"] or 0.0, 6)
+    return {"input_wait": wait, "compute": round(1.0 - wait - host, 6), "host": host}
+
+
+def _pipeline(state: RunState) -> list[dict[str, Any]]:
+    stages = state.pipeline.stages if state.pipeline else []
+    return [
+        {
+            "stage": s.get("stage"),
+            "name": s.get("name"),
+            "self_ms": _ms_from_us(s.get("self_us")),
+            "per_batch_ms": _ms_from_us(s.get("per_batch_us")),
+            "parallelism": s.get("parallelism"),
+            "autotuned": s.get("autotuned"),
+            "buffered": s.get("buffered"),
+            "buffer_size": s.get("buffer_size"),
+            "share": _rounded(share, 4),
+            "function": s.get("function"),
+            "file": s.get("file"),
+            "line": s.get("line"),
+            "python": s.get("python"),
+        }
+        for s, share in zip(stages, stage_shares(stages), strict=True)
+    ]
+
+
+def _ms_from_us(value: Any) -> float | None:
+    return round(float(value) / 1e3, 4) if isinstance(value, (int, float)) else None
+
+
+def _placement(state: RunState) -> list[dict[str, Any]]:
+    keys = (
+        "layer",
+        "class",
+        "depth",
+        "forward",
+        "backward",
+        "variables",
+        "parameters",
+        "dtype",
+        "xla",
+        "asked",
+        "reason",
+    )
+    return [{k: row.get(k) for k in keys} for row in (state.placement.layers if state.placement else [])]
+
+
+def _memory(state: RunState) -> dict[str, Any]:
+    growth = host_growth(state.rss_by_step.points)
+    in_force = state.knobs_in_force.in_force.get("memory_growth") if state.knobs_in_force else None
+    uuids = {str(g.get("device")): str(g.get("uuid")) for g in state.environment.tf_gpus or ()}
+    gpus = []
+    for device, memory in state.tf_memory.items():
+        view = state.gpus.get(uuids.get(device, ""))
+        gpus.append(
+            {
+                "device": device,
+                "tf_current_mib": _mib(memory.get("current_bytes")),
+                "tf_peak_mib": _mib(memory.get("peak_bytes")),
+                "nvml_used_mib": _mib(view.memory.highest if view else None),
+                "limit_mib": _mib(memory.get("limit_bytes")),
+                "growth": in_force,
+            }
+        )
+    return {
+        "host_peak_mib": _mib(state.rss_peak_bytes),
+        "host_growth_kib_per_step": None if growth is None else round(growth.bytes_per_step / 1024, 2),
+        "growing": None if growth is None else growth.growing,
+        "gpu": gpus,
+    }
+
+
+def _gpu(view: GpuView) -> dict[str, Any]:
+    return {
+        "index": view.index,
+        "uuid": view.uuid,
+        "name": view.name,
+        "busy_mean": _rounded(view.busy.mean(), 1),
+        "memory_used_peak_mib": _mib(view.memory.highest),
+        "memory_total_mib": _mib(view.latest.get("memory_total_bytes")),
+        "power_mean_w": _rounded(view.power.mean(), 1),
+        "ours": view.ours,
+        "error": view.latest.get("error"),
+    }
+
+
+def _cpu(state: RunState) -> dict[str, Any]:
+    return {
+        "mean_percent": _rounded(state.series["cpu"].mean(), 1),
+        "process_tree_mean_percent": _rounded(state.series["tree_cpu"].mean(), 1),
+        "busiest_core_percent": _rounded(state.series["busiest_core"].mean(), 1),
+    }
+
+
+def _unknown(state: RunState) -> dict[str, str]:
+    """Why fields are null or empty: path -> reason in words."""
+    out: dict[str, str] = {}
+    train, judged = state.train, state.judged
+    if not train.steps:
+        reason = next(
+            (f.lines[0] for f in diagnose(state) if f.id == "run.no_steps"), "no training step was seen (yet)"
+        )
+        for path in ("training.step_ms", "phases", "pipeline", "placement"):
+            out[path] = reason
+        return out
+    if not judged.steps:
+        out["phases"] = "only warm-up steps were seen: the shares include tracing and compiling"
+    elif judged.steps < STEADY_STEPS:
+        out["findings"] = f"only {judged.steps} steps after warm-up: nothing is judged under {STEADY_STEPS}"
+    if judged.wait_bound:
+        out["phases.input_wait"] = f"an upper bound: {judged.wait_bound}"
+    if train.wait_s is None:
+        out["phases.input_wait"] = "; ".join(state.hooks_off.values()) or "the hook that measures it is off"
+    if state.pipeline is None:
+        out["pipeline"] = "no tf.data iterator fed the training"
+    elif state.pipeline.note:
+        out["pipeline"] = state.pipeline.note
+    if state.placement is None:
+        out["placement"] = "; ".join(v for k, v in state.hooks_off.items() if "placement" in k) or (
+            "no graph of a training step was collected"
+        )
+    if host_growth(state.rss_by_step.points) is None:
+        out["memory.host_growth_kib_per_step"] = "too few samples after warm-up"
+    if not state.gpus:
+        status = state.gpu_status
+        out["gpus"] = (status.message or status.status) if status else "the GPU sampler gave no sample"
+    if not state.tf_memory:
+        out["memory.gpu"] = "TensorFlow uses no GPU in this run"
+    if train.examples is None:
+        out["training.examples_per_s"] = "the batch size could not be read"
+    return out
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report for a person: verdicts first, then where the time went."""
+    run, training, phases = report["run"], report["training"], report["phases"]
+    out = [f"tfgpu-tui report  {' '.join(run['argv'] or [])}  ({run['id']})"]
+    if run["simulated"]:
+        out.append(f"  {run['simulated']}")
+    out.append(f"  {_ending(run)} after {units.duration(run['wall_s'])}")
+    if training["steps"]:
+        step = training["step_ms"]
+        out.append(
+            f"  {training['steps']} steps in {training['epochs']} epochs ({training['loop']}), "
+            f"{units.duration(_s(step['mean']))} a step (median {units.duration(_s(step['p50']))}, "
+            f"95 % under {units.duration(_s(step['p95']))}), {units.number(training['examples_per_s'])} examples/s"
+        )
+        out.append(
+            f"  input wait {units.share(phases['input_wait'])}   compute {units.share(phases['compute'])}   "
+            f"host {units.share(phases['host'])}   of step time after warm-up"
+        )
+    cpu, memory = report["cpu"], report["memory"]
+    out.append(
+        f"  CPU {units.percent(cpu['process_tree_mean_percent'])} (100 % is one core)   "
+        f"host memory at its highest {units.size(_bytes(memory['host_peak_mib']))}"
+    )
+    for gpu in report["gpus"]:
+        out.append(
+            f"  GPU {gpu['index']} {gpu['name'] or ''}: busy {units.percent(gpu['busy_mean'])}, "
+            f"memory at its highest {units.size(_bytes(gpu['memory_used_peak_mib']))}"
+            f"{'' if gpu['ours'] else ' (not used by this run)'}"
+        )
+    out += _pipeline_lines(report["pipeline"]) + _placement_lines(report["placement"])
+    out.append("")
+    out += _finding_text(report)
+    return "\n".join(printable(line) for line in out)
+
+
+def _s(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1e3
+
+
+def _bytes(mib: float | None) -> float | None:
+    return None if mib is None else mib * 2**20
+
+
+def _ending(run: dict[str, Any]) -> str:
+    if run["signal"] is not None:
+        return f"ended by signal {run['signal']}"
+    if run["exit_code"] is None:
+        return "still running"
+    return "finished" if run["exit_code"] == 0 else f"failed with exit code {run['exit_code']}"
+
+
+def _pipeline_lines(stages: list[dict[str, Any]]) -> list[str]:
+    timed = sorted((s for s in stages if s["per_batch_ms"]), key=lambda s: -s["per_batch_ms"])[:3]
+    if not timed:
+        return []
+    shown = ", ".join(f"{stage_label(s)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
+    return [f"  pipeline  {shown}"]
+
+
+def _placement_lines(rows: list[dict[str, Any]]) -> list[str]:
+    devices: dict[str, int] = {}
+    for row in rows:
+        for device, ops in [*(row["forward"] or {}).items(), *(row["backward"] or {}).items()]:
+            devices[device] = devices.get(device, 0) + ops
+    if not devices:
+        return []
+    layers = sum(not str(row["layer"]).startswith("(") for row in rows)
+    return [f"  placement {layers} layers: " + ", ".join(f"{n} ops on {d}" for d, n in sorted(devices.items()))]
+
+
+def _finding_text(report: dict[str, Any]) -> list[str]:
+    names = ("id", "severity", "title", "evidence", "lines", "next", "knob", "incomplete")
+    out: list[str] = []
+    for data in report["findings"]:
+        out += finding_lines(Finding(**{k: data[k] for k in names}))
+    if not out:
+        reason = report["unknown"].get("findings")
+        out.append(f"  Nothing to judge: {reason}." if reason else "  No finding: nothing measured here stands out.")
+    return out

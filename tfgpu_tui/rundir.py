@@ -1,0 +1,359 @@
+"""One run on disk: its folder, its meta.json, and the list of all runs.
+
+A run's folder holds `meta.json` (how it was started), `journal.jsonl` (every event), `output.log` (the script's raw
+terminal output), `report.json` (written when the run ends) and `supervisor.log`. Reading and writing the journal itself
+is in `journal.py`, and is offered here too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tfgpu_tui import events
+from tfgpu_tui.journal import JournalReader as JournalReader
+from tfgpu_tui.journal import JournalWriter as JournalWriter
+from tfgpu_tui.journal import last_event
+
+STARTING_S = 30.0
+"""A run without a supervisor's pid yet counts as running for so long after it was made."""
+MAX_SOCKET_PATH_BYTES = 107
+"""sun_path holds 108 bytes with its final zero (unix(7))."""
+
+
+class RunNotFound(Exception):
+    """No such run; the text is a whole sentence for a person."""
+
+
+class StateDirError(Exception):
+    """The state or the runtime folder can't be used; the text is a whole sentence for a person."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run. `journal_name` differs only for a recorded journal opened by its path."""
+
+    path: Path
+    journal_name: str = "journal.jsonl"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        return self.path / self.journal_name
+
+    @property
+    def output_log(self) -> Path:
+        return self.path / "output.log"
+
+    @property
+    def meta_path(self) -> Path:
+        return self.path / "meta.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.path / "supervisor.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """How a run was started: enough to start it again, and to find its processes."""
+
+    id: str
+    argv: list[str]
+    """The script and its arguments (`["-m", "pkg", …]` for a module)."""
+    cwd: str
+    python: str
+    mode: str = "pty"
+    """`pty` or `headless`."""
+    knobs: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    socket: str = ""
+    supervisor_pid: int | None = None
+    supervisor_started: int | None = None
+    """Start of the supervisor's process in kernel ticks since boot: tells it from a later process of the same pid."""
+    script_pid: int | None = None
+    started: float = 0.0
+    interval_s: float = 0.5
+    stop_after: int | None = None
+    columns: int = 80
+    rows: int = 24
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of `tfgpu-tui runs`. `ended` is None while it runs, and where it is not known (`lost`)."""
+
+    id: str
+    argv: list[str]
+    state: str
+    """running | ended | lost (the supervisor went away without a last event)."""
+    exit_code: int | None
+    signal: int | None
+    started: float
+    ended: float | None
+    path: Path
+
+
+def state_dir() -> Path:
+    """Where runs are kept: $TFGPU_TUI_STATE_DIR, else this system's state folder for the user."""
+    chosen = os.environ.get("TFGPU_TUI_STATE_DIR")
+    if chosen:
+        return Path(chosen).absolute()
+    import platformdirs  # 5 ms: not needed when the variable is set
+
+    return platformdirs.user_state_path("tfgpu-tui")
+
+
+def create(
+    argv: list[str],
+    *,
+    cwd: str,
+    python: str,
+    mode: str = "pty",
+    knobs: dict[str, str] | None = None,
+    parent: str | None = None,
+    interval_s: float = 0.5,
+    stop_after: int | None = None,
+    columns: int = 80,
+    rows: int = 24,
+) -> RunDir:
+    """Makes the folder of a new run (mode 0700) with its meta.json. Raises StateDirError."""
+    runs, now = state_dir() / "runs", time.time()
+    stem = f"{_script_stem(argv)}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
+    try:
+        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = _make_unique(runs, stem)
+        meta = Meta(
+            id=path.name,
+            argv=list(argv),
+            cwd=cwd,
+            python=python,
+            mode=mode,
+            knobs=dict(knobs or {}),
+            parent=parent,
+            socket=str(socket_path()),
+            started=now,
+            interval_s=interval_s,
+            stop_after=stop_after,
+            columns=columns,
+            rows=rows,
+        )
+        run = RunDir(path)
+        write_meta(run, meta)
+    except OSError as error:
+        raise StateDirError(
+            f"the state folder {runs} can't be written ({error.strerror}): make it writable, or set "
+            "TFGPU_TUI_STATE_DIR to another folder"
+        ) from error
+    return run
+
+
+def _script_stem(argv: list[str]) -> str:
+    """`/a/b/train.py` -> `train`, `-m pkg.train` -> `train`, with nothing that a path or a shell minds."""
+    name = argv[0] if argv else "run"
+    if name == "-m" and len(argv) > 1:
+        parts = argv[1].split(".")
+        name = parts[-2] if parts[-1] == "__main__" and len(parts) > 1 else parts[-1]
+    else:
+        name = Path(name).stem
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:40] or "run"
+
+
+def _make_unique(runs: Path, stem: str) -> Path:
+    for number in range(1, 1000):
+        path = runs / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return path
+    raise OSError(17, "too many runs within one second")
+
+
+def socket_path() -> Path:
+    """A new, short, unused path for a run's socket in a folder of mode 0700 that is ours. Raises StateDirError."""
+    name = f"{os.urandom(6).hex()}.sock"
+    candidates = []
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        candidates.append(Path(runtime) / "tfgpu-tui")
+    candidates += [Path(base) / f"tfgpu-tui-{os.getuid()}" for base in (tempfile.gettempdir(), "/tmp")]
+    for folder in candidates:
+        if len(os.fsencode(folder / name)) <= MAX_SOCKET_PATH_BYTES and _private(folder):
+            return folder / name
+    # Somebody else owns the name in /tmp: a folder of our own under a fresh name.
+    try:
+        return Path(tempfile.mkdtemp(prefix="tfgpu-tui-", dir="/tmp")) / name
+    except OSError as error:
+        raise StateDirError(
+            f"no folder for the run's socket: {', '.join(map(str, candidates))} can't be used ({error.strerror}); "
+            "set XDG_RUNTIME_DIR to a folder of yours"
+        ) from error
+
+
+def _private(folder: Path) -> bool:
+    """Makes `folder` where it is missing; True where it is a real folder of ours that nobody else can enter."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        is_ours = status.st_uid == os.getuid() and (status.st_mode & 0o170000) == 0o040000
+        if is_ours and status.st_mode & 0o077:
+            folder.chmod(0o700)
+        return is_ours and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+def write_meta(run: RunDir, meta: Meta) -> None:
+    """Replaces meta.json in one step, so that a reader never sees half of it."""
+    temporary = run.path / f".meta.{os.getpid()}"
+    temporary.write_text(json.dumps(asdict(meta), indent=1), encoding="utf-8")
+    temporary.replace(run.meta_path)
+
+
+def read_meta(run: RunDir) -> Meta:
+    """A run's meta.json; for a journal without one (a recording), what its first event says. Raises RunNotFound."""
+    try:
+        data = json.loads(run.meta_path.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(Meta)}
+        return Meta(**{key: value for key, value in data.items() if key in known})
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunNotFound(f"{run.meta_path} can't be read: {error}") from error
+    try:
+        with JournalReader(run.journal) as reader:
+            first = next(iter(reader.poll(1)), None)
+    except OSError as error:
+        raise RunNotFound(f"{run.journal} can't be read: {error.strerror}") from error
+    if not isinstance(first, events.RunStarted):
+        raise RunNotFound(f"{run.path} is no run: it has neither a meta.json nor a journal that begins with a run")
+    return Meta(
+        id=first.id,
+        argv=first.argv,
+        cwd=first.cwd,
+        python=first.python,
+        mode=first.mode,
+        knobs=first.knobs,
+        parent=first.parent,
+        started=first.t,
+        interval_s=first.interval_s,
+    )
+
+
+def find(text: str) -> RunDir:
+    """The run meant by an id, a unique beginning of one, `last`, or a path (folder or journal). Raises RunNotFound."""
+    if "/" in text or text == ".":
+        return _at_path(Path(text))
+    runs = _folders()
+    if text == "last":
+        if not runs:
+            raise RunNotFound("there are no runs yet")
+        return RunDir(max(runs, key=_started))
+    exact = [path for path in runs if path.name == text]
+    matches = exact or [path for path in runs if path.name.startswith(text)]
+    if len(matches) == 1:
+        return RunDir(matches[0])
+    if matches:
+        names = ", ".join(sorted(path.name for path in matches)[:5])
+        raise RunNotFound(f"{text!r} could be any of {len(matches)} runs: {names}")
+    if Path(text).exists():
+        return _at_path(Path(text))
+    raise RunNotFound(f"there is no run {text!r}: `tfgpu-tui runs` lists them")
+
+
+def _at_path(path: Path) -> RunDir:
+    path = path.absolute()
+    if path.is_file():
+        return RunDir(path.parent, path.name) if path.name != "meta.json" else RunDir(path.parent)
+    if path.is_dir():
+        run = RunDir(path)
+        if run.journal.exists() or run.meta_path.exists():
+            return run
+        raise RunNotFound(f"{path} is no run's folder: it holds neither journal.jsonl nor meta.json")
+    raise RunNotFound(f"there is no run at {path}")
+
+
+def _folders() -> list[Path]:
+    try:
+        return [path for path in (state_dir() / "runs").iterdir() if (path / "meta.json").exists()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunNotFound(f"the runs in {state_dir()} can't be listed: {error.strerror}") from error
+
+
+def _started(path: Path) -> float:
+    try:
+        return read_meta(RunDir(path)).started
+    except RunNotFound:
+        return 0.0
+
+
+def list_runs() -> list[RunSummary]:
+    """Every run under the state folder, newest first; a folder whose meta.json is unreadable is left out."""
+    found = []
+    for path in _folders():
+        with contextlib.suppress(RunNotFound):
+            found.append(summary(RunDir(path)))
+    return sorted(found, key=lambda run: (run.started, run.id), reverse=True)
+
+
+def summary(run: RunDir) -> RunSummary:
+    """What became of a run. Raises RunNotFound."""
+    meta = read_meta(run)
+    ended = last_event(run.journal)
+    if isinstance(ended, events.RunEnded):
+        return RunSummary(run.id, meta.argv, "ended", ended.exit_code, ended.signal, meta.started, ended.t, run.path)
+    state = "running" if is_running(meta) else "lost"
+    return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path)
+
+
+def is_running(meta: Meta) -> bool:
+    """Whether the run's supervisor is alive (or may still be starting)."""
+    if meta.supervisor_pid is None:
+        return 0 <= time.time() - meta.started < STARTING_S
+    started = process_start(meta.supervisor_pid)
+    return started is not None and started == meta.supervisor_started
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in kernel ticks since boot (field 22 of /proc/PID/stat, proc(5)); None for none or a
+    zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    rest = text[text.rindex(")") + 2 :].split()
+    return None if rest[0] in ("Z", "X") else int(rest[19])
+
+
+def prune(keep: int) -> list[RunSummary]:
+    """Deletes all but the newest `keep` runs and says which; a running one is never deleted, and counts."""
+    removed = []
+    for run in list_runs()[max(0, keep) :]:
+        if run.state != "running":
+            shutil.rmtree(run.path, ignore_errors=True)
+            removed.append(run)
+    return removed
+
+
+def as_json(run: RunSummary) -> dict[str, Any]:
+    """The object of `runs --json`."""
+    return {**asdict(run), "path": str(run.path)}

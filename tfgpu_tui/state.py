@@ -1,0 +1,539 @@
+"""RunState.apply(event): the only reducer: live, attach, replay, report and compare fold the same journal (pure)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tfgpu_tui import events as ev
+from tfgpu_tui.series import Decimated, Series
+
+MARKS = 400
+RECENT_S = 15.0
+STEADY_STEPS = 20
+"""Steps after warm-up before anything is judged."""
+
+
+@dataclass
+class StepTotals:
+    """Sums over step windows. Times in seconds; `wait_s` and `compute_s` are None once a window could not tell."""
+
+    steps: int = 0
+    executions: int = 0
+    wall_s: float = 0.0
+    wait_s: float | None = 0.0
+    compute_s: float | None = 0.0
+    host_s: float = 0.0
+    callbacks: dict[str, float] = field(default_factory=dict)
+    periods: dict[int, int] = field(default_factory=dict)
+    examples: int | None = 0
+    traces: int = 0
+    step_min_s: float | None = None
+    step_max_s: float | None = None
+    wait_bound: str | None = None
+
+    def add(self, e: ev.Steps) -> None:
+        """One more window."""
+        self.steps += e.steps
+        self.executions += e.executions
+        self.wall_s += e.wall_s
+        self.wait_s = None if self.wait_s is None or e.wait_s is None else self.wait_s + e.wait_s
+        self.compute_s = None if self.compute_s is None or e.compute_s is None else self.compute_s + e.compute_s
+        self.host_s += e.host_s
+        self.traces += e.traces
+        for name, seconds in e.callbacks.items():
+            self.callbacks[name] = self.callbacks.get(name, 0.0) + seconds
+        for bucket, count in e.periods.items():
+            self.periods[int(bucket)] = self.periods.get(int(bucket), 0) + count
+        self.examples = None if self.examples is None or e.examples is None else self.examples + e.examples
+        if e.step_min_s is not None:
+            self.step_min_s = e.step_min_s if self.step_min_s is None else min(self.step_min_s, e.step_min_s)
+        if e.step_max_s is not None:
+            self.step_max_s = e.step_max_s if self.step_max_s is None else max(self.step_max_s, e.step_max_s)
+        self.wait_bound = e.wait_bound or self.wait_bound
+
+    @property
+    def mean_s(self) -> float | None:
+        """Wall time per step."""
+        return self.wall_s / self.steps if self.steps else None
+
+    @property
+    def examples_per_s(self) -> float | None:
+        """Examples through the optimiser per second of step time."""
+        return self.examples / self.wall_s if self.examples and self.wall_s else None
+
+    def percentile_s(self, q: float) -> float | None:
+        """The `q`-quantile (0..1) of the wall time per step, from the histogram: right within 4.5 %."""
+        total = sum(self.periods.values())
+        if not total:
+            return None
+        seen = 0
+        for bucket, count in sorted(self.periods.items()):
+            seen += count
+            if seen >= q * total:
+                return ev.histogram_value_s(bucket)
+        raise AssertionError("unreachable")
+
+    def shares(self) -> dict[str, float | None]:
+        """input_wait, compute and host as shares of step time. They sum to 1, or what is unknown is None."""
+        if not self.wall_s:
+            return {"input_wait": None, "compute": None, "host": None}
+        if self.wait_s is None or self.compute_s is None:
+            return {"input_wait": None, "compute": None, "host": self.host_s / self.wall_s}
+        # The parts are clamped and scaled by their own sum: rounding in the windows must not make 1.0000003.
+        parts = [max(0.0, self.wait_s), max(0.0, self.compute_s), max(0.0, self.host_s)]
+        whole = sum(parts) or 1.0
+        return {"input_wait": parts[0] / whole, "compute": parts[1] / whole, "host": parts[2] / whole}
+
+
+@dataclass
+class GpuView:
+    """One GPU as NVML last showed it, and its history."""
+
+    index: int
+    uuid: str | None = None
+    name: str | None = None
+    latest: dict[str, Any] = field(default_factory=dict)
+    seen: float = 0.0
+    busy: Series = field(default_factory=Series)
+    """Percent of time in which any kernel ran."""
+    memory: Series = field(default_factory=Series)
+    """Bytes in use on the device, by everyone."""
+    power: Series = field(default_factory=Series)
+    ours: bool = False
+    """True once a process of the run was seen on it, or TensorFlow listed it."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a moment on the time axis: `epoch`, `retrace`, `end`."""
+
+    t: float
+    kind: str
+    label: str
+
+
+@dataclass
+class RunState:
+    """Everything that a screen, a report or a verdict needs to know about one run."""
+
+    run: ev.RunStarted | None = None
+    ended: ev.RunEnded | None = None
+    now: float = 0.0
+    """Time of the newest event."""
+    child_pid: int | None = None
+    agent_pids: list[int] = field(default_factory=list)
+    phase: str | None = None
+    environment: ev.Environment = field(default_factory=lambda: ev.Environment(t=0.0))
+    knobs_in_force: ev.Knobs | None = None
+    model: ev.Model | None = None
+    dataset: ev.Dataset | None = None
+    loop: str | None = None
+
+    totals: dict[str, StepTotals] = field(default_factory=dict)
+    """All steps by phase (train, test, predict), warm-up included: exact counts."""
+    steady: dict[str, StepTotals] = field(default_factory=dict)
+    """The same without warm-up: what is judged."""
+    recent: deque[ev.Steps] = field(default_factory=lambda: deque(maxlen=256))
+    """Train windows of the last 15 seconds: the speed right now."""
+    window_ms: Decimated = field(default_factory=Decimated)
+    """(time, mean step time in ms) of steady train windows: how much the speed itself varies."""
+    processes: set[int] = field(default_factory=set)
+    """Processes that trained."""
+    fits: int = 0
+    batch_size: int | None = None
+    first_step_t: float | None = None
+    last_step_t: float | None = None
+
+    epoch: int | None = None
+    epochs: int | None = None
+    epochs_done: int = 0
+    epoch_steps: int | None = None
+    epoch_first_step: int = 0
+    """Train steps done when the epoch began."""
+    edge_s: float = 0.0
+    validation_s: float = 0.0
+    epoch_callbacks: dict[str, float] = field(default_factory=dict)
+    history: deque[ev.Epoch] = field(default_factory=lambda: deque(maxlen=200))
+    """Ended epochs with their metrics."""
+    metrics: dict[str, float | str] = field(default_factory=dict)
+    metric_series: dict[str, Series] = field(default_factory=dict)
+
+    pipeline: ev.Pipeline | None = None
+    placement: ev.Placement | None = None
+    tf_memory: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tf_memory_series: dict[str, Series] = field(default_factory=dict)
+
+    host: ev.HostSample | None = None
+    gpu_status: ev.GpuSample | None = None
+    gpus: dict[str, GpuView] = field(default_factory=dict)
+    rss_peak_bytes: int | None = None
+    rss_by_step: Decimated = field(default_factory=Decimated)
+
+    series: dict[str, Series] = field(
+        default_factory=lambda: {
+            name: Series()
+            for name in (
+                "wait_ms",
+                "compute_ms",
+                "host_ms",
+                "cpu",
+                "tree_cpu",
+                "busiest_core",
+                "rss",
+                "host_memory",
+            )
+        }
+    )
+    marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
+
+    log_bytes: int = 0
+    log_capped: bool = False
+    error: ev.ScriptError | None = None
+    child_errors: list[ev.ScriptError] = field(default_factory=list)
+    hooks_off: dict[str, str] = field(default_factory=dict)
+    faults: deque[ev.Fault] = field(default_factory=lambda: deque(maxlen=20))
+    dropped: dict[str, int] = field(default_factory=dict)
+    agent_cost: ev.AgentCost | None = None
+    stopping: ev.Stopping | None = None
+    stopped_early: str | None = None
+
+    def apply(self, event: ev.Event) -> None:
+        """Folds one event in. Events of types without a handler change nothing but the time."""
+        self.now = max(self.now, event.t)
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    # What several readers ask for.
+
+    @property
+    def train(self) -> StepTotals:
+        """All training steps, warm-up included."""
+        return self.totals.get("train") or StepTotals()
+
+    @property
+    def judged(self) -> StepTotals:
+        """Training steps after warm-up."""
+        return self.steady.get("train") or StepTotals()
+
+    @property
+    def running(self) -> bool:
+        """No end was written (yet)."""
+        return self.ended is None
+
+    @property
+    def started(self) -> float | None:
+        """When the run began."""
+        return self.run.t if self.run else None
+
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds since the run began, up to its end."""
+        return None if self.run is None else max(0.0, self.now - self.run.t)
+
+    @property
+    def step_in_epoch(self) -> int | None:
+        """Steps done in the current epoch."""
+        return None if self.epoch is None else max(0, self.train.steps - self.epoch_first_step)
+
+    def current(self) -> StepTotals:
+        """The last seconds of training: the speed right now (falls back to all steady steps)."""
+        out = StepTotals()
+        for window in self.recent:
+            out.add(window)
+        return out if out.steps else (self.judged if self.judged.steps else self.train)
+
+    def eta_s(self) -> float | None:
+        """Seconds to the end of this fit at the speed so far, epoch edges included; None where the end is unknown."""
+        if self.epoch is None or self.epochs is None or self.epoch_steps is None or not self.running:
+            return None
+        mean = self.current().mean_s
+        if mean is None or self.step_in_epoch is None:
+            return None
+        later = max(0, self.epochs - self.epoch)
+        left = max(0, self.epoch_steps - self.step_in_epoch) + later * self.epoch_steps
+        edge = self.edge_s / (self.epoch - 1) if self.epoch > 1 else 0.0
+        return left * mean + later * edge
+
+    def activity(self) -> str:
+        """What the run is doing, in words for the status line."""
+        if self.ended is not None:
+            return _end_words(self.ended, self.stopped_early)
+        if self.stopping is not None:
+            return _STOP_WORDS.get(self.stopping.stage, "stopping")
+        if self.train.steps and self.judged.steps < STEADY_STEPS and self.phase in (None, "training", "tracing"):
+            return f"warming up: {self.judged.steps} of {STEADY_STEPS} steps"
+        if self.phase is not None:
+            return _PHASE_WORDS.get(self.phase, self.phase)
+        if self.agent_pids:
+            return "running, TensorFlow not imported yet"
+        return "starting" if self.child_pid is None else "running"
+
+
+_PHASE_WORDS = {
+    "importing": "importing TensorFlow",
+    "imported": "TensorFlow imported",
+    "building": "building the model",
+    "tracing": "tracing the training step",
+    "training": "training",
+    "evaluating": "evaluating",
+    "predicting": "predicting",
+    "idle": "between fits",
+}
+_STOP_WORDS = {
+    "batch": "stopping after this batch",
+    "interrupt": "stopping: sent SIGINT",
+    "terminate": "stopping: sent SIGTERM",
+    "kill": "stopping: sent SIGKILL",
+}
+
+
+def _end_words(ended: ev.RunEnded, early: str | None) -> str:
+    if ended.signal is not None:
+        return f"ended by {signal_name(ended.signal)}"
+    if ended.exit_code:
+        return f"failed, exit {ended.exit_code}"
+    return "stopped early" if early else "finished"
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; `signal 99` where it has no name. Linux numbers, so that a journal reads the same anywhere."""
+    names = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
+             11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM"}  # fmt: skip
+    return names.get(number, f"signal {number}")
+
+
+# One function an event type.
+
+
+def _run_started(s: RunState, e: ev.RunStarted) -> None:
+    s.run = e
+
+
+def _run_ended(s: RunState, e: ev.RunEnded) -> None:
+    s.ended = e
+    s.marks.append(Mark(e.t, "end", _end_words(e, s.stopped_early)))
+
+
+def _child_started(s: RunState, e: ev.ChildStarted) -> None:
+    s.child_pid = e.pid
+
+
+def _agent_connected(s: RunState, e: ev.AgentConnected) -> None:
+    if e.pid is not None and e.pid not in s.agent_pids:
+        s.agent_pids.append(e.pid)
+
+
+def _phase(s: RunState, e: ev.Phase) -> None:
+    s.phase = e.phase
+
+
+def _environment(s: RunState, e: ev.Environment) -> None:
+    known = {k: v for k, v in vars(e).items() if v is not None}
+    s.environment = replace(s.environment, **known)
+    for gpu in e.tf_gpus or ():
+        view = s.gpus.get(str(gpu.get("uuid")))
+        if view is not None:
+            view.ours = True
+
+
+def _knobs(s: RunState, e: ev.Knobs) -> None:
+    s.knobs_in_force = e
+
+
+def _model(s: RunState, e: ev.Model) -> None:
+    s.model = e
+
+
+def _dataset(s: RunState, e: ev.Dataset) -> None:
+    if e.phase == "train" or s.dataset is None:
+        s.dataset = e
+
+
+def _steps(s: RunState, e: ev.Steps) -> None:
+    s.totals.setdefault(e.phase, StepTotals()).add(e)
+    if not e.warmup:
+        s.steady.setdefault(e.phase, StepTotals()).add(e)
+    if e.phase != "train":
+        return
+    s.loop = e.loop
+    s.fits = max(s.fits, e.fit)
+    s.batch_size = e.batch_size if e.batch_size is not None else s.batch_size
+    if e.pid is not None:
+        s.processes.add(e.pid)
+    if e.steps:
+        s.first_step_t = e.t - e.wall_s if s.first_step_t is None else s.first_step_t
+        s.last_step_t = e.t
+        for name, seconds in (("wait_ms", e.wait_s), ("compute_ms", e.compute_s), ("host_ms", e.host_s)):
+            if seconds is not None:
+                s.series[name].add_span(e.t - e.wall_s, e.t, seconds / e.steps * 1e3, e.steps)
+    if not e.warmup and e.steps:
+        s.window_ms.add(e.t, e.wall_s / e.steps * 1e3)
+        s.recent.append(e)
+        while s.recent and s.recent[0].t < e.t - RECENT_S:
+            s.recent.popleft()
+        if e.traces:
+            s.marks.append(Mark(e.t, "retrace", f"retrace at step {e.first_step}"))
+
+
+def _epoch(s: RunState, e: ev.Epoch) -> None:
+    if e.state == "begin":
+        s.epoch, s.epochs, s.epoch_steps = e.epoch, e.epochs, e.steps
+        s.epoch_first_step = s.train.steps
+        s.edge_s += e.edge_s or 0.0
+        s.marks.append(Mark(e.t, "epoch", f"epoch {e.epoch}"))
+        return
+    s.epochs_done += 1
+    s.validation_s += e.validation_s or 0.0
+    for name, seconds in e.callbacks.items():
+        s.epoch_callbacks[name] = s.epoch_callbacks.get(name, 0.0) + seconds
+    s.history.append(e)
+    _learn_metrics(s, e.t, e.metrics)
+
+
+def _train_end(s: RunState, e: ev.TrainEnd) -> None:
+    s.stopped_early = e.stopped or s.stopped_early
+
+
+def _metrics(s: RunState, e: ev.Metrics) -> None:
+    if e.phase == "train":
+        _learn_metrics(s, e.t, e.values)
+
+
+def _learn_metrics(s: RunState, t: float, values: dict[str, float | str]) -> None:
+    s.metrics.update(values)
+    for name, value in values.items():
+        if isinstance(value, (int, float)):
+            if name not in s.metric_series and len(s.metric_series) >= 32:
+                continue
+            s.metric_series.setdefault(name, Series()).add(t, float(value))
+
+
+def _pipeline(s: RunState, e: ev.Pipeline) -> None:
+    # A graph without times never replaces what was measured.
+    if s.pipeline is None or e.source == "model_proto" or s.pipeline.source != "model_proto":
+        s.pipeline = e
+
+
+def _placement(s: RunState, e: ev.Placement) -> None:
+    s.placement = e
+
+
+def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
+    for device in e.devices:
+        name = str(device.get("device"))
+        before = s.tf_memory.get(name, {})
+        peak = max(device.get("peak_bytes") or 0, before.get("peak_bytes") or 0) or None
+        s.tf_memory[name] = {**before, **device, "peak_bytes": peak}
+        if device.get("current_bytes") is not None:
+            s.tf_memory_series.setdefault(name, Series()).add(e.t, float(device["current_bytes"]))
+
+
+def _host_sample(s: RunState, e: ev.HostSample) -> None:
+    s.host = e
+    pairs: tuple[tuple[str, float | None], ...] = (
+        ("cpu", e.cpu_percent),
+        ("tree_cpu", e.tree_cpu_percent),
+        ("busiest_core", max(e.cores_percent, default=None)),
+        ("rss", e.tree_rss_bytes),
+        ("host_memory", e.memory_used_bytes),
+    )
+    for name, value in pairs:
+        if value is not None:
+            s.series[name].add(e.t, float(value))
+    if e.tree_rss_bytes is not None:
+        s.rss_peak_bytes = max(s.rss_peak_bytes or 0, e.tree_rss_bytes)
+        if s.judged.steps and s.phase == "training":
+            s.rss_by_step.add(float(s.train.steps), float(e.tree_rss_bytes))
+
+
+def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
+    s.gpu_status = e
+    ours = {str(g["uuid"]) for g in s.environment.tf_gpus or () if g.get("uuid")}
+    for gpu in e.gpus:
+        index = gpu.get("index")
+        if not isinstance(index, int):
+            continue
+        key = str(gpu.get("uuid") or f"index {index}")
+        view = s.gpus.setdefault(key, GpuView(index=index, uuid=gpu.get("uuid")))
+        view.name = gpu.get("name") or view.name
+        view.seen = e.t
+        # Slow-tier fields (processes, …) come only now and then: what a sample leaves out keeps its last value.
+        view.latest = {**view.latest, **gpu, "error": gpu.get("error")}
+        view.ours = view.ours or key in ours or any(p.get("ours") for p in gpu.get("processes") or ())
+        for series, value in ((view.busy, gpu.get("busy_percent")), (view.memory, gpu.get("memory_used_bytes")),
+                              (view.power, gpu.get("power_w"))):  # fmt: skip
+            if value is not None:
+                series.add(e.t, float(value))
+
+
+def _log(s: RunState, e: ev.Log) -> None:
+    s.log_bytes, s.log_capped = e.size_bytes, e.capped
+
+
+def _script_error(s: RunState, e: ev.ScriptError) -> None:
+    if e.main:
+        s.error = e
+    elif len(s.child_errors) < 20:
+        s.child_errors.append(e)
+
+
+def _hook_off(s: RunState, e: ev.HookOff) -> None:
+    if len(s.hooks_off) < 64:
+        s.hooks_off[e.hook] = e.reason
+
+
+def _agent_cost(s: RunState, e: ev.AgentCost) -> None:
+    s.agent_cost = e
+
+
+def _dropped(s: RunState, e: ev.Dropped) -> None:
+    s.dropped[f"{e.where} {e.pid}"] = e.count
+
+
+def _fault(s: RunState, e: ev.Fault) -> None:
+    s.faults.append(e)
+
+
+def _stopping(s: RunState, e: ev.Stopping) -> None:
+    s.stopping = e
+    s.stopped_early = s.stopped_early or e.reason
+
+
+_HANDLERS: dict[type[ev.Event], Any] = {
+    ev.RunStarted: _run_started,
+    ev.RunEnded: _run_ended,
+    ev.ChildStarted: _child_started,
+    ev.AgentConnected: _agent_connected,
+    ev.Phase: _phase,
+    ev.Environment: _environment,
+    ev.Knobs: _knobs,
+    ev.Model: _model,
+    ev.Dataset: _dataset,
+    ev.Steps: _steps,
+    ev.Epoch: _epoch,
+    ev.TrainEnd: _train_end,
+    ev.Metrics: _metrics,
+    ev.Pipeline: _pipeline,
+    ev.Placement: _placement,
+    ev.TfMemory: _tf_memory,
+    ev.HostSample: _host_sample,
+    ev.GpuSample: _gpu_sample,
+    ev.Log: _log,
+    ev.ScriptError: _script_error,
+    ev.HookOff: _hook_off,
+    ev.AgentCost: _agent_cost,
+    ev.Dropped: _dropped,
+    ev.Fault: _fault,
+    ev.Stopping: _stopping,
+}
+
+
+def fold(journal: list[ev.Event]) -> RunState:
+    """The state after a whole journal."""
+    state = RunState()
+    for event in journal:
+        state.apply(event)
+    return state
