@@ -15,13 +15,12 @@ from tfgpu_tui.diagnose.finding import Finding, ranked
 from tfgpu_tui.plain import finding_lines
 
 PROBE_TIMEOUT_S = 20.0
-LIBRARIES = ("cudart", "cublas", "cublasLt", "cufft", "cusolver", "cusparse", "cudnn")
 
 # Runs in the script's interpreter. build_info.py is generated Python that holds one dictionary; libtensorflow_framework
 # opens the CUDA libraries by these sonames (CUDA 12 builds; TF 2.16 has cudnn 8). cuInit runs here, in a process of its
 # own, because it may hang or crash with a broken driver.
 PROBE = r"""
-import ctypes, glob, importlib.metadata as md, importlib.util as iu, json, os, re, sys
+import ctypes, glob, importlib.metadata as md, importlib.util as iu, json, mmap, os, re, sys
 out = {"python": sys.version.split()[0], "executable": sys.executable, "prefix": sys.prefix}
 def version(name):
     try: return md.version(name)
@@ -56,12 +55,13 @@ if (out.get("build") or {}).get("is_cuda_build"):
         out["libraries"][name] = {"soname": soname, "loader": loads, "wheel": wheel[0] if wheel else None}
     try:
         with open(os.path.join(root, "libtensorflow_framework.so.2"), "rb") as f:
-            head = f.read()
-        runpath = re.search(rb"\$ORIGIN/\.\./nvidia/[^\0]*", head) or re.search(rb"[^\0]*\$ORIGIN[^\0]*nvidia/[^\0]*", head)
+            image = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        runpath = re.search(rb"\$ORIGIN/[^\0]{0,4000}?nvidia/[^\0]*", image)
         out["runpath"] = runpath.group(0).decode("ascii", "replace") if runpath else ""
     except OSError: out["runpath"] = None
-out["env"] = {k: os.environ[k] for k in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH",
-    "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_XLA_FLAGS", "KERAS_BACKEND", "SLURM_JOB_GPUS") if k in os.environ}
+telling = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "TF_FORCE_GPU_ALLOW_GROWTH",
+           "TF_GPU_ALLOCATOR", "TF_XLA_FLAGS", "KERAS_BACKEND", "SLURM_JOB_GPUS")
+out["env"] = {k: os.environ[k] for k in telling if k in os.environ}
 out["devices"] = len(glob.glob("/dev/nvidia[0-9]*"))
 pci = 0
 for path in glob.glob("/sys/bus/pci/devices/*/vendor"):
@@ -149,7 +149,7 @@ def run(python: str) -> Result:
         return Result(f"Can't tell: {python} could not be started ({error.strerror}).", 2)
     except subprocess.TimeoutExpired:
         return Result(
-            f"Can't tell: the checks did not answer within {PROBE_TIMEOUT_S:.0f} s; a broken NVIDIA driver hangs like that.",
+            f"Can't tell: no answer within {PROBE_TIMEOUT_S:.0f} s; a broken NVIDIA driver hangs like that.",
             2,
         )
     except ValueError:

@@ -245,31 +245,7 @@ def _cpu(state: RunState) -> dict[str, Any]:
 
 def _unknown(state: RunState) -> dict[str, str]:
     """Why fields are null or empty: path -> reason in words."""
-    out: dict[str, str] = {}
-    train, judged = state.train, state.judged
-    if not train.steps:
-        reason = next(
-            (f.lines[0] for f in diagnose(state) if f.id == "run.no_steps"), "no training step was seen (yet)"
-        )
-        for path in ("training.step_ms", "phases", "pipeline", "placement"):
-            out[path] = reason
-        return out
-    if not judged.steps:
-        out["phases"] = "only warm-up steps were seen: the shares include tracing and compiling"
-    elif judged.steps < STEADY_STEPS:
-        out["findings"] = f"only {judged.steps} steps after warm-up: nothing is judged under {STEADY_STEPS}"
-    if judged.wait_bound:
-        out["phases.input_wait"] = f"an upper bound: {judged.wait_bound}"
-    if train.wait_s is None:
-        out["phases.input_wait"] = "; ".join(state.hooks_off.values()) or "the hook that measures it is off"
-    if state.pipeline is None:
-        out["pipeline"] = "no tf.data iterator fed the training"
-    elif state.pipeline.note:
-        out["pipeline"] = state.pipeline.note
-    if state.placement is None:
-        out["placement"] = "; ".join(v for k, v in state.hooks_off.items() if "placement" in k) or (
-            "no graph of a training step was collected"
-        )
+    out = _unknown_times(state) if state.train.steps else _no_steps(state)
     if host_growth(state.rss_by_step.points) is None:
         out["memory.host_growth_kib_per_step"] = "too few samples after warm-up"
     if not state.gpus:
@@ -277,7 +253,33 @@ def _unknown(state: RunState) -> dict[str, str]:
         out["gpus"] = (status.message or status.status) if status else "the GPU sampler gave no sample"
     if not state.tf_memory:
         out["memory.gpu"] = "TensorFlow uses no GPU in this run"
-    if train.examples is None:
+    return out
+
+
+def _no_steps(state: RunState) -> dict[str, str]:
+    reason = next((f.lines[0] for f in diagnose(state) if f.id == "run.no_steps"), "no training step was seen (yet)")
+    return dict.fromkeys(("training.step_ms", "phases", "pipeline", "placement"), reason)
+
+
+def _unknown_times(state: RunState) -> dict[str, str]:
+    out: dict[str, str] = {}
+    judged = state.judged
+    if not judged.steps:
+        out["phases"] = "only warm-up steps were seen: the shares include tracing and compiling"
+    if judged.steps < STEADY_STEPS:
+        out["findings"] = f"only {judged.steps} steps after warm-up; nothing is judged under {STEADY_STEPS}"
+    if judged.wait_bound:
+        out["phases.input_wait"] = f"an upper bound: {judged.wait_bound}"
+    if state.train.wait_s is None:
+        out["phases.input_wait"] = "; ".join(state.hooks_off.values()) or "the hook that measures it is off"
+    if state.pipeline is None:
+        out["pipeline"] = "no tf.data iterator fed the training"
+    elif state.pipeline.note:
+        out["pipeline"] = state.pipeline.note
+    if state.placement is None:
+        reasons = [reason for hook, reason in state.hooks_off.items() if "placement" in hook]
+        out["placement"] = "; ".join(reasons) or "no graph of a training step was collected"
+    if state.train.examples is None:
         out["training.examples_per_s"] = "the batch size could not be read"
     return out
 

@@ -1,0 +1,42 @@
+"""A healthy run: files are read and decoded in parallel, the next batch is ready before the model asks for it.
+
+tfgpu-tui demo/healthy.py
+"""
+
+import sys
+
+import keras
+import tensorflow as tf
+from digits import image_files
+
+EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+
+
+def load_image(path, label):
+    image = tf.io.decode_png(tf.io.read_file(path), channels=1)
+    return tf.cast(image, tf.float32) / 255.0, label
+
+
+files, labels = image_files()
+dataset = (
+    tf.data.Dataset.from_tensor_slices((files, labels))
+    .map(load_image, num_parallel_calls=tf.data.AUTOTUNE)
+    .cache()
+    .shuffle(2000)
+    .batch(64)
+    .prefetch(tf.data.AUTOTUNE)
+)
+
+model = keras.Sequential(
+    [
+        keras.Input((32, 32, 1)),
+        keras.layers.Conv2D(32, 3, activation="relu", name="edges"),
+        keras.layers.MaxPooling2D(name="pool"),
+        keras.layers.Conv2D(64, 3, activation="relu", name="shapes"),
+        keras.layers.Flatten(name="flatten"),
+        keras.layers.Dense(128, activation="relu", name="hidden"),
+        keras.layers.Dense(10, name="digit"),
+    ]
+)
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+model.fit(dataset, epochs=EPOCHS)

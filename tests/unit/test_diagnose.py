@@ -1,0 +1,202 @@
+"""Each finding appears when its signal does, and a healthy run has none."""
+
+from typing import Any
+
+import pytest
+
+from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windows
+from tfgpu_tui import events as ev
+from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
+from tfgpu_tui.diagnose.memory import host_growth
+from tfgpu_tui.state import RunState
+
+
+def ids(state: RunState) -> list[str]:
+    return [f.id for f in diagnose(state)]
+
+
+def the(finding_id: str, state: RunState) -> Finding:
+    return next(f for f in diagnose(state) if f.id == finding_id)
+
+
+def gpu(busy: float) -> list[ev.Event]:
+    """A GPU that the run uses, through all of its training."""
+    sample = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
+    machine = ev.Environment(t=T0, src="host", nvidia_devices=1)
+    seen = ev.Environment(t=T0 + 1, src="agent", tf_gpus=[{"device": "GPU:0", "uuid": "GPU-a"}])
+    return [machine, seen, *(ev.GpuSample(t=T0 + i / 2, gpus=[sample]) for i in range(40))]
+
+
+def test_a_healthy_run_has_no_warning() -> None:
+    state = state_of(start(), windows(20, wait=0.02), pipeline(), [ev.RunEnded(t=T0 + 99, exit_code=0)])
+    assert [f for f in diagnose(state) if f.severity != "info"] == []
+
+
+def test_input_bound_names_the_slow_stage_with_file_and_line() -> None:
+    finding = the("input.bound", state_of(start(), windows(20, wait=0.61), pipeline()))
+    assert finding.severity == "critical"
+    assert "61 %" in finding.title
+    assert "Map load_image (data.py:41)" in finding.lines[1]
+    assert "Map load_image (data.py:41)" in finding.next
+    assert finding.evidence["stage"]["line"] == 41
+    assert finding.evidence["input_wait"] == pytest.approx(0.61, abs=0.001)
+
+
+@pytest.mark.parametrize(("wait", "severity"), [(0.09, None), (0.11, "warning"), (0.21, "critical")])
+def test_input_wait_scale(wait: float, severity: str | None) -> None:
+    found = [f.severity for f in diagnose(state_of(start(), windows(20, wait=wait))) if f.id == "input.bound"]
+    assert found == ([severity] if severity else [])
+
+
+def test_warmup_steps_are_never_judged() -> None:
+    warm: list[ev.Event] = [steps(2 + i, 20, wait=0.9, warmup=True) for i in range(20)]
+    assert "input.bound" not in ids(state_of(start(), warm))
+    assert "input.bound" not in ids(state_of(start(), warm, [steps(30, 19, wait=0.9)]))
+    assert "input.bound" in ids(state_of(start(), warm, [steps(30, 20, wait=0.9)]))
+
+
+def test_without_stage_times_the_reason_is_said() -> None:
+    state = state_of(
+        start(), windows(20, wait=0.5), pipeline({"stage": "Map"}, note="TensorFlow 2.15 has no stage times")
+    )
+    assert "TensorFlow 2.15 has no stage times" in the("input.bound", state).lines[1]
+
+
+def test_hidden_wait_is_no_loss() -> None:
+    state = state_of(start(), gpu(busy=96.0), windows(20, wait=0.4))
+    assert "input.hidden" in ids(state)
+    assert "input.bound" not in ids(state)
+    assert "input.bound" in ids(state_of(start(), gpu(busy=30.0), windows(20, wait=0.4)))
+
+
+def test_an_upper_bound_alone_is_not_called_input_bound() -> None:
+    bound: dict[str, Any] = {"wait_bound": "2 replicas compete for the cores"}
+    alone = the("input.bound", state_of(start(), windows(20, wait=0.5, **bound)))
+    assert alone.severity == "info"
+    assert alone.incomplete is not None
+    confirmed = the("input.bound", state_of(start(), windows(20, wait=0.5, **bound), pipeline(SLOW_MAP)))
+    assert confirmed.severity == "critical"
+
+
+@pytest.mark.parametrize(
+    ("stage", "advice"),
+    [
+        ({"stage": "Map", "name": "Map f", "per_batch_us": 9e3}, "Add num_parallel_calls=tf.data.AUTOTUNE to Map f"),
+        (
+            {"stage": "ParallelMapV2", "name": "Map f", "per_batch_us": 9e3, "parallelism": 2},
+            "already runs in parallel",
+        ),
+        ({"stage": "Generator", "name": "Generator g", "per_batch_us": 9e3, "python": True}, "runs Python"),
+        ({"stage": "Map", "name": "Map f", "per_batch_us": 9e3, "python": True}, "with TensorFlow ops"),
+    ],
+)
+def test_the_advice_fits_the_stage(stage: dict[str, object], advice: str) -> None:
+    assert advice in the("input.bound", state_of(start(), windows(20, wait=0.5), pipeline(stage))).next
+
+
+def test_callbacks_are_named_with_their_time() -> None:
+    slow: list[ev.Event] = [steps(3 + i, 25, 10, host=0.6, callbacks={"WeightHistory": 0.14}) for i in range(10)]
+    finding = the("host.callbacks", state_of(start(), slow))
+    assert finding.severity == "critical"
+    assert "WeightHistory" in finding.next
+    assert "56 %" in finding.title
+    assert "5.60 ms" in finding.next
+
+
+def test_eager_is_said_for_models_and_for_loops() -> None:
+    model = ev.Model(t=T0, name="m", run_eagerly=True)
+    assert "host.eager" in ids(state_of(start(), [model], windows(10)))
+    assert "host.eager" in ids(state_of(start(), windows(10, loop="eager")))
+    assert "host.eager" not in ids(state_of(start(), windows(10)))
+
+
+def test_own_python_counts_in_own_loops_only() -> None:
+    assert "host.python" in ids(state_of(start(), windows(10, host=0.4, loop="custom")))
+    assert "host.python" not in ids(state_of(start(), windows(10, host=0.4)))
+
+
+def test_no_gpu_is_said_once_as_information() -> None:
+    findings = diagnose(state_of(start(), windows(10)))
+    assert [(f.id, f.severity) for f in findings] == [("gpu.none", "info")]
+
+
+def test_no_verdict_on_the_gpu_before_anybody_looked() -> None:
+    assert ids(state_of(start()[:2])) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "expected"),
+    [
+        ("ok", {"tensorflow_build": "cpu"}, "gpu.cpu_build"),
+        ("ok", {"tensorflow_build": "cuda 12.5.1", "visible_devices": ""}, "gpu.hidden"),
+        ("mismatch", {"tensorflow_build": "cuda 12.5.1"}, "gpu.driver"),
+        ("ok", {"tensorflow_build": "cuda 12.5.1"}, "gpu.not_used"),
+    ],
+)
+def test_a_gpu_that_tensorflow_does_not_list(status: str, more: dict[str, Any], expected: str) -> None:
+    machine = ev.Environment(t=T0, nvidia_devices=1, tensorflow="2.21.0", tf_gpus=[], **more)
+    state = state_of([machine, ev.GpuSample(t=T0, status=status)])
+    assert ids(state) == [expected]
+
+
+def leak(bytes_per_step: float, samples: int = 100) -> list[ev.Event]:
+    """Steps and samples of a process that keeps memory at every step, with noise."""
+    out: list[ev.Event] = []
+    for i in range(samples):
+        out.append(steps(3 + i / 2, 100, 5))
+        noise = ((i * 37) % 11 - 5) * 40_000
+        out.append(ev.HostSample(t=T0 + 3 + i / 2, tree_rss_bytes=int(8e8 + i * 100 * bytes_per_step + noise)))
+    return out
+
+
+def test_a_leak_is_measured_by_the_step() -> None:
+    finding = the("memory.host_growth", state_of(start(), leak(262_144)))
+    assert finding.evidence["kib_per_step"] == pytest.approx(256, rel=0.05)
+    assert "memory.host_growth" not in ids(state_of(start(), leak(100)))
+
+
+def test_filling_up_at_the_start_is_no_leak() -> None:
+    points = [(float(i), 1e9 + min(i, 25) * 2e7) for i in range(100)]
+    growth = host_growth(points)
+    assert growth is not None
+    assert not growth.growing
+    assert host_growth(points[:20]) is None
+
+
+def test_a_failed_script_shows_the_users_own_line() -> None:
+    error = ev.ScriptError(t=T0 + 5, exception="ValueError", message="bad shape\nmore", file="/h/u/net.py", line=12,
+                           function="call")  # fmt: skip
+    finding = diagnose(state_of(start(), windows(5), [error, ev.RunEnded(t=T0 + 6, exit_code=1)]))[0]
+    assert finding.id == "run.failed"
+    assert "ValueError: bad shape" in finding.title
+    assert "net.py:12 in call" in finding.next
+
+
+def test_a_signal_is_a_finding_unless_we_sent_it() -> None:
+    killed = ev.RunEnded(t=T0 + 6, signal=9)
+    assert "run.killed" in ids(state_of(start(), windows(5), [killed]))
+    assert "run.killed" not in ids(state_of(start(), windows(5), [ev.Stopping(t=T0 + 5, stage="kill"), killed]))
+
+
+def test_no_steps_says_what_was_looked_for() -> None:
+    ended = ev.RunEnded(t=T0 + 6, exit_code=0)
+    assert "looked for fit" in the("run.no_steps", state_of(start(), [ended])).lines[0]
+    bare = [e for e in start() if not isinstance(e, ev.AgentConnected)]
+    assert "-I, -E" in the("run.no_steps", state_of(bare, [ended])).next
+    missing = ev.Environment(t=T0, tensorflow="missing")
+    assert "--python" in the("run.no_steps", state_of(start()[:5], [missing])).next
+    assert "run.no_steps" not in ids(state_of(start(), windows(2), [ended]))
+
+
+def test_findings_are_ranked_by_what_they_cost() -> None:
+    both: list[ev.Event] = [steps(3 + i, 25, 10, wait=0.25, host=0.5, callbacks={"C": 0.1}) for i in range(10)]
+    assert ids(state_of(start(), both, pipeline()))[:2] == ["host.callbacks", "input.bound"]
+
+
+def test_a_finding_lingers_and_says_since_when() -> None:
+    log = FindingLog(linger_s=5.0)
+    finding = the("input.bound", state_of(start(), windows(20, wait=0.5)))
+    assert log.update([finding], 100.0) == [(finding, 100.0)]
+    assert log.update([finding], 103.0) == [(finding, 100.0)]
+    assert log.update([], 107.0) == [(finding, 100.0)]
+    assert log.update([], 109.0) == []

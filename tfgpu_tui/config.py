@@ -1,0 +1,128 @@
+"""Settings: flags > environment (TFGPU_TUI_*) > config.toml > defaults, into one frozen `Settings`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
+
+
+class ConfigError(ValueError):
+    """A setting that can't be used; the text is a whole sentence that names it and where it came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user chose, wherever it was written."""
+
+    interval_s: float = 0.5
+    """Sampling period of the machine and the GPUs."""
+    python: str | None = None
+    """Interpreter for scripts; None: the active environment's."""
+    headless: bool = False
+    plain: bool = False
+    """Status lines instead of the screen."""
+    ascii: bool = False
+    """Only ASCII glyphs in the screen."""
+    theme: str | None = None
+    """A theme of Textual by name; None: chosen to suit the terminal."""
+    knobs: dict[str, str] = field(default_factory=dict)
+    """Knobs of every run, as KNOB -> VALUE; those on the command line win."""
+
+
+# Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field.
+_FIELDS = {
+    "interval": "interval_s",
+    "python": "python",
+    "headless": "headless",
+    "plain": "plain",
+    "ascii": "ascii",
+    "theme": "theme",
+}
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, file: str | None = None) -> Settings:
+    """The settings in force. `flags` holds fields of Settings that the command line gave (None: not given); `file`
+    is the --config file, which then must exist. Raises ConfigError."""
+    chosen = file or environ.get("TFGPU_TUI_CONFIG") or None
+    values = _from_file(Path(chosen), must_exist=True) if chosen else _from_file(default_path(environ))
+    values |= _from_environment(environ)
+    knobs = {**values.pop("knobs", {}), **(flags.get("knobs") or {})}
+    values |= {name: value for name, value in flags.items() if value is not None and name != "knobs"}
+    return Settings(**values, knobs=knobs)
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """`config.toml` in this system's configuration folder for the user."""
+    # platformdirs gives the same on Linux, for the price of an import at each start.
+    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return Path(base) / "tfgpu-tui" / "config.toml"
+
+
+def interval(value: Any, where: str) -> float:
+    """A sampling period in seconds. Raises ConfigError."""
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: {value!r} is no number of seconds") from None
+    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
+        raise ConfigError(f"{where}: {value} s is outside {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} s")
+    return seconds
+
+
+def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"there is no configuration file {path}") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} can't be read: {error}") from error
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        data = toml.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"the configuration file {path} is no TOML: {error}") from error
+    unknown = sorted(set(data) - set(_FIELDS) - {"set"})
+    if unknown:
+        known = ", ".join([*_FIELDS, "set"])
+        raise ConfigError(f"{path}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}; known are {known}")
+    values = {_FIELDS[key]: _value(key, data[key], f"{path}: {key}") for key in data if key != "set"}
+    knobs = data.get("set", {})
+    if not isinstance(knobs, dict) or not all(isinstance(value, str) for value in knobs.values()):
+        raise ConfigError(f'{path}: [set] holds knobs as text, for example memory_growth = "on"')
+    return {**values, "knobs": knobs} if knobs else values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for key, name in _FIELDS.items():
+        variable = f"TFGPU_TUI_{key.upper()}"
+        if variable in environ:
+            values[name] = _value(key, environ[variable], variable)
+    return values
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    """A value of the file or the environment as its field wants it."""
+    if key == "interval":
+        return interval(value, where)
+    if key in ("headless", "plain", "ascii"):
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+            return value.lower() in _TRUE
+        raise ConfigError(f"{where}: {value!r} is neither true nor false")
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: {value!r} is no text")
+    return value or None
