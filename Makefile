@@ -1,0 +1,25 @@
+PYTHON ?= python
+
+.PHONY: check format test test-all bench
+
+check:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+test:
+	$(PYTHON) -m pytest -m "not slow"
+
+test-all:
+	$(PYTHON) -m pytest
+
+# Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
+bench:
+	$(PYTHON) benchmarks/start_latency.py
+	$(PYTHON) benchmarks/agent_overhead.py
+	$(PYTHON) benchmarks/screen_cost.py
