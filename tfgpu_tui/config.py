@@ -33,7 +33,7 @@ class Settings:
     theme: str | None = None
     """A theme of Textual by name; None: chosen to suit the terminal."""
     knobs: dict[str, str] = field(default_factory=dict)
-    """Knobs of every run, as KNOB -> VALUE; those on the command line win."""
+    """Knobs of every run, as written in the file's [set]: KNOB -> VALUE. Those of --set win."""
 
 
 # Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field.
@@ -54,9 +54,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, file
     chosen = file or environ.get("TFGPU_TUI_CONFIG") or None
     values = _from_file(Path(chosen), must_exist=True) if chosen else _from_file(default_path(environ))
     values |= _from_environment(environ)
-    knobs = {**values.pop("knobs", {}), **(flags.get("knobs") or {})}
-    values |= {name: value for name, value in flags.items() if value is not None and name != "knobs"}
-    return Settings(**values, knobs=knobs)
+    return Settings(**{**values, **{name: value for name, value in flags.items() if value is not None}})
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path:

@@ -36,6 +36,8 @@ class LaunchSpec:
     """Id of the run that this one reruns."""
     interval_s: float = 0.5
     stop_after: int | None = None
+    report_json: str | None = None
+    """Where the report is also written when the run ends; a rerun does not overwrite it."""
     columns: int = 80
     rows: int = 24
 
@@ -51,6 +53,7 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
         parent=spec.parent,
         interval_s=spec.interval_s,
         stop_after=spec.stop_after,
+        report_json=spec.report_json,
         columns=spec.columns,
         rows=spec.rows,
     )

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ class Meta:
     started: float = 0.0
     interval_s: float = 0.5
     stop_after: int | None = None
+    report_json: str | None = None
+    """Where the report is also written when the run ends."""
     columns: int = 80
     rows: int = 24
 
@@ -129,6 +132,7 @@ def create(
     parent: str | None = None,
     interval_s: float = 0.5,
     stop_after: int | None = None,
+    report_json: str | None = None,
     columns: int = 80,
     rows: int = 24,
 ) -> RunDir:
@@ -150,6 +154,7 @@ def create(
             started=now,
             interval_s=interval_s,
             stop_after=stop_after,
+            report_json=report_json,
             columns=columns,
             rows=rows,
         )
@@ -355,5 +360,17 @@ def prune(keep: int) -> list[RunSummary]:
 
 
 def as_json(run: RunSummary) -> dict[str, Any]:
-    """The object of `runs --json`."""
-    return {**asdict(run), "path": str(run.path)}
+    """The object of `runs --json`; times in ISO 8601, UTC, as in report.json."""
+    return {**asdict(run), "started": _iso(run.started), "ended": _iso(run.ended), "path": str(run.path)}
+
+
+def _iso(t: float | None) -> str | None:
+    return None if t is None else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def remove_socket(path: Path) -> None:
+    """Removes a run's socket, and the folder that was made for it alone; what is gone already is no error."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+        if path.parent.name != "tfgpu-tui" and path.parent.name != f"tfgpu-tui-{os.getuid()}":
+            path.parent.rmdir()

@@ -85,12 +85,13 @@ def _no_steps(state: RunState) -> Iterator[Finding]:
     elif not state.agent_pids:
         why = "the monitor did not come up inside the script (python -I, -E and -S switch it off, so does an exec)"
         step = "Run the script without -I, -E or -S, or as `tfgpu-tui script.py` directly."
-    elif state.environment.tensorflow is None:
+    elif state.environment.tensorflow is None and state.phase is None:
         why = "TensorFlow was never imported"
         step = "Nothing to measure in a script that does not train with TensorFlow."
     else:
+        off = "".join(f"; {hook} is off: {reason}" for hook, reason in list(state.hooks_off.items())[:3])
         what = ", ".join(f"{count} {phase} steps" for phase, count in other.items()) or "none fired"
-        why = f"looked for fit, train_on_batch, an optimizer's apply and loops over tf.data: {what}"
+        why = f"looked for fit, train_on_batch, an optimizer's apply and loops over tf.data: {what}{off}"
         step = "If it does train, its loop is of a kind that is not known yet."
     yield Finding(
         id="run.no_steps",

@@ -1,0 +1,142 @@
+"""The whole path, as a user runs it: each demo through the command line, judged by its report.
+
+Real TensorFlow, real images, real processes. What each demo is named for must be found in it, and nothing else of weight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "demo"
+IMAGES = 1797
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The user's environment with a state folder of its own."""
+    yield {**os.environ, "TFGPU_TUI_STATE_DIR": str(tmp_path / "state"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def headless(
+    environment: dict[str, str], report: Path, *command: str
+) -> tuple[dict[str, Any], subprocess.CompletedProcess[bytes]]:
+    """Runs `tfgpu-tui --headless --report-json report …` to its end."""
+    tool = [sys.executable, "-m", "tfgpu_tui", "--python", sys.executable, "--headless", "--report-json", str(report)]
+    done = subprocess.run([*tool, *command], env=environment, capture_output=True, timeout=240, check=False, cwd=ROOT)
+    assert report.exists(), done.stderr.decode(errors="replace")
+    data: dict[str, Any] = json.loads(report.read_text())
+    return data, done
+
+
+def weighty(report: dict[str, Any]) -> list[str]:
+    return [f["id"] for f in report["findings"] if f["severity"] != "info"]
+
+
+def finding(report: dict[str, Any], name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [f for f in report["findings"] if f["id"] == name]
+    assert found, report["findings"]
+    return found[0]
+
+
+def words(stdout: bytes) -> list[str]:
+    """Keras' output without what differs from run to run: how often its bar was drawn, times and metric values."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stdout.decode())
+    last_frames = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\x08", "").split("\n")]
+    return [re.sub(r"\d+(\.\d+)?(e-\d+)?(us|ms|s)?", "N", line) for line in last_frames if line]
+
+
+def test_slow_map_names_its_stage_with_file_and_line(environment: dict[str, str], tmp_path: Path) -> None:
+    script = DEMO / "slow_map.py"
+    report, done = headless(environment, tmp_path / "r.json", str(script), "3")
+    assert done.returncode == 0
+    assert report["run"]["exit_code"] == 0
+
+    batches = -(-IMAGES // 32)
+    assert (report["training"]["steps"], report["training"]["epochs"]) == (3 * batches, 3)
+    assert report["training"]["batch_size"] == 32
+    assert round(sum(report["phases"].values()), 9) == 1.0
+
+    bound = finding(report, "input.bound")
+    assert report["findings"][0]["id"] == "input.bound"
+    assert bound["severity"] == "critical"
+    stage = bound["evidence"]["stage"]
+    lines = script.read_text().splitlines()
+    definition = next(i for i, line in enumerate(lines, 1) if line.startswith("def load_image"))
+    python = next(i for i, line in enumerate(lines, 1) if line.startswith("def decode_with_pillow"))
+    assert stage["file"].endswith("slow_map.py")
+    assert stage["line"] in (definition, python)
+    assert f"slow_map.py:{stage['line']}" in done.stderr.decode()
+
+    plain = subprocess.run(
+        [sys.executable, str(script), "3"], env=environment, capture_output=True, timeout=240, check=False, cwd=ROOT
+    )
+    assert words(done.stdout) == words(plain.stdout)
+    assert any("Epoch" in line for line in words(plain.stdout))
+
+
+def test_a_healthy_run_has_no_warning(environment: dict[str, str], tmp_path: Path) -> None:
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "healthy.py"), "4")
+    assert done.returncode == 0
+    assert weighty(report) == []
+    assert report["training"]["judged_steps"] >= 20, "nothing was judged: the test would pass for nothing"
+    assert report["phases"]["compute"] > 0.5
+    names = [row["layer"].split("/")[-1] for row in report["placement"]]
+    positions = [names.index(n) for n in ("edges", "pool", "shapes", "flatten", "hidden", "digit")]
+    assert positions == sorted(positions)
+    assert all(set(row["forward"]) <= {"CPU:0"} for row in report["placement"])
+    assert report["monitor"]["hooks_off"] == []
+    assert report["monitor"]["faults"] == []
+
+
+def test_a_generator_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "python_generator.py"), "4")
+    bound = finding(report, "input.bound")
+    assert weighty(report) == ["input.bound"]
+    assert "rotated_batches" in json.dumps(bound)
+    assert "Python" in bound["next"]
+
+
+def test_a_slow_callback_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "slow_callback.py"), "4")
+    assert weighty(report) == ["host.callbacks"]
+    assert "WeightHistory" in finding(report, "host.callbacks")["next"]
+
+
+def test_the_pinned_layer_shows_its_device(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "two_devices.py"), "2")
+    rows = {row["layer"].split("/")[-1]: row for row in report["placement"]}
+    inner = next(row for row in report["placement"] if "on_second" in row["layer"] and row["layer"].endswith("dense"))
+    assert set(inner["forward"]) == {"CPU:1"}
+    assert "CPU:1" in rows["on_second"]["forward"] or "CPU:1" in inner["forward"]
+    assert set(rows["edges"]["forward"]) == {"CPU:0"}
+    assert weighty(report) == []
+
+
+def test_an_eager_loop_is_called_eager(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "custom_loop.py"), "3")
+    assert report["training"]["steps"] == 3 * -(-IMAGES // 32)
+    assert report["training"]["loop"] == "eager"
+    assert "host.eager" in weighty(report)
+
+
+def test_a_failing_script_keeps_its_status_and_shows_its_line(environment: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text(
+        "import tensorflow as tf\n\ndef build():\n    return tf.matmul(tf.ones((2, 3)), tf.ones((2, 3)))\n\nbuild()\n"
+    )
+    report, done = headless(environment, tmp_path / "r.json", str(script))
+    assert done.returncode == 1
+    failed = finding(report, "run.failed")
+    assert failed["evidence"]["file"] == str(script)
+    assert failed["evidence"]["line"] == 4
+    assert b"Traceback" in done.stderr

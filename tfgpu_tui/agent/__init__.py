@@ -1,0 +1,49 @@
+"""The agent: the part of tfgpu-tui that runs inside the user's process. Standard library only, python 3.9 and later.
+
+It is a guest: it never raises into the user's code, never blocks it, never prints, never initialises TensorFlow before
+the script did, and says so in an event when a part of it fails. It is loaded by `inject/sitecustomize.py` under the
+module name `_tfgpu_agent`, by path, when TensorFlow or Keras is first imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+HOOKS = (
+    "custom_loop",
+    "keras_loop",
+    "user_code",
+    "describe",
+    "pipeline",
+    "placement",
+    "memory",
+)
+"""The modules that patch something, in the order in which their patches are applied to one and the same module."""
+
+
+def start(hello_socket: Any = None) -> None:
+    """Make the link to the supervisor; `hello_socket` is the connection on which sitecustomize said hello, or None."""
+    from . import runtime
+
+    runtime.start(hello_socket)
+
+
+def install() -> Any:
+    """Load the hooks; returns the meta-path entry that applies them as TensorFlow's modules are imported."""
+    from . import imports, runtime
+
+    runtime.set_phase("importing")
+    for name in HOOKS:
+        try:
+            importlib.import_module(f".{name}", __name__)
+        except Exception as error:
+            runtime.switch_off(name, error)
+    return imports.PatchingFinder()
+
+
+def report_error(cls: type[BaseException], value: BaseException, traceback: Any) -> None:
+    """Send the exception that is about to end this process. From `sys.excepthook`."""
+    from . import errors
+
+    errors.report(cls, value, traceback)

@@ -1,0 +1,58 @@
+"""The exception that ends a process, told with the place in the user's own code where it came from."""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from types import CodeType, TracebackType
+from typing import Optional
+
+from . import link, runtime
+
+
+def _library_folders() -> list[str]:
+    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths += [*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(os.path.abspath(__file__))]
+    return [os.path.join(os.path.realpath(p), "") for p in paths if p]
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file is the user's own: a real file that lies in no library folder of this interpreter."""
+    if filename.startswith("<"):
+        return False
+    path = os.path.realpath(filename)
+    # `site-packages` and `dist-packages` by name, too: of other interpreters, Debian's, PYTHONPATH's.
+    parts = path.split(os.sep)
+    if "site-packages" in parts or "dist-packages" in parts:
+        return False
+    return not any(path.startswith(folder) for folder in _library_folders())
+
+
+def innermost_user_frame(traceback: Optional[TracebackType]) -> Optional[tuple[CodeType, int]]:
+    """Code and line of the deepest frame in the user's own code; None where there is none."""
+    found = None
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_users(code.co_filename):
+            found = (code, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found
+
+
+def report(cls: type[BaseException], value: BaseException, traceback: Optional[TracebackType]) -> None:
+    """Send `script_error`."""
+    frame = innermost_user_frame(traceback)
+    place: dict[str, object] = {"file": None, "line": None, "function": None}
+    if frame is not None:
+        code, line = frame
+        place = {"file": os.path.abspath(code.co_filename), "line": line, "function": code.co_name}
+    elif isinstance(value, SyntaxError):
+        place = {"file": value.filename, "line": value.lineno, "function": None}
+    runtime.send("script_error", exception=cls.__name__, message=str(value)[:4000], main=link.is_main(), **place)
+    # A process that dies of this exception may leave without atexit (os._exit in a multiprocessing child).
+    if sys.is_finalizing():
+        runtime.flush()
+    else:
+        runtime.hurry()

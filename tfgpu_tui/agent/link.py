@@ -1,0 +1,242 @@
+"""The line to the supervisor: a bounded queue, one daemon thread, one non-blocking socket.
+
+The training's threads only append to the queue. The thread empties it at most four times a second, runs the periodic
+functions and reads commands. When the supervisor is gone, the link gives up for good and keeps quiet: the training
+must never notice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Optional
+
+PERIOD_S = 0.25
+QUEUE_LIMIT = 2000
+"""Events; what comes on top is dropped and counted."""
+UNSENT_LIMIT_BYTES = 1 << 20
+"""Bytes encoded but not taken by the socket; above it, new events stay in the queue until that one is full, too."""
+
+Event = dict[str, Any]
+
+
+def stamped(kind: str, fields: dict[str, Any]) -> Event:
+    """An event of this process, now."""
+    return {"v": 1, "t": time.time(), "src": "agent", "pid": os.getpid(), "type": kind, **fields}
+
+
+def is_main() -> bool:
+    """Whether this process is the script itself: the supervisor's own child."""
+    return os.environ.get("TFGPU_TUI_PARENT") == str(os.getppid())
+
+
+def hello() -> Event:
+    """The first line on a connection."""
+    version = "%d.%d.%d" % sys.version_info[:3]
+    return stamped("agent_connected", {"main": is_main(), "python": version})
+
+
+def clean(value: Any) -> Any:
+    """`value` as JSON can hold it: numbers that are not finite as `nan`, `inf`, `-inf`; NumPy scalars as numbers."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [clean(v) for v in value]
+    if hasattr(value, "item"):
+        return clean(value.item())
+    return str(value)
+
+
+def encode(event: Event) -> bytes:
+    """The event as one JSON line."""
+    try:
+        text = json.dumps(event, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError):
+        text = json.dumps(clean(event), separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
+
+
+class Link:
+    """Created in every process that has something to say; connects when it first says it."""
+
+    def __init__(
+        self,
+        path: str,
+        sock: Optional[Any] = None,
+        on_command: Callable[[Event], None] = lambda command: None,
+    ) -> None:
+        """`sock` is a raw connected `_socket.socket` on which the hello was already sent."""
+        self._path = path
+        self._on_command = on_command
+        self._periodic: list[tuple[float, Callable[[], None]]] = []
+        self._dead = False
+        self.dropped = 0
+        self._forget()
+        if sock is not None:
+            self._socket = socket.socket(fileno=sock.detach())
+            self._socket.setblocking(False)
+
+    def _forget(self) -> None:
+        """Start clean: no connection, nothing queued, fresh locks."""
+        self._queue: OrderedDict[Any, Event] = OrderedDict()
+        self._queue_lock = threading.Lock()
+        self._io_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._unsent = b""
+        self._received = b""
+        self._reported_drops = self.dropped = 0
+        self._serial = 0
+        self._thread: Optional[threading.Thread] = None
+        self._socket: Optional[socket.socket] = None
+
+    def after_fork(self) -> None:
+        """In the child: the connection, the thread and what was queued are the parent's."""
+        if self._socket is not None:
+            self._socket.close()
+        self._forget()
+
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run `function` on the link's thread about every so many seconds. It must not raise."""
+        self._periodic.append((seconds, function))
+
+    def put(self, event: Event, key: Any = None) -> None:
+        """Queue an event. With a key, it replaces a queued one of the same key. Never blocks, never raises."""
+        if self._dead:
+            return
+        with self._queue_lock:
+            if key is None:
+                self._serial += 1
+                key = self._serial
+            elif key in self._queue:
+                del self._queue[key]
+            if len(self._queue) >= QUEUE_LIMIT:
+                self.dropped += 1
+                return
+            self._queue[key] = event
+        if self._thread is None:
+            self._start()
+
+    def hurry(self) -> None:
+        """Send soon, without waiting for it."""
+        self._wake.set()
+
+    def flush(self, timeout_s: float = 1.0) -> None:
+        """Send what is queued, from this thread, for at most so long. For the end of the process."""
+        deadline = time.monotonic() + timeout_s
+        while not self._dead and (self._queue or self._unsent):
+            if not self._io_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                return
+            try:
+                self._send()
+            finally:
+                self._io_lock.release()
+            if not (self._queue or self._unsent) or time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="tfgpu-tui", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # the interpreter is ending: the flush at exit sends
+        # A multiprocessing child leaves through os._exit: atexit never runs there, its own finalizers do.
+        process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+        if process is not None and util is not None and process.parent_process() is not None:
+            util.Finalize(None, self.flush, exitpriority=0)
+
+    def _run(self) -> None:
+        due = [time.monotonic() + seconds for seconds, _ in self._periodic]
+        while not self._dead:
+            started = time.monotonic()
+            due += [started + seconds for seconds, _ in self._periodic[len(due) :]]
+            for index, (seconds, function) in enumerate(list(self._periodic)):
+                if due[index] <= started:
+                    function()
+                    due[index] = time.monotonic() + seconds
+            with self._io_lock:
+                self._send()
+                self._receive()
+            self._wake.wait(PERIOD_S)
+            self._wake.clear()
+
+    def _connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        self._unsent = encode(hello())
+        try:
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            self._give_up()
+            return
+        self._socket = sock
+
+    def _give_up(self) -> None:
+        self._dead = True
+        self._queue.clear()
+        self._unsent = b""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _take(self) -> list[Event]:
+        if len(self._unsent) > UNSENT_LIMIT_BYTES:
+            return []
+        with self._queue_lock:
+            events = list(self._queue.values())
+            self._queue.clear()
+        if self.dropped > self._reported_drops:
+            self._reported_drops = self.dropped
+            events.append(stamped("dropped", {"count": self.dropped, "where": "agent"}))
+        return events
+
+    def _send(self) -> None:
+        if self._socket is None and not self._dead and self._queue:
+            self._connect()
+        if self._socket is None:
+            return
+        self._unsent += b"".join(encode(event) for event in self._take())
+        try:
+            while self._unsent:
+                # MSG_NOSIGNAL: a script may have given SIGPIPE its deadly default back.
+                sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+                self._unsent = self._unsent[sent:]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._give_up()
+
+    def _receive(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._give_up()
+            return
+        if not data:
+            self._give_up()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            try:
+                command = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(command, dict):
+                self._on_command(command)

@@ -1,0 +1,133 @@
+"""On which device every layer really runs: collects TensorFlow's own final graph of the training function, once.
+
+The collection is switched on when the first layer of a new graph is traced (TensorFlow's context is initialised by
+then and the function is not yet instantiated) and off right after its first execution. Only a retrace switches it on
+again, within a budget of time. `export_run_metadata` and the graph collection are what tf.summary.trace_on uses
+(tensorflow/python/eager/context.py); ran with TF 2.15 and 2.21. While the script itself traces, we stay out.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, List, NamedTuple, Optional, Tuple
+
+from . import placement_eager, placement_record
+from .placement_eager import EagerStep
+from .placement_graph import Traced, best, rows
+from .runtime import after_execution, every, guarded, send
+
+FREE_COLLECTIONS = 3
+MAX_SHARE = 0.01
+"""After the first few collections, retraces are looked at only while all of them cost less than this share of the time."""
+ANALYSIS_PERIOD_S = 0.25
+
+
+class _Collected(NamedTuple):
+    metadata: Any
+    recording: placement_record.Recording
+
+
+class _State:
+    def __init__(self) -> None:
+        self.collecting = False
+        self.collections = 0
+        self.cost_s = 0.0
+        self.started_s = time.monotonic()
+        self.graphs: List[_Collected] = []
+        self.eager: List[EagerStep] = []
+        self.sent_training = False
+
+
+_state = _State()
+
+
+def script_traces() -> bool:
+    """True while the script's own tf.summary.trace_on is active: it shares the switch and the collected graphs."""
+    from tensorflow.python.ops import summary_ops_v2
+
+    return getattr(summary_ops_v2, "_current_trace_context", None) is not None
+
+
+def initialised_context() -> Optional[Any]:
+    """TensorFlow's eager context, or None before the script initialised it (`Context._context_handle`)."""
+    from tensorflow.python.eager import context
+
+    current = context.context_safe() if hasattr(context, "context_safe") else context.context()
+    return current if current is not None and current._context_handle is not None else None
+
+
+def _within_budget() -> bool:
+    elapsed_s = time.monotonic() - _state.started_s
+    return _state.collections < FREE_COLLECTIONS or _state.cost_s < MAX_SHARE * elapsed_s
+
+
+def _start() -> bool:
+    if _state.collecting:
+        return True
+    context = initialised_context()
+    if context is None or not _within_budget() or script_traces():
+        return False
+    context.enable_graph_collection()
+    _state.collecting = True
+    return True
+
+
+@guarded("placement")
+def _collect(model: Any, phase: str, steps_total: int) -> None:
+    """Takes the graphs right after an execution in which something was traced, on the training's thread."""
+    if not _state.collecting:
+        return
+    _state.collecting = False
+    recording = placement_record.take()
+    context = initialised_context()
+    if context is None or script_traces():
+        return
+    begun_s = time.perf_counter()
+    metadata = context.export_run_metadata()
+    context.disable_graph_collection()
+    _state.collections += 1
+    _state.cost_s += time.perf_counter() - begun_s
+    if metadata is not None and recording.graphs:
+        _state.graphs.append(_Collected(metadata, recording))
+
+
+def _observed(step: EagerStep) -> None:
+    _state.eager.append(step)
+
+
+@guarded("placement")
+def _analyse() -> None:
+    """On the agent's own thread: turns what was collected into rows and drops it."""
+    while _state.graphs:
+        collected = _state.graphs.pop(0)
+        begun_s = time.perf_counter()
+        report = _rows_of(collected)
+        _state.cost_s += time.perf_counter() - begun_s
+        if report is not None:
+            table, ops, unattributed = report
+            send("placement", layers=table, source="graph", ops=ops, unattributed=unattributed)
+    while _state.eager:
+        step = _state.eager.pop(0)
+        table = rows(step.tallies, step.order, step.objects)
+        if table:
+            send("placement", layers=table, source="eager", ops=step.ops, unattributed=step.unattributed)
+
+
+def _rows_of(collected: _Collected) -> Optional[Tuple[List[Any], int, int]]:
+    """None where the graphs hold no layer, or only an evaluation's after the training's was reported."""
+    traced = Traced(collected.recording)
+    result = best(collected.metadata, traced)
+    if result is None or (_state.sent_training and not result.trains):
+        return None
+    _state.sent_training = _state.sent_training or result.trains
+    table = rows(result.tallies, traced.stacks, collected.recording.objects)
+    return table, result.ops, result.unattributed
+
+
+def install() -> None:
+    """Registers the hooks; nothing of TensorFlow is touched before the script imports it."""
+    placement_record.install()
+    placement_record.on_tracing(_start)
+    placement_eager.install(_observed)
+    after_execution(_collect)
+    every(ANALYSIS_PERIOD_S)(_analyse)

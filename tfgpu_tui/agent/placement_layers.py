@@ -1,0 +1,89 @@
+"""What a layer's row says besides op counts: its path, class, variables' devices, parameters, dtype.
+
+Keras' private attributes are read here and nowhere else in the placement modules. Ran with Keras 3.15, Keras 2.15 and
+tf_keras 2.21.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from .placement_names import Key, Stack, short_device
+
+LIBRARIES = ("keras", "tf_keras", "tensorflow")
+
+
+def is_library(layer: Any) -> bool:
+    """True for a class that Keras itself defines."""
+    return type(layer).__module__.partition(".")[0] in LIBRARIES
+
+
+def is_model(layer: Any) -> bool:
+    """True for keras.Model and its subclasses, Sequential and Functional included."""
+    return callable(getattr(type(layer), "train_step", None)) and hasattr(layer, "layers")
+
+
+def shown(stack: Stack, objects: Dict[Key, Any]) -> Stack:
+    """The part of a stack that the user wrote.
+
+    What a Keras layer is made of (the cell of an LSTM, the projections in an attention) counts as that layer; a
+    class of the user's inside it (the cell of an RNN) has its own row.
+    """
+    kept: List[Key] = []
+    for key in stack:
+        if kept and not isinstance(key, str) and is_library(objects[key]):
+            last = objects.get(kept[-1])
+            if isinstance(kept[-1], str) or (is_library(last) and not is_model(last)):
+                continue
+        if not kept or kept[-1] != key:
+            kept.append(key)
+    return tuple(kept)
+
+
+def variables_of(layer: Any) -> List[Any]:
+    """The layer's weights as TensorFlow variables, sublayers' included; random seeds' state is left out."""
+    try:
+        weights = list(layer.weights)
+    except ValueError:
+        return []
+    return [tensorflow_variable(weight) for weight in weights]
+
+
+def tensorflow_variable(weight: Any) -> Any:
+    """The tf.Variable of a Keras 3 variable (`KerasVariable._value`); Keras 2's are TensorFlow's own."""
+    return getattr(weight, "_value", weight)
+
+
+def devices_of(variable: Any) -> List[str]:
+    """Where a variable lies; each replica's copy of a distributed one (`DistributedVariable.values`)."""
+    copies = getattr(variable, "values", None)
+    if isinstance(copies, (tuple, list)):
+        return [short_device(copy.device) for copy in copies]
+    device = getattr(variable, "device", None)
+    return [short_device(device)] if device else []
+
+
+def elements_of(variable: Any) -> int:
+    """Number of scalars in a variable; 0 where its shape isn't known."""
+    return int(variable.shape.num_elements() or 0)
+
+
+def own_variables(layers: List[Any], nested: List[Any]) -> Tuple[List[str], Optional[int]]:
+    """Devices and number of parameters of a row's layer, without those of the rows below it."""
+    below: Set[int] = {id(v) for layer in nested for v in variables_of(layer)}
+    own = {id(v): v for layer in layers for v in variables_of(layer) if id(v) not in below}
+    devices = sorted({device for v in own.values() for device in devices_of(v)})
+    return devices, sum(elements_of(v) for v in own.values())
+
+
+def compute_dtype(layer: Any) -> Optional[str]:
+    """The dtype in which the layer computes."""
+    dtype = getattr(layer, "compute_dtype", None)
+    return str(dtype) if dtype else None
+
+
+def policy_name(layer: Any) -> Optional[str]:
+    """The dtype policy's name: `float32`, `mixed_float16`."""
+    policy = getattr(layer, "dtype_policy", None)
+    name = getattr(policy, "name", None)
+    return str(name) if name else None

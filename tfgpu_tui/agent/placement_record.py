@@ -1,0 +1,268 @@
+"""What is traced by which layer: one wrapper around the base class' `Layer.__call__`, and the loss and the optimizer.
+
+While a function is traced, each call notes the range of ops that it added to the graph. Nothing is kept of eager
+calls, except for the one step that `placement_eager` observes. Ran with Keras 3.15, Keras 2.15 and tf_keras 2.21.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from .placement_names import LOSS, OPTIMIZER, Interval, Key, Stack
+from .runtime import guarded, on_import
+
+LAYER_CLASSES = (
+    ("keras.src.layers.layer", "Layer"),
+    ("keras.src.engine.base_layer", "Layer"),
+    ("tf_keras.src.engine.base_layer", "Layer"),
+)
+LOSS_CLASSES = (
+    ("keras.src.losses.loss", "Loss"),
+    ("keras.src.losses", "Loss"),
+    ("tf_keras.src.losses", "Loss"),
+)
+OPTIMIZER_CLASSES = (
+    ("keras.src.optimizers.base_optimizer", "BaseOptimizer", "apply"),
+    ("keras.src.optimizers.optimizer", "Optimizer", "apply_gradients"),
+    ("keras.src.optimizers.legacy.optimizer_v2", "OptimizerV2", "apply_gradients"),
+    ("tf_keras.src.optimizers.optimizer", "Optimizer", "apply_gradients"),
+    ("tf_keras.src.optimizers.legacy.optimizer_v2", "OptimizerV2", "apply_gradients"),
+)
+
+
+MARK = "_tfgpu_placement"
+"""On our wrappers: a class may be reached under two module names."""
+
+
+class GraphRecord:
+    """The layer calls in one traced graph. Holds the graph: drop the record after use."""
+
+    def __init__(self, graph: Any, base: Stack) -> None:
+        self.graph = graph
+        self.base = base
+        self.intervals: List[Interval] = []
+        self.stacks: Dict[Stack, None] = {}
+        """Every stack in the order in which it was first entered: the order of the model."""
+
+
+class Recording:
+    """The graphs traced since the last `take`, and the objects behind the keys of their stacks."""
+
+    def __init__(self) -> None:
+        self.graphs: Dict[int, GraphRecord] = {}
+        self.objects: Dict[Key, Any] = {}
+
+
+class _Frame(NamedTuple):
+    record: Optional[GraphRecord]
+    start: int
+    stack: List[Key]
+
+
+class _Eager(NamedTuple):
+    """Who observes an eager step."""
+
+    begin: Callable[[bool], bool]
+    applied: Callable[[], None]
+
+
+class _State:
+    def __init__(self) -> None:
+        self.recording = Recording()
+        self.starting: List[Callable[[], bool]] = []
+        self.eager: Optional[_Eager] = None
+        self.root: Optional[Callable[[], Any]] = None
+
+
+_state = _State()
+_local = threading.local()
+
+
+def on_tracing(fn: Callable[[], bool]) -> Callable[[], bool]:
+    """Calls `fn` when the first layer of a new graph is traced; where it returns False the graph isn't recorded."""
+    _state.starting.append(fn)
+    return fn
+
+
+def observe_eager(begin: Callable[[bool], bool], applied: Callable[[], None]) -> None:
+    """`begin(is_layer)` at each outermost eager call says whether to note it; `applied()` follows each eager update."""
+    _state.eager = _Eager(begin, applied)
+
+
+def stop_observing_eager() -> None:
+    """No more callbacks for eager calls."""
+    _state.eager = None
+
+
+def take() -> Recording:
+    """What was recorded since the last call; the recorder starts anew and keeps no reference."""
+    recording, _state.recording = _state.recording, Recording()
+    return recording
+
+
+def eager_stack() -> Stack:
+    """The layer calls that are active in this thread."""
+    return tuple(getattr(_local, "stack", ()))
+
+
+def eager_objects() -> Dict[Key, Any]:
+    """The layers of the eager calls observed so far, by their keys."""
+    return _state.recording.objects
+
+
+def root_model() -> Optional[Any]:
+    """The model (or layer) of the last outermost call that was traced or observed; None where it is gone."""
+    return _state.root() if _state.root is not None else None
+
+
+def ops_in(graph: Any) -> int:
+    """How many operations a graph holds; cheap, unlike len(get_operations()). `Graph.version`, TF 2.15-2.21."""
+    return int(graph.version)
+
+
+def is_symbolic(graph: Any) -> bool:
+    """True for a graph (or one within it) in which Keras only infers shapes; it never runs.
+
+    Named in keras/src/backend/tensorflow/core.py (`scratch_graph`) and in Keras 2's backend (`keras_graph`).
+    """
+    while graph is not None:
+        name = getattr(graph, "name", "") or ""
+        if "scratch_graph" in name or "keras_graph" in name:
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def _stack() -> List[Key]:
+    try:
+        stack: List[Key] = _local.stack
+    except AttributeError:
+        stack = _local.stack = []
+    return stack
+
+
+@guarded("placement")
+def _enter(key: Key, target: Any) -> Optional[_Frame]:
+    """Notes that a call begins; None where nothing is to be noted."""
+    from tensorflow.python.eager import context
+
+    if context.executing_eagerly():
+        return _enter_eager(key, target)
+    from tensorflow.python.framework import ops
+
+    graph = ops.get_default_graph()
+    record = _state.recording.graphs.get(id(graph))
+    if record is None and is_symbolic(graph):
+        return None
+    stack = _stack()
+    if record is None:
+        if not all([start() for start in _state.starting]):
+            return None
+        record = _state.recording.graphs[id(graph)] = GraphRecord(graph, tuple(stack))
+    _push(stack, key, target)
+    record.stacks.setdefault(tuple(stack))
+    return _Frame(record, ops_in(graph), stack)
+
+
+def _enter_eager(key: Key, target: Any) -> Optional[_Frame]:
+    observer = _state.eager
+    if observer is None:
+        return None
+    stack = _stack()
+    if not stack and not observer.begin(isinstance(key, int)):
+        return None
+    _push(stack, key, target)
+    return _Frame(None, 0, stack)
+
+
+def _push(stack: List[Key], key: Key, target: Any) -> None:
+    if not stack and isinstance(key, int):
+        _state.root = weakref.ref(target)
+    stack.append(key)
+    _state.recording.objects.setdefault(key, target)
+
+
+@guarded("placement")
+def _leave(frame: _Frame) -> None:
+    record, start, stack = frame
+    if record is not None:
+        record.intervals.append((start, ops_in(record.graph), tuple(stack)))
+    stack.pop()
+
+
+@guarded("placement")
+def _applied() -> None:
+    from tensorflow.python.eager import context
+
+    if _state.eager is not None and context.executing_eagerly():
+        _state.eager.applied()
+
+
+def _wrap(cls: Any, method: str, key: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
+    """Notes every call of `cls.method`, as `key` or as the object itself; once for each class that defines it."""
+    original = cls.__dict__.get(method)
+    if original is None or hasattr(original, MARK):
+        return
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        frame = _enter(id(self) if key is None else key, self)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            if frame is not None:
+                _leave(frame)
+            if after is not None:
+                after()
+
+    _look_like(call, original)
+    setattr(call, MARK, True)
+    setattr(cls, method, call)
+
+
+def _look_like(wrapper: Any, original: Any) -> None:
+    """Lets the wrapper's frame count as Keras' own, so that Keras drops it from tracebacks as it drops its own."""
+    inner = original
+    while hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+    code = getattr(inner, "__code__", None)
+    if code is not None:
+        wrapper.__code__ = wrapper.__code__.replace(
+            co_filename=code.co_filename, co_firstlineno=code.co_firstlineno, co_name=code.co_name
+        )
+
+
+def _patch_layer(name: str) -> Callable[[Any], None]:
+    def patch(module: Any) -> None:
+        _wrap(getattr(module, name), "__call__", None)
+
+    return patch
+
+
+def _patch_loss(name: str) -> Callable[[Any], None]:
+    def patch(module: Any) -> None:
+        if hasattr(module, name):
+            _wrap(getattr(module, name), "__call__", LOSS)
+
+    return patch
+
+
+def _patch_optimizer(name: str, method: str) -> Callable[[Any], None]:
+    def patch(module: Any) -> None:
+        if hasattr(module, name):
+            _wrap(getattr(module, name), method, OPTIMIZER, after=_applied)
+
+    return patch
+
+
+def install() -> None:
+    """Registers the wrappers; each is put in place when Keras' module is imported."""
+    hooks: List[Tuple[str, Callable[[Any], None]]] = []
+    hooks += [(module, _patch_layer(name)) for module, name in LAYER_CLASSES]
+    hooks += [(module, _patch_loss(name)) for module, name in LOSS_CLASSES]
+    hooks += [(module, _patch_optimizer(name, method)) for module, name, method in OPTIMIZER_CLASSES]
+    for module, patch in hooks:
+        on_import(module)(patch)

@@ -1,0 +1,233 @@
+"""What every hook of the agent stands on: patching at import, guarding, sending, and what the training is doing now."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Optional, TypeVar
+
+from . import imports
+from .link import Event, Link, is_main, stamped
+
+F = TypeVar("F", bound=Callable[..., Any])
+AfterExecution = Callable[[Any, str, int], None]
+
+_link: Optional[Link] = None
+_off: set[str] = set()
+_phase = ""
+_phase_lock = threading.Lock()
+_after: list[AfterExecution] = []
+_commands: dict[str, Callable[[Event], None]] = {}
+_tracing = threading.local()
+_traces = 0
+_traces_told = -1
+
+
+# -- the line to the supervisor
+
+
+def start(hello_socket: Any = None) -> None:
+    """Once per process: make the link. `hello_socket` is the connection of sitecustomize, or None."""
+    global _link
+    if _link is not None:
+        return
+    _link = Link(os.environ["TFGPU_TUI_SOCKET"], hello_socket, _obey)
+    atexit.register(_link.flush)
+    os.register_at_fork(after_in_child=_link.after_fork)
+
+
+def send(kind: str, **fields: Any) -> None:
+    """Queue an event; never blocks, never raises. `fields` are those of `tfgpu_tui.events`."""
+    if _link is not None:
+        _link.put(stamped(kind, fields))
+
+
+def send_latest(kind: str, key: Any = None, **fields: Any) -> None:
+    """Queue an event in place of one of the same type and key that is still waiting."""
+    if _link is not None:
+        _link.put(stamped(kind, fields), (kind, key))
+
+
+def hurry() -> None:
+    """Have the link send soon; returns at once."""
+    if _link is not None:
+        _link.hurry()
+
+
+def flush() -> None:
+    """Send now what is queued, for a second at most. For ends of processes only."""
+    if _link is not None:
+        _link.flush()
+
+
+def on_command(name: str) -> Callable[[Callable[[Event], None]], Callable[[Event], None]]:
+    """Decorator: `function(command)` runs on the link's thread when the supervisor sends `{"cmd": name}`."""
+
+    def register(function: Callable[[Event], None]) -> Callable[[Event], None]:
+        _commands[name] = guarded(f"command {name}")(function)
+        return function
+
+    return register
+
+
+def _obey(command: Event) -> None:
+    function = _commands.get(str(command.get("cmd")))
+    if function is not None:
+        function(command)
+
+
+# -- guards
+
+
+def switch_off(hook: str, error: object) -> None:
+    """Mark a hook as failed and say so, once: what it measured is unknown from here on."""
+    if hook not in _off:
+        _off.add(hook)
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
+        send("hook_off", hook=hook, reason=reason[:500])
+
+
+def is_off(hook: str) -> bool:
+    """Whether the hook has failed."""
+    return hook in _off
+
+
+def guarded(hook: str, default: Any = None) -> Callable[[F], F]:
+    """Decorator for the agent's own functions: an exception switches the hook off and never reaches the user's code.
+
+    From then on, calls of every function guarded under that name return `default` at once.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if hook in _off:
+                return default
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                switch_off(hook, error)
+                return default
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def on_import(module_name: str) -> Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]]:
+    """Decorator: `patch(module)` runs right after that leaf module executed, or at once if it is already imported."""
+
+    def register(patch: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+        # Named by module and function: a package has several patches of one module, and each may fail alone.
+        hook = f"{patch.__module__.rpartition('.')[2]}.{patch.__name__.lstrip('_')}"
+        imports.watch(module_name, guarded(hook)(patch))
+        return patch
+
+    return register
+
+
+def every(seconds: float) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Decorator: the function runs about every so many seconds on the link's thread, off the training's threads."""
+
+    def register(function: Callable[[], None]) -> Callable[[], None]:
+        hook = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
+        if _link is not None:
+            _link.every(seconds, guarded(hook)(function))
+        return function
+
+    return register
+
+
+# -- what was asked for
+
+
+def asked_knobs() -> dict[str, str]:
+    """The knobs of this run, as the user asked for them."""
+    knobs = json.loads(os.environ.get("TFGPU_TUI_KNOBS") or "{}")
+    return {str(k): str(v) for k, v in knobs.items()}
+
+
+def stop_after() -> Optional[int]:
+    """After how many training steps the user wants the run to stop; None where not asked."""
+    text = os.environ.get("TFGPU_TUI_STOP_AFTER", "")
+    return int(text) if text.isdigit() and int(text) > 0 else None
+
+
+# -- what the training is doing
+
+
+def set_phase(phase: str) -> None:
+    """Tell what the script is doing, when it changes. Only the main process and processes that train speak."""
+    global _phase
+    if phase == _phase:
+        return
+    with _phase_lock:
+        if phase != _phase:
+            _phase = phase
+            if is_main() or phase not in ("importing", "imported"):
+                send_latest("phase", phase=phase)
+
+
+def executing_eagerly() -> bool:
+    """Whether TensorFlow runs op by op in this thread now. False while it traces; True while it isn't loaded."""
+    context = sys.modules.get("tensorflow.python.eager.context")
+    return context is None or bool(context.executing_eagerly())
+
+
+def traces() -> int:
+    """How many functions this process traced so far; what is traced inside another one does not count."""
+    return _traces
+
+
+def after_execution(function: AfterExecution) -> AfterExecution:
+    """Decorator: `function(model or None, phase, steps so far)` runs on the training's thread, right after an execution
+    in which something was traced, and after the very first one. `phase` is `train`, `test` or `predict`."""
+    hook = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
+    _after.append(guarded(hook)(function))
+    return function
+
+
+def execution_done(model: Any, phase: str, steps: int) -> None:
+    """Called by the loops after each execution: cheap when nothing was traced since the last one."""
+    global _traces_told
+    if _traces == _traces_told:
+        return
+    _traces_told = _traces
+    for function in _after:
+        function(model, phase, steps)
+
+
+@on_import("tensorflow.python.framework.func_graph")
+def _count_traces(module: ModuleType) -> None:
+    """`func_graph_from_py_func` makes the graph of every tf.function, loop body and map function (TF 2.15 to 2.21)."""
+    original = module.func_graph_from_py_func
+
+    @functools.wraps(original)
+    def func_graph_from_py_func(*args: Any, **kwargs: Any) -> Any:
+        global _traces
+        if getattr(_tracing, "inside", False):
+            return original(*args, **kwargs)
+        _traces += 1
+        _tracing.inside = True
+        before = _phase
+        if before in ("training", "evaluating", "predicting"):
+            set_phase("tracing")
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _tracing.inside = False
+            if before != _phase:
+                set_phase(before)
+
+    module.func_graph_from_py_func = func_graph_from_py_func
+
+
+@on_import("tensorflow")
+def _imported(module: ModuleType) -> None:
+    set_phase("imported")

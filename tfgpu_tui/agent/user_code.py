@@ -1,0 +1,1 @@
+"""Time in the user's own Python that feeds the model."""

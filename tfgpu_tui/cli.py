@@ -1,0 +1,282 @@
+"""The command line: its options, its verbs, and the choice between the screen and the script's own streams.
+
+Nothing heavy is imported in here: `--help` must be instant, and a script starts before the screen is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tfgpu_tui
+from tfgpu_tui import config, interpreter, knobs, launch, rundir
+
+STATUS_EVERY_S = 5.0
+VERBS = ("run", "attach", "runs", "stop", "replay", "report", "compare", "doctor")
+_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
+_FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
+"""Options that may also stand before a verb."""
+
+HELP = """\
+Shows where a TensorFlow training's time goes, while it runs, and what to change next.
+
+  tfgpu-tui train.py --epochs 3          run a script and watch it
+  tfgpu-tui -m package.train             run a module and watch it
+  tfgpu-tui --headless train.py          no screen: the script's own output, then a report (for CI and batch jobs)
+  tfgpu-tui --set memory_growth=on train.py
+  tfgpu-tui attach                       come back to a running training, from any terminal
+  tfgpu-tui doctor                       will TensorFlow use a GPU here, and if not, why?
+
+The script needs no change. Everything after its name is the script's own, options included. Closing the terminal
+does not stop a training: `attach` comes back to it.
+
+usage: tfgpu-tui [options] train.py [its arguments …]
+       tfgpu-tui [options] -m package.module [its arguments …]
+       tfgpu-tui attach [RUN]              the screen of a run (default: the newest that is running)
+       tfgpu-tui runs [--json]             all runs;  --prune [KEEP] deletes the old ones
+       tfgpu-tui stop RUN                  stop a run after its current batch
+       tfgpu-tui replay RUN                watch a run again
+       tfgpu-tui report RUN [--json]       what was found in a run
+       tfgpu-tui compare RUN RUN [--json]  the measured difference between two runs
+       tfgpu-tui doctor [--json]           exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell
+
+RUN is an id, the beginning of one, `last`, or a path. A script named like one of these words runs as ./attach.
+
+options:
+"""
+
+
+class UsageError(Exception):
+    """The command can't be carried out as it was typed; the text is a whole sentence."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (tfgpu-tui --help shows what there is)")
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line taken apart: the tool's options, the verb, and what belongs to the verb or the script."""
+
+    options: list[str]
+    verb: str
+    rest: list[str]
+
+
+def split(arguments: Sequence[str]) -> Command:
+    """Where the tool's options end: at the script, at `-m`, at `--`, or at a verb. What follows is not looked at."""
+    index = 0
+    while index < len(arguments):
+        word = arguments[index]
+        if word == "--":
+            return Command(list(arguments[:index]), "run", list(arguments[index + 1 :]))
+        if word.startswith("-m") and not word.startswith("--"):
+            module = [word[2:]] if len(word) > 2 else []
+            return Command(list(arguments[:index]), "run", ["-m", *module, *arguments[index + 1 :]])
+        if not word.startswith("-") or word == "-":
+            if word in VERBS:
+                return Command(list(arguments[:index]), word, list(arguments[index + 1 :]))
+            return Command(list(arguments[:index]), "run", list(arguments[index:]))
+        index += 2 if word in _WITH_VALUE else 1
+    return Command(list(arguments), "run", [])
+
+
+def _options_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tfgpu-tui",
+        usage=argparse.SUPPRESS,
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    group = parser.add_argument_group()
+    add = group.add_argument
+    add("--headless", action="store_true", default=None, help="no screen: the script's stdout and stderr as they are, "
+        "and a report on stderr at the end; chosen by itself without a terminal")  # fmt: skip
+    add("--report-json", metavar="PATH", help="also write the report there when the run ends, however it ends")
+    add("--set", metavar="KNOB=VALUE", action="append", default=[], help="change a setting for this run, as often as "
+        "needed")  # fmt: skip
+    add("--list-knobs", action="store_true", help="what --set can change")
+    add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
+    add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
+    _add_screen_options(group)
+    add("--version", action="version", version=f"tfgpu-tui {tfgpu_tui.__version__}")
+    add("-h", "--help", action="help", help="show this text")
+    return parser
+
+
+def _add_screen_options(parser: Any) -> None:
+    add = parser.add_argument
+    add("--interval", metavar="SECONDS", help="how often the machine is sampled (default 0.5)")
+    add("--config", metavar="FILE", help=f"settings (default {config.default_path()})")
+    add("--ascii", action="store_true", default=None, help="draw with plain ASCII characters")
+    add("--theme", metavar="NAME", help="colours of the screen, e.g. ansi-dark, textual-dark, textual-light")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status. The tool's own errors are one line on stderr and exit status 2."""
+    try:
+        return _dispatch(split(sys.argv[1:] if arguments is None else arguments))
+    except (
+        UsageError,
+        config.ConfigError,
+        interpreter.InterpreterError,
+        knobs.KnobError,
+        launch.ControlError,
+        rundir.RunNotFound,
+        rundir.StateDirError,
+    ) as error:
+        print(f"tfgpu-tui: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tfgpu-tui runs | head`: keeps the interpreter's own last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _dispatch(command: Command) -> int:
+    if command.verb == "run" and not command.options and not command.rest:
+        print(HELP.split("\noptions:")[0])
+        return 2
+    options = _options_parser().parse_args(command.options)
+    if options.list_knobs:
+        print(knobs.describe())
+        return 0
+    if command.verb == "run":
+        if not command.rest:
+            raise UsageError("which script? For example: tfgpu-tui train.py")
+        return _run(options, command.rest)
+    return _verb(command, options)
+
+
+def settings_of(options: argparse.Namespace) -> config.Settings:
+    """The settings with this command line's flags. Raises config.ConfigError."""
+    flags: dict[str, Any] = {
+        name: getattr(options, name, None) for name in ("python", "headless", "plain", "ascii", "theme")
+    }
+    if getattr(options, "interval", None) is not None:
+        flags["interval_s"] = config.interval(options.interval, "--interval")
+    return config.load(flags, file=getattr(options, "config", None))
+
+
+def screen_is_possible() -> bool:
+    """Textual draws on stderr and reads stdin: both must be a terminal that can do more than print lines."""
+    return os.isatty(0) and os.isatty(2) and os.environ.get("TERM", "dumb") not in ("dumb", "")
+
+
+def _run(options: argparse.Namespace, command: list[str]) -> int:
+    settings = settings_of(options)
+    spec = launch.LaunchSpec(
+        argv=_checked(command),
+        cwd=_current_folder(),
+        python=interpreter.choose(settings.python),
+        knobs=knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set]),
+        interval_s=settings.interval_s,
+        stop_after=_stop_after(options.stop_after),
+        report_json=_writable(options.report_json),
+    )
+    if settings.headless or settings.plain or not screen_is_possible():
+        from tfgpu_tui.supervisor.main import run_foreground
+
+        # On a terminal that can't show the screen, something should still show that the training lives.
+        lines = settings.plain or (not settings.headless and os.isatty(2))
+        return run_foreground(launch.create(spec, "headless"), STATUS_EVERY_S if lines else None)
+    size = os.get_terminal_size(2)
+    run = launch.start(replace(spec, columns=size.columns, rows=size.lines))
+    from tfgpu_tui import verbs
+
+    return verbs.show(run, settings)
+
+
+def _checked(command: list[str]) -> list[str]:
+    """The script's command line as it goes to the interpreter. Raises UsageError where there is nothing to run."""
+    if command[0] == "-m":
+        if len(command) < 2:
+            raise UsageError("-m needs a module, for example: tfgpu-tui -m package.train")
+        return command
+    script = Path(command[0])
+    if script.is_dir():
+        raise UsageError(f"{script} is a folder: give the script in it, or -m for a package")
+    if not script.exists():
+        raise UsageError(f"there is no script {script}")
+    if not os.access(script, os.R_OK):
+        raise UsageError(f"{script} can't be read: permission denied")
+    return command
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder does not exist any more: change to another one") from None
+
+
+def _stop_after(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--stop-after {text}: give a whole number of steps, 1 or more")
+    return int(text)
+
+
+def _writable(path: str | None) -> str | None:
+    """An absolute path that the report can be written to, as far as that can be told before. Raises UsageError."""
+    if path is None:
+        return None
+    target = Path(path).absolute()
+    if target.is_dir():
+        raise UsageError(f"--report-json {path}: this is a folder; give a file's name")
+    if not target.parent.is_dir():
+        raise UsageError(f"--report-json {path}: there is no folder {target.parent}")
+    if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
+        raise UsageError(f"--report-json {path}: this can't be written: permission denied")
+    return str(target)
+
+
+def _verb(command: Command, options: argparse.Namespace) -> int:
+    from tfgpu_tui import verbs
+
+    foreign = [word for word in command.options if word.startswith("--")]
+    allowed = {f"--{name}" for name in _FOR_THE_SCREEN}
+    if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
+        raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")
+    parser = _Parser(prog=f"tfgpu-tui {command.verb}", allow_abbrev=False)
+    add = parser.add_argument
+    if command.verb in ("attach", "replay"):
+        _add_screen_options(parser)
+        add("--plain", action="store_true", default=None, help="lines of text, not the screen")
+    if command.verb == "attach":
+        add("run", nargs="?", metavar="RUN", help="default: the newest run that is running, else the newest")
+    if command.verb in ("stop", "replay", "report"):
+        add("run", metavar="RUN", help="an id, the beginning of one, `last`, or a path")
+    if command.verb == "compare":
+        add("before", metavar="RUN")
+        add("after", metavar="RUN")
+    if command.verb in ("runs", "report", "compare", "doctor"):
+        add("--json", action="store_true", help="for scripts")
+    if command.verb == "runs":
+        add("--prune", nargs="?", type=int, const=20, metavar="KEEP", help="delete all but the newest KEEP (20) runs")
+    if command.verb == "stop":
+        add("--stage", choices=launch.STAGES, default="batch", help="how to begin; harder ones follow by themselves")
+    if command.verb == "replay":
+        add("--speed", type=float, default=1.0, metavar="TIMES", help="2 is twice as fast")
+    if command.verb == "doctor":
+        add("--python", metavar="PATH", help="the interpreter to look at (default: the active environment's)")
+    chosen = parser.parse_args(command.rest)
+    for name in _FOR_THE_SCREEN:  # what stood before the verb counts unless it is said again behind it
+        if getattr(chosen, name, None) is None:
+            setattr(chosen, name, getattr(options, name))
+    return verbs.ALL[command.verb](chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

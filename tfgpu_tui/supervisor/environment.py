@@ -1,0 +1,99 @@
+"""The machine that the run is on: host, CPUs, memory, NVIDIA devices and driver; and whether TensorFlow is there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from tfgpu_tui.events import Environment
+from tfgpu_tui.supervisor import cgroup
+
+_NVIDIA_VENDOR = "0x10de"
+_DISPLAY_CLASSES = ("0x0300", "0x0302", "0x0380")
+"""VGA controller, 3D controller, other display controller (PCI class codes): not the GPU's audio function."""
+
+
+def machine() -> Environment:
+    """What can be read from /proc and /sys, in a few milliseconds. What can't be read is None."""
+    group = cgroup.find()
+    return Environment(
+        t=time.time(),
+        src="host",
+        host=platform.node() or None,
+        cpu_model=_cpu_model(),
+        cpu_count=len(os.sched_getaffinity(0)),
+        cpu_quota=group.cpu_quota(),
+        memory_total_bytes=_memory_total_bytes(),
+        memory_limit_bytes=group.memory_limit_bytes(),
+        nvidia_devices=nvidia_devices(),
+        driver=driver_version(),
+    )
+
+
+def nvidia_devices(pci: Path = Path("/sys/bus/pci/devices"), dev: Path = Path("/dev")) -> int | None:
+    """NVIDIA GPUs in the box, whether or not their driver works: on the PCI bus, or as device files in a container
+    that hides the bus. None where neither can be looked at."""
+    counts = []
+    try:
+        counts.append(sum(_is_nvidia_gpu(device) for device in pci.iterdir()))
+    except OSError:
+        pass
+    try:
+        counts.append(sum(re.fullmatch(r"nvidia\d+", entry.name) is not None for entry in dev.iterdir()))
+    except OSError:
+        pass
+    return max(counts, default=None)
+
+
+def _is_nvidia_gpu(device: Path) -> bool:
+    try:
+        vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text().strip()
+    except OSError:
+        return False
+    return vendor == _NVIDIA_VENDOR and kind.startswith(_DISPLAY_CLASSES)
+
+
+def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The version of the loaded kernel module, e.g. `570.148.08`; None where no NVIDIA module is loaded."""
+    try:
+        found = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", path.read_text())
+    except OSError:
+        return None
+    return found.group(1) if found else None
+
+
+def _cpu_model(path: Path = Path("/proc/cpuinfo")) -> str | None:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return found.group(1).strip() if found else platform.processor() or None
+
+
+def _memory_total_bytes(path: Path = Path("/proc/meminfo")) -> int | None:
+    try:
+        found = re.search(r"^MemTotal:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found.group(1)) * 1024 if found else None
+
+
+def start_tensorflow_probe(python: str, cwd: str) -> subprocess.Popen[bytes] | None:
+    """Starts the script's interpreter to ask, without importing it, whether TensorFlow is installed. It prints `yes`
+    or `no`. None where the interpreter can't be started."""
+    code = "import importlib.util as u; print('yes' if u.find_spec('tensorflow') else 'no')"
+    try:
+        return subprocess.Popen(
+            [python, "-c", code],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return None

@@ -1,0 +1,169 @@
+"""Dialogs over the screen: help, and the questions before a training is left, stopped or started again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.screen import ModalScreen
+
+from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, wrap
+from tfgpu_tui.ui.keys import KEYS, PANE_KEYS, SCROLL_HELP
+from tfgpu_tui.ui.palette import Palette
+from tfgpu_tui.ui.pane import Pane, RowsWidget
+from tfgpu_tui.ui.view import View
+
+WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer of a question."""
+
+    key: str
+    answer: str
+    words: str
+    show: str = ""
+
+
+QUIT = (
+    Choice("d", "detach", "detach: leave the screen, the training goes on"),
+    Choice("s", "batch", "stop the training after this batch"),
+    Choice("k", "kill", "kill the training now (SIGKILL)"),
+    Choice("escape", "cancel", "stay here", "Esc"),
+)
+RERUN = (
+    Choice("enter", "yes", "stop this run after its batch and start again", "Enter"),
+    Choice("escape", "cancel", "let it run", "Esc"),
+)
+
+WORDS: tuple[tuple[str, str], ...] = (
+    ("step", "one batch through the optimiser; all times are per step"),
+    ("input wait", "the training loop is blocked on the next batch: nothing is computed meanwhile"),
+    ("compute", "inside the train function, less input wait"),
+    ("host", "between steps: callbacks, metrics, logging, the script's own Python"),
+    ("warming up", "the first steps trace, compile and fill buffers: shown, never judged"),
+    ("ex/s", "examples through the optimiser per second"),
+    ("GPU busy", "share of time in which any kernel ran on the GPU: not how much of it is used"),
+    ("in use", "GPU memory that TensorFlow's tensors take now"),
+    ("reserved", "GPU memory that TensorFlow took from the driver, used or not: the dashed line"),
+    (
+        "memory growth",
+        "on: TensorFlow takes GPU memory as it needs it; off: nearly all at the start; as script: untouched",
+    ),
+    ("CPU", "the training's processes together: 100 % is one core"),
+    ("busiest core", "a core at 100 % while others idle: one Python thread holds the training back"),
+    ("host memory", "memory (RSS) of the training's processes"),
+    ("ms a batch", "what a stage of the pipeline needs for one batch, divided by how many run at a time"),
+    ("at a time", "parallel calls of a stage; auto: TensorFlow chooses the number"),
+    ("buffer", "elements waiting in a stage's buffer, of how many it can hold"),
+    ("forward, backward", "the device on which a layer's operations really ran; with counts where they are split"),
+    ("axis marks", "e2: epoch 2 began; r: a function was traced again; end"),
+    ("finding", "what is wrong, its evidence, the next step; critical from 20 % of the step time, warning from 10 %"),
+    ("–", "not known; unknown is never shown as zero"),
+)
+
+
+class Dialog(ModalScreen[str]):
+    """A question: one key an answer; dismisses with the answer's name."""
+
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        choices: tuple[Choice, ...],
+        view: Callable[[], View],
+        palette: Callable[[], Palette],
+    ) -> None:
+        super().__init__()
+        self._title, self._text, self._choices, self._view, self._palette = title, text, choices, view, palette
+
+    def compose(self) -> ComposeResult:
+        yield RowsWidget(self._palette, classes="dialog-body")
+
+    def on_mount(self) -> None:
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        width = min(WIDTH, self.app.size.width)
+        inner = width - 4
+        rows: list[Row] = [((line, ""),) for line in wrap(self._text, inner)]
+        rows.append(())
+        for choice in self._choices:
+            for i, line in enumerate(wrap(choice.words, inner - 8)):
+                rows.append(((f" {(choice.show or choice.key) if i == 0 else '':<6} ", "key"), (line, "")))
+        content = Content(title=((self._title, ""),), count=len(rows), line=rows.__getitem__, box="info")
+        body = self.query_one(RowsWidget)
+        height = min(len(rows) + 2, self.app.size.height)
+        body.styles.width, body.styles.height = width, height
+        body.show(frame(content, Box(width, height), self._view().glyphs))
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        wanted = {"ctrl+c": "escape", "q": "escape"}.get(event.key, event.key)
+        for choice in self._choices:
+            if choice.key == wanted:
+                self.dismiss(choice.answer)
+                return
+
+
+class Help(ModalScreen[None]):
+    """Every key, and what every word on the screen means."""
+
+    def __init__(self, view: Callable[[], View], palette: Callable[[], Palette]) -> None:
+        super().__init__()
+        self._view, self._palette = view, palette
+
+    def compose(self) -> ComposeResult:
+        yield Pane("help", help_content, self._view, self._palette)
+
+    def on_mount(self) -> None:
+        self._place()
+
+    def on_resize(self) -> None:
+        self._place()
+
+    def _place(self) -> None:
+        pane = self.query_one(Pane)
+        width, height = min(100, self.app.size.width), self.app.size.height
+        pane.styles.width, pane.styles.height = width, height
+        pane.styles.offset = ((self.app.size.width - width) // 2, 0)
+        pane.focus()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("escape", "q", "question_mark", "ctrl+c", "enter"):
+            event.stop()
+            self.dismiss()
+
+
+def help_content(view: View, box: Box) -> Content:
+    """The help as rows."""
+    width = box.width - 4
+    rows: list[Row] = [(("keys", "title"),)]
+    entries = [(k.label, k.help) for k in KEYS]
+    entries += [
+        (number, f"{name}: focus it; over the whole screen where it is not shown, or again")
+        for number, _, name in PANE_KEYS
+    ]
+    entries.append(("↑ ↓ …", f"scroll the pane in focus: {SCROLL_HELP}"))
+    for key, words in entries:
+        rows += _entry(key, words, 11, width)
+    rows += [(), (("words", "title"),)]
+    for word, words in WORDS:
+        rows += _entry(word, words, 19, width)
+    return Content(
+        title=(("help", ""),), right=(("Esc closes, ↑ ↓ scroll", "muted"),), count=len(rows), line=rows.__getitem__,
+        box="info",
+    )  # fmt: skip
+
+
+def _entry(head: str, words: str, column: int, width: int) -> list[Row]:
+    return [
+        fit(((f"  {head if i == 0 else '':<{column}}", "key"), (line, "")), width)
+        for i, line in enumerate(wrap(words, width - column - 2))
+    ]

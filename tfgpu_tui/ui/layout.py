@@ -1,0 +1,134 @@
+"""Where every pane stands, as a pure function of the terminal's size: no overlap by construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIN_COLUMNS, MIN_ROWS = 60, 15
+"""Below this one honest line is shown instead."""
+
+
+@dataclass(frozen=True)
+class Rect:
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Band:
+    """A row of panes side by side, with their shares of the width and the rows that they want together."""
+
+    panes: tuple[tuple[str, int], ...]
+    least: int
+    most: int
+    weight: int
+    keep: int
+    """Bands with the lowest number go first where the height is short."""
+
+
+def arrange(
+    columns: int, rows: int, *, has_gpu: bool = True, compare: bool = False, zoom: str | None = None
+) -> dict[str, Rect]:
+    """Pane -> place. `status` has the first row, `footer` the last; panes without a place are not shown."""
+    if columns < MIN_COLUMNS or rows < MIN_ROWS:
+        return {"status": Rect(0, 0, columns, rows)}
+    places = {"status": Rect(0, 0, columns, 1), "footer": Rect(0, rows - 1, columns, 1)}
+    room = rows - 2
+    if zoom is not None:
+        places[zoom] = Rect(0, 1, columns, room)
+        return places
+    bands = _fitting(_bands(columns, has_gpu, compare), room)
+    y = 1
+    for band, height in zip(bands, _heights(bands, room), strict=True):
+        places |= _side_by_side(band, y, height, columns)
+        y += height
+    return places
+
+
+def _bands(columns: int, has_gpu: bool, compare: bool) -> list[Band]:
+    if columns >= 160:
+        return _wide(has_gpu, compare)
+    if columns >= 100:
+        return _medium(has_gpu, compare)
+    return _narrow(has_gpu, compare)
+
+
+def _wide(has_gpu: bool, compare: bool) -> list[Band]:
+    plots = ("step", "gpu", "cpu", "memory", "metric") if has_gpu else ("step", "cpu", "memory", "metric")
+    third = (("compare", 1),) if compare else ()
+    return [
+        Band((("findings", 1),), 6, 7, 1, 9),
+        Band(tuple((p, 1) for p in plots), 7, 13, 3, 8),
+        Band((("pipeline", 3), ("epochs", 2)), 5, 10, 4, 4),
+        Band((("placement", 3), ("output", 2), *third), 7, 99, 4, 7),
+    ]
+
+
+def _medium(has_gpu: bool, compare: bool) -> list[Band]:
+    plots: list[tuple[tuple[str, int], ...]]
+    if has_gpu:
+        plots = [(("step", 1), ("gpu", 1), ("memory", 1)), (("cpu", 1), ("metric", 1), ("epochs", 1))]
+    else:
+        plots = [(("step", 1), ("cpu", 1)), (("memory", 1), ("metric", 1))]
+    bands = [Band((("findings", 1),), 6, 6, 1, 9), Band(plots[0], 6, 10, 3, 8), Band(plots[1], 6, 10, 3, 3)]
+    if compare:
+        return [*bands, Band((("compare", 1), ("output", 1)), 11, 99, 3, 7), Band((("pipeline", 1),), 4, 8, 1, 2)]
+    low = (("placement", 3), ("output", 2))
+    pipeline = (("pipeline", 1),) if has_gpu else (("pipeline", 3), ("epochs", 2))
+    return [*bands, Band(pipeline, 5, 9, 5, 5), Band(low, 6, 99, 3, 7)]
+
+
+def _narrow(has_gpu: bool, compare: bool) -> list[Band]:
+    second = "gpu" if has_gpu else "cpu"
+    bands = [
+        Band((("findings", 1),), 6, 7, 1, 9),
+        Band((("step", 1), (second, 1)), 6, 10, 2, 8),
+        Band((("memory", 1), ("metric", 1)), 6, 10, 2, 3),
+    ]
+    if compare:
+        return [*bands, Band((("compare", 1),), 8, 99, 3, 7)]
+    return [
+        *bands,
+        Band((("pipeline", 1),), 4, 8, 1, 4),
+        Band((("placement", 1),), 6, 20, 2, 2),
+        Band((("output", 1),), 4, 99, 3, 7),
+    ]
+
+
+def _fitting(bands: list[Band], room: int) -> list[Band]:
+    while len(bands) > 1 and sum(b.least for b in bands) > room:
+        weakest = min(bands, key=lambda b: b.keep)
+        bands = [b for b in bands if b is not weakest]
+    return bands
+
+
+def _heights(bands: list[Band], room: int) -> list[int]:
+    """Least heights first, then the rest by weight up to each band's most; the last band takes what is left."""
+    heights = [min(b.least, room) for b in bands]
+    spare = room - sum(heights)
+    while spare > 0:
+        open_bands = [i for i, b in enumerate(bands) if heights[i] < b.most]
+        if not open_bands:
+            break
+        grow = min(open_bands, key=lambda i: (heights[i] - bands[i].least + 1) / bands[i].weight)
+        heights[grow] += 1
+        spare -= 1
+    heights[-1] += spare
+    return heights
+
+
+def _side_by_side(band: Band, y: int, height: int, columns: int) -> dict[str, Rect]:
+    """One column of air between two panes."""
+    room = columns - (len(band.panes) - 1)
+    whole = sum(share for _, share in band.panes)
+    out: dict[str, Rect] = {}
+    x, seen, used = 0, 0, 0
+    for name, share in band.panes:
+        seen += share
+        width = room * seen // whole - used
+        used += width
+        out[name] = Rect(x, y, width, height)
+        x += width + 1
+    return out

@@ -1,0 +1,88 @@
+"""What each role looks like under the chosen theme. Colour never stands alone: words and signs carry the meaning too."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.color import Color as RichColor
+from rich.style import Style
+from textual.color import Color
+from textual.theme import Theme
+
+from tfgpu_tui.terminal import Colour, TextStyle
+from tfgpu_tui.ui.draw import Role
+
+ROLES = (
+    "", "bold", "muted", "title", "focus", "rule", "key", "good", "warning", "critical", "info", "input", "compute",
+    "host", "gpu", "memory", "reserved", "limit", "metric", "cursor", "notice", "bar",
+)  # fmt: skip
+
+
+class Palette:
+    """Role -> Rich style, for one theme. An ANSI theme uses the terminal's own 16 colours."""
+
+    def __init__(self, theme: Theme) -> None:
+        self._styles = _styles(theme)
+
+    def style(self, role: Role) -> Style:
+        """The style to lay over the widget's own."""
+        return _text_style(role) if isinstance(role, TextStyle) else self._styles[role]
+
+
+def _styles(theme: Theme) -> dict[str, Style]:
+    def paint(name: str | None, **attributes: bool) -> Style:
+        return Style(color=Color.parse(name).rich_color if name else None, **attributes)
+
+    if theme.ansi:
+        muted, rule = Style(dim=True), Style(dim=True)
+    else:
+        ink = Color.parse(theme.foreground or ("#e0e0e0" if theme.dark else "#1e1e1e"))
+        paper = Color.parse(theme.background or ("#121212" if theme.dark else "#e0e0e0"))
+        muted = Style(color=paper.blend(ink, 0.62).rich_color)
+        rule = Style(color=paper.blend(ink, 0.35).rich_color)
+    good, warning, error = theme.success, theme.warning, theme.error
+    blue, cyan = theme.primary, theme.secondary or theme.primary
+    magenta = "ansi_magenta" if theme.ansi else ("#b48ead" if theme.dark else "#8f4f8f")
+    return {
+        "": Style.null(),
+        "bold": Style(bold=True),
+        "muted": muted,
+        "title": Style(bold=True),
+        "focus": paint(cyan, bold=True),
+        "rule": rule,
+        "key": paint(theme.accent or warning, bold=True),
+        "good": paint(good),
+        "warning": paint(warning, bold=True),
+        "critical": paint(error, bold=True),
+        "info": paint(cyan),
+        "input": paint(warning),
+        "compute": paint(good),
+        "host": paint(magenta),
+        "gpu": paint(good),
+        "memory": paint(blue if theme.ansi or not theme.dark else "#5fa8ff"),
+        "reserved": rule if theme.ansi else muted,
+        "limit": paint(error),
+        "metric": paint(cyan),
+        "cursor": Style(reverse=True),
+        "notice": paint(warning, bold=True),
+        "bar": Style(reverse=True) if theme.ansi else Style(bold=True),
+    }
+
+
+@lru_cache(maxsize=2048)
+def _text_style(style: TextStyle) -> Style:
+    return Style(
+        color=_rich(style.fg),
+        bgcolor=_rich(style.bg),
+        bold=style.bold or None,
+        dim=style.dim or None,
+        italic=style.italic or None,
+        underline=style.underline or None,
+        reverse=style.reverse or None,
+    )
+
+
+def _rich(colour: Colour) -> RichColor | None:
+    if colour is None:
+        return None
+    return RichColor.from_ansi(colour) if isinstance(colour, int) else RichColor.from_rgb(*colour)

@@ -1,0 +1,36 @@
+"""One pane a file, each a pure function `content(view, box) -> Content`; `PANES` names them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tfgpu_tui.ui.draw import Box, Content
+from tfgpu_tui.ui.panes import (
+    compare,
+    cpu,
+    epochs,
+    findings,
+    gpu,
+    memory,
+    metric,
+    output,
+    pipeline,
+    placement,
+    step,
+)
+from tfgpu_tui.ui.view import View
+
+PANES: dict[str, Callable[[View, Box], Content]] = {
+    "findings": findings.content,
+    "step": step.content,
+    "gpu": gpu.content,
+    "cpu": cpu.content,
+    "memory": memory.content,
+    "metric": metric.content,
+    "pipeline": pipeline.content,
+    "epochs": epochs.content,
+    "placement": placement.content,
+    "output": output.content,
+    "compare": compare.content,
+}
+"""In the order in which Tab visits them."""

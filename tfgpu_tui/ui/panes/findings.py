@@ -1,0 +1,145 @@
+"""Findings: what is wrong, the evidence, the next step; the most costly first. Zoomed: all of them."""
+
+from __future__ import annotations
+
+from tfgpu_tui import units
+from tfgpu_tui.diagnose import Finding
+from tfgpu_tui.state import STEADY_STEPS
+from tfgpu_tui.terminal import printable
+from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, clip_words, wrap, wrap_clipped
+from tfgpu_tui.ui.view import View
+
+LABEL = 9
+"""Cells of the words `next`, `evidence` in front of the text."""
+
+
+def content(view: View, box: Box) -> Content:
+    """The first finding with its evidence, the others in one line; zoomed, a list with a cursor."""
+    if not view.findings:
+        return _none(view, box)
+    return _list(view, box) if box.zoomed else _first(view, box)
+
+
+def _none(view: View, box: Box) -> Content:
+    state = view.state
+    lines: list[Row] = []
+    role: Role = "info"
+    if view.behind is not None or state.run is None:
+        title, words = "findings", view.waiting_words()
+    elif state.ended is not None:
+        title = state.activity()
+        role = "good" if not state.ended.exit_code and state.ended.signal is None else "critical"
+        words = "nothing wrong was found in what was measured"
+        if not state.train.steps:
+            words = "no training step was seen"
+    elif state.judged.steps < STEADY_STEPS:
+        title = state.activity()
+        words = f"nothing is judged before {STEADY_STEPS} steps after warm-up: the first steps trace and compile"
+    else:
+        title, role = "nothing wrong found", "good"
+        words = f"after {state.judged.steps} steps nothing is found that holds this training back"
+    lines += [((line, "muted"),) for line in wrap(words, box.width - 4)]
+    missing = _missing(view)
+    lines += [((line, "warning"),) for line in wrap(missing, box.width - 4)] if missing else []
+    return Content(title=((title, role),), count=len(lines), line=lines.__getitem__, box=role)
+
+
+def _first(view: View, box: Box) -> Content:
+    finding, since = view.findings[0]
+    width = box.width - 4
+    room = max(1, box.height - 1)
+    next_rows = _labelled("next", finding.next, width, max(1, min(2, room - 1)), "bold")
+    said = ". ".join(line for line in finding.lines if line)
+    if finding.incomplete:
+        said = f"not certain: {finding.incomplete}" + (f". {said}" if said else "")
+    evidence = _labelled("evidence", said, width, max(0, min(3, room - len(next_rows))), "") if said else []
+    rows = [*evidence, *next_rows]
+    others = view.findings[1 : 1 + max(0, room - len(rows))]
+    rows += [_other(f, width) for f, _ in others]
+    hidden = len(view.findings) - 1 - len(others)
+    if not finding.knob or view.replay is not None:
+        offer: Row = ()
+    else:
+        offer = (("Enter", "key"), (f" reruns with {finding.knob}", ""))
+    return Content(
+        title=_title(finding),
+        right=_since(view, finding, since),
+        count=len(rows),
+        line=rows.__getitem__,
+        box=finding.severity,
+        bottom=(*offer, *((("   ", ""),) if offer and hidden else ()), *_also(view, hidden)),
+    )
+
+
+def _title(finding: Finding) -> Row:
+    return ((printable(finding.title), finding.severity),)
+
+
+def _since(view: View, finding: Finding, since: float) -> Row:
+    started = view.state.started
+    when = f", since {units.clock(since - started)}" if started is not None and view.state.running else ""
+    return ((finding.severity, finding.severity), (when, "muted"))
+
+
+def _other(finding: Finding, width: int) -> Row:
+    return ((f"{'also':<{LABEL}}", "muted"), (finding.severity, finding.severity),
+            (f" {clip_words(printable(finding.title), width - LABEL - 9)}", ""))  # fmt: skip
+
+
+def _also(view: View, hidden: int) -> Row:
+    """The findings that have no row of their own."""
+    if not hidden:
+        return ()
+    text = " · ".join(printable(f.title) for f, _ in view.findings[-hidden:])
+    return (("f", "key"), (f" also {hidden}: {text}", "muted"))
+
+
+def _labelled(label: str, text: str, width: int, lines: int, role: Role) -> list[Row]:
+    out: list[Row] = []
+    for i, part in enumerate(wrap_clipped(text, max(8, width - LABEL), lines) if lines else []):
+        out.append(((f"{label if i == 0 else '':<{LABEL}}", "muted"), (part, role)))
+    return out
+
+
+def item_rows(finding: Finding, width: int, selected: bool) -> list[Row]:
+    """One finding in full."""
+    head: list[Span] = [(f"{finding.severity:<{LABEL}}", finding.severity)]
+    title = wrap(finding.title, max(8, width - LABEL))
+    role: Role = "cursor" if selected else "bold"
+    rows: list[Row] = [(*head, (title[0], role))]
+    rows += [((" " * LABEL, ""), (part, role)) for part in title[1:]]
+    for line in finding.lines:
+        rows += _labelled("", line, width, 6, "")
+    if finding.incomplete:
+        rows += _labelled("unsure", finding.incomplete, width, 3, "warning")
+    rows += _labelled("next", finding.next, width, 8, "")
+    if finding.knob:
+        rows.append(((f"{'Enter':<{LABEL}}", "key"), (f"reruns with {finding.knob}", "")))
+    return [*rows, ((" " * LABEL, ""), (finding.id, "muted")), ()]
+
+
+def _list(view: View, box: Box) -> Content:
+    width = box.width - 4
+    cursor = min(box.cursor, len(view.findings) - 1)
+    rows: list[Row] = []
+    for i, (finding, _) in enumerate(view.findings):
+        rows += item_rows(finding, width, i == cursor)
+    missing = _missing(view)
+    if missing:
+        rows += [((line, "warning"),) for line in wrap(missing, width)]
+    return Content(
+        title=((f"{len(view.findings)} finding{'s' if len(view.findings) != 1 else ''}", ""),),
+        right=(("↑ ↓ choose", "muted"),),
+        count=len(rows),
+        line=rows.__getitem__,
+        box=view.findings[0][0].severity,
+        selectable=len(view.findings),
+    )
+
+
+def _missing(view: View) -> str | None:
+    """What could not be measured, so that silence is not taken for health."""
+    off = [f"{printable(name)} ({printable(why)})" for name, why in view.state.hooks_off.items()]
+    faults = [printable(f.message) for f in view.state.faults][-2:]
+    parts = ([f"not measured: {', '.join(off)}"] if off else []) + faults
+    return "; ".join(parts) or None

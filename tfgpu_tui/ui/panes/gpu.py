@@ -1,0 +1,104 @@
+"""GPU busy and memory over time, one line of numbers for each GPU. Without a GPU it says so, once."""
+
+from __future__ import annotations
+
+from tfgpu_tui import units
+from tfgpu_tui.state import GpuView
+from tfgpu_tui.terminal import printable
+from tfgpu_tui.ui import plot
+from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, note, static
+from tfgpu_tui.ui.view import View
+
+NO_GPU = {
+    "no_library": "no NVIDIA driver library here",
+    "no_driver": "the NVIDIA driver does not answer",
+    "no_gpu": "none in this machine",
+    "mismatch": "NVIDIA's driver and its library differ in version: reboot, or reload the module",
+    "hung": "the NVIDIA driver hangs",
+    "crashed": "the NVIDIA library crashed",
+    "error": "the NVIDIA library reports an error",
+}
+
+
+def why_no_gpu(view: View) -> str:
+    """Why there is no GPU to show, in words."""
+    status = view.state.gpu_status
+    if status is None:
+        return "waiting for the first GPU sample"
+    return NO_GPU.get(status.status) or "no GPU is visible"
+
+
+def content(view: View, box: Box) -> Content:
+    """The busiest of the run's own GPUs as a plot; all of them as numbers."""
+    gpus = shown(view)
+    if not gpus:
+        return note((("GPU", ""),), why_no_gpu(view), box.width)
+    chosen = gpus[0]
+    title: Row = ((f"GPU {chosen.index} busy {units.percent(chosen.busy.latest)}", ""),)
+    rows = [_numbers(view, g) for g in gpus] if box.zoomed else [_more(view, chosen, len(gpus))]
+    height = max(1, box.height - len(rows) - 1)
+    cells = max(1, box.width - plot.AXIS_WIDTH)
+    window = view.window
+    count = cells * (2 if view.glyphs.braille else 1)
+    busy = chosen.busy.columns(window.begin, window.end, count)
+    drawn = plot.labelled(plot.area(busy, 100.0, height, "gpu", view.glyphs), "100 %", "0", view.glyphs)
+    time = plot.time_row(window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
+    return static(title, [*rows, *drawn, time])
+
+
+def shown(view: View) -> list[GpuView]:
+    """The run's own GPUs first, then by index."""
+    return sorted(view.state.gpus.values(), key=lambda g: (not g.ours, g.index))
+
+
+def tensorflow_name(view: View, gpu: GpuView) -> str | None:
+    """`GPU:0` where TensorFlow lists this GPU."""
+    listed = view.state.environment.tf_gpus or ()
+    return next((str(g.get("device")) for g in listed if g.get("uuid") and g.get("uuid") == gpu.uuid), None)
+
+
+def _numbers(view: View, gpu: GpuView) -> Row:
+    latest = gpu.latest
+    if latest.get("error"):
+        return ((f" GPU {gpu.index}: {printable(str(latest['error']))}", "warning"),)
+    name = tensorflow_name(view, gpu)
+    spans: list[Span] = [
+        (f" {gpu.index} ", "bold"),
+        (units.percent(latest.get("busy_percent")), "gpu"),
+        (" memory ", "muted"),
+        (f"{units.size(latest.get('memory_used_bytes'))} of {units.size(latest.get('memory_total_bytes'))}", ""),
+    ]
+    if latest.get("power_w") is not None:
+        spans.append((f"  {latest['power_w']:.0f} W", ""))
+    if latest.get("temperature_c") is not None:
+        spans.append((f"  {latest['temperature_c']:.0f} °C", _heat(latest["temperature_c"])))
+    if name:
+        spans.append((f"  /{name}", "muted"))
+    if latest.get("throttle"):
+        spans.append((f"  slowed: {', '.join(map(str, latest['throttle']))}", "warning"))
+    return tuple(spans)
+
+
+def _more(view: View, gpu: GpuView, count: int) -> Row:
+    """What the title and the memory pane do not say already."""
+    if gpu.latest.get("error"):
+        return _numbers(view, gpu)
+    latest = gpu.latest
+    spans: list[Span] = []
+    if latest.get("power_w") is not None:
+        spans.append((f" {latest['power_w']:.0f} W ", ""))
+    if latest.get("temperature_c") is not None:
+        spans.append((f" {latest['temperature_c']:.0f} °C ", _heat(latest["temperature_c"])))
+    if latest.get("throttle"):
+        spans.append((f" slowed: {', '.join(map(str, latest['throttle']))} ", "warning"))
+    name = tensorflow_name(view, gpu)
+    spans.append((f" /{name}" if name else " not listed by TensorFlow", "muted"))
+    if gpu.name:
+        spans.append((f"  {printable(gpu.name)}", "muted"))
+    if count > 1:
+        spans.append((f"  1 of {count}, z shows all", "muted"))
+    return tuple(spans)
+
+
+def _heat(celsius: float) -> Role:
+    return "warning" if celsius >= 85 else ""

@@ -1,0 +1,152 @@
+"""The status line: what runs, how far it is, how fast, with which settings; and what was just asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tfgpu_tui import units
+from tfgpu_tui.knobs import SCRIPT
+from tfgpu_tui.terminal import printable
+from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of
+from tfgpu_tui.ui.keys import KEYS
+from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
+from tfgpu_tui.ui.view import View
+
+_FOOTER_FIRST = ("growth", "rerun", "apply", "findings", "compare", "zoom", "detach", "help", "quit", "freeze", "axis")
+"""What a narrow footer keeps, from the left."""
+
+
+def script_name(view: View) -> str:
+    """`train.py`, or `-m package.module`."""
+    argv = view.state.run.argv if view.state.run else []
+    if not argv:
+        return "tfgpu-tui"
+    if argv[0] == "-m" and len(argv) > 1:
+        return printable(f"-m {argv[1]}")
+    return printable(argv[0].rsplit("/", 1)[-1])
+
+
+def row(view: View, width: int) -> Row:
+    """One row of exactly `width` cells. What matters least goes first where it is narrow."""
+    groups = [*_left(view), *_right(view)]
+    gap = 3
+    while len(groups) > 1 and _width(groups, gap) + 2 > width:
+        if gap > 2:
+            gap -= 1
+        else:
+            groups.remove(min(groups, key=lambda g: g.keep))
+    left = _flat([g for g in groups if not g.right], gap)
+    right = _flat([g for g in groups if g.right], gap)
+    out = spread(((" ", ""), *left), (*right, (" ", "")), width)
+    return to_ascii(out) if view.glyphs.ascii else out
+
+
+def too_small(view: View, columns: int, rows: int) -> Row:
+    """The one line of a terminal that is too small for panes."""
+    words = f"{script_name(view)}: {view.state.activity()}, step {view.state.train.steps}. "
+    return fit(((clip(words + f"Make this window {MIN_COLUMNS}x{MIN_ROWS} or larger.", columns), "bold"),), columns)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Words that stay or go together; those with the lowest `keep` go first."""
+
+    keep: int
+    spans: tuple[Span, ...]
+    right: bool = False
+
+
+def _flat(groups: list[_Group], gap: int) -> list[Span]:
+    out: list[Span] = []
+    for group in groups:
+        if out:
+            out.append((" " * gap, ""))
+        out += group.spans
+    return out
+
+
+def _width(groups: list[_Group], gap: int) -> int:
+    return sum(width_of(g.spans) for g in groups) + gap * (len(groups) - 1)
+
+
+def _left(view: View) -> list[_Group]:
+    state, glyphs = view.state, view.glyphs
+    failed = bool(state.ended is not None and (state.ended.exit_code or state.ended.signal is not None)) or view.lost
+    role = "critical" if failed else "good" if state.ended is None else "info"
+    sign = glyphs.ended if state.ended is not None or view.lost else glyphs.running
+    groups = [_Group(99, ((f"{sign} ", role), (clip(script_name(view), 28), "bold")))]
+    if view.notice:
+        groups.append(_Group(98, ((printable(view.notice), "notice"),)))
+    words = "lost: its supervisor went away" if view.lost else state.activity()
+    if view.behind is not None:
+        words = view.waiting_words()
+    if words != "training" or state.epoch is None:
+        groups.append(_Group(97, ((words, "critical" if failed else ""),)))
+    if state.epoch is not None:
+        of = f"/{state.epochs}" if state.epochs else ""
+        groups.append(_Group(60, (("epoch ", "muted"), (f"{state.epoch}{of}", ""))))
+    if state.train.steps:
+        steps = str(state.train.steps)
+        if state.epoch_steps and state.step_in_epoch is not None:
+            steps = f"{state.step_in_epoch}/{state.epoch_steps}"
+        groups.append(_Group(70, (("step ", "muted"), (steps, ""))))
+    current = state.current()
+    if current.mean_s is not None:
+        groups.append(_Group(80, ((units.duration(current.mean_s), "bold"), ("/step", "muted"))))
+    if current.examples_per_s is not None:
+        groups.append(_Group(10, ((units.number(current.examples_per_s), ""), (" ex/s", "muted"))))
+    eta = state.eta_s()
+    if eta is not None:
+        groups.append(_Group(20, (("ETA ", "muted"), (units.clock(eta), ""))))
+    return groups
+
+
+def _right(view: View) -> list[_Group]:
+    run = view.state.run
+    groups: list[_Group] = []
+    if run is not None and run.simulated:
+        groups.append(_Group(96, ((printable(run.simulated), "warning"),), right=True))
+    changed = view.knobs != view.next_knobs
+    if view.has_gpu or changed or view.knobs:
+        groups.append(_Group(95 if changed else 15, tuple(_growth(view)), right=True))
+    if run is not None and run.parent:
+        groups.append(_Group(5, (("rerun", "muted"),), right=True))
+    if view.replay is not None:
+        groups.append(_Group(50, ((f"replay {view.replay:g}x", "notice"),), right=True))
+    if view.frozen_since is not None:
+        groups.append(_Group(96, (("FROZEN, the run goes on", "notice"),), right=True))
+    started = view.state.started
+    if started is not None:
+        groups.append(_Group(40, ((units.clock(view.now - started), "muted"),), right=True))
+    return groups
+
+
+def _growth(view: View) -> list[Span]:
+    """`growth on`, and what the next run will have where that differs."""
+    now = view.knobs.get("memory_growth", SCRIPT)
+    following = view.next_knobs.get("memory_growth", SCRIPT)
+    in_force = view.state.knobs_in_force.in_force.get("memory_growth") if view.state.knobs_in_force else None
+    said = now if now != SCRIPT else (in_force or "as script")
+    spans: list[Span] = [("growth ", "muted"), (printable(said), "")]
+    if now not in (SCRIPT, in_force) and in_force is not None:
+        spans.append((f" (script: {printable(in_force)})", "warning"))
+    if following != now:
+        spans += [(f" next run: {'as script' if following == SCRIPT else following}, ", "notice"), ("r", "key")]
+    return spans
+
+
+def footer(view: View, width: int, zoomed: bool = False) -> Row:
+    """As many keys as fit; `?` and `q` always."""
+    keys = {k.name: k for k in KEYS}
+    skip = {"apply"} if not (view.findings and view.findings[0][0].knob) else set()
+    if view.replay is not None:
+        skip |= {"growth", "rerun", "apply"}
+    names = [n for n in _FOOTER_FIRST if n not in skip]
+    while len(names) > 2 and sum(len(keys[n].label) + len(keys[n].footer) + 3 for n in names) + 1 > width:
+        names.pop(next(i for i in range(len(names) - 1, -1, -1) if names[i] not in ("help", "quit")))
+    spans: list[Span] = [(" ", "")]
+    for name in names:
+        word = "back" if name == "zoom" and zoomed else keys[name].footer
+        spans += [(keys[name].label, "key"), (f" {word}  ", "")]
+    out = fit(spans, width)
+    return to_ascii(out) if view.glyphs.ascii else out

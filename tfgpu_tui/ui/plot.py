@@ -1,0 +1,199 @@
+"""Plots over time as rows of text: a braille area, a stack of three shares, and the time axis that all plots share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfgpu_tui import units
+from tfgpu_tui.state import Mark
+from tfgpu_tui.ui.draw import Glyphs, Role, Row, Span
+
+AXIS_WIDTH = 7
+"""Cells left of a plot: five for the label, one for the axis, one blank."""
+FIRST_SPAN_S = 15.0
+RECENT_S = 120.0
+_JUMP = 8
+"""A full window moves by an eighth of itself at once: a plot is rewritten every 15 s, not at every sample."""
+
+# Dots of a braille cell filled from below, by height 0..4 (Unicode block 2800, dots 7 3 2 1 and 8 6 5 4).
+_LEFT = (0x00, 0x40, 0x44, 0x46, 0x47)
+_RIGHT = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
+_LEFT_DOT = (0x40, 0x04, 0x02, 0x01)
+_RIGHT_DOT = (0x80, 0x20, 0x10, 0x08)
+
+Values = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The stretch of time that every plot shows, so that a stall lines up with the drop in load."""
+
+    begin: float
+    end: float
+
+    @property
+    def span_s(self) -> float:
+        return self.end - self.begin
+
+
+def axis(started: float, now: float, whole: bool) -> Axis:
+    """The window to show at `now`. It grows by doubling from 15 s; then the whole run, or the last two minutes, which
+    move in jumps, so that columns already drawn stay where they are."""
+    length = max(0.0, now - started)
+    span = FIRST_SPAN_S
+    while span < length and (whole or span < RECENT_S):
+        span *= 2
+    if length <= span:
+        return Axis(started, started + span)
+    jump = span / _JUMP
+    begin = started + math.ceil((length - span) / jump) * jump
+    return Axis(begin, begin + span)
+
+
+def nice_ceiling(value: float | None) -> float:
+    """The next of 1, 2, 2.5, 5 times a power of ten: a scale that does not jump with every sample."""
+    if value is None or value <= 0 or not math.isfinite(value):
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    for factor in (1.0, 2.0, 2.5, 5.0, 10.0):
+        if value <= factor * power * (1 + 1e-9):
+            return factor * power
+    return 10.0 * power
+
+
+def nice_bytes(value: float | None) -> float:
+    """The next power of two, or three quarters of it: a scale in binary units."""
+    if value is None or value <= 0:
+        return 1024.0
+    top = 2.0 ** math.ceil(math.log2(value))
+    return 0.75 * top if value <= 0.75 * top else top
+
+
+def labelled(rows: Sequence[Row], top: str, bottom: str, glyphs: Glyphs, middle: str = "") -> list[Row]:
+    """The plot's rows with their scale on the left."""
+    out: list[Row] = []
+    for i, row in enumerate(rows):
+        label = top if i == 0 else bottom if i == len(rows) - 1 else middle if i == len(rows) // 2 else ""
+        sign = glyphs.axis if label else glyphs.side
+        out.append(((f"{label:>5}", "muted"), (sign, "rule"), (" ", ""), *row))
+    return out
+
+
+def area(values: Values, top: float, height: int, role: Role, glyphs: Glyphs, bottom: float = 0.0) -> list[Row]:
+    """A filled plot; `values` holds two columns a cell with braille, one without. Unknown columns stay blank."""
+    scale = 4 * height if glyphs.braille else height
+    dots = [_dots(v, bottom, top, scale) for v in values]
+    if not glyphs.braille:
+        return [(("".join("#" if d > height - 1 - y else " " for d in dots), role),) for y in range(height)]
+    if len(dots) % 2:
+        dots.append(0)
+    rows: list[Row] = []
+    for y in range(height):
+        base = 4 * (height - 1 - y)
+        cells = []
+        for i in range(0, len(dots), 2):
+            bits = _LEFT[max(0, min(4, dots[i] - base))] | _RIGHT[max(0, min(4, dots[i + 1] - base))]
+            cells.append(chr(0x2800 + bits) if bits else " ")
+        rows.append((("".join(cells), role),))
+    return rows
+
+
+def line(values: Values, bottom: float, top: float, height: int, role: Role, glyphs: Glyphs) -> list[Row]:
+    """A line plot; steep parts are joined by the dots between two columns."""
+    if not glyphs.braille:
+        dots = [_dots(v, bottom, top, height) for v in values]
+        return [(("".join("*" if d == height - y else " " for d in dots), role),) for y in range(height)]
+    dots = [_dots(v, bottom, top, 4 * height) for v in values]
+    cells = [[0] * ((len(dots) + 1) // 2) for _ in range(height)]
+    before = 0
+    for i, dot in enumerate(dots):
+        if dot:
+            low, high = (min(before + 1, dot), max(before - 1, dot)) if before else (dot, dot)
+            if before > dot:
+                low, high = dot, before - 1
+            for d in range(low, max(low, high) + 1):
+                y, part = height - 1 - (d - 1) // 4, (d - 1) % 4
+                cells[y][i // 2] |= _RIGHT_DOT[part] if i % 2 else _LEFT_DOT[part]
+        before = dot
+    return [(("".join(chr(0x2800 + b) if b else " " for b in row), role),) for row in cells]
+
+
+def _dots(value: float | None, bottom: float, top: float, scale: int) -> int:
+    """Height in dots: 0 for unknown; what is known is at least one dot."""
+    if value is None or top <= bottom:
+        return 0
+    return max(1, min(scale, round((value - bottom) / (top - bottom) * scale)))
+
+
+def stack(layers: Sequence[Values], top: float, height: int, roles: Sequence[Role], glyphs: Glyphs) -> list[Row]:
+    """Layers one upon the other, first at the bottom, one column a cell; each cell shows the layer that fills most of
+    it, in its own glyph (`glyphs.layers`), so that it reads without colours."""
+    columns = [_stack_column([layer[i] for layer in layers], top, height) for i in range(len(layers[0]))]
+    return [_merge(columns, y, roles, glyphs) for y in range(height)]
+
+
+def _stack_column(parts: list[float | None], top: float, height: int) -> list[int]:
+    """Layer index of each cell from the top row down, -1 for none."""
+    edges = [0.0]
+    for part in parts:
+        edges.append(edges[-1] + (part or 0.0) / top * height)
+    cells = []
+    for y in range(height):
+        low, high = float(height - 1 - y), float(height - y)
+        covers = [max(0.0, min(high, edges[i + 1]) - max(low, edges[i])) for i in range(len(parts))]
+        best = max(range(len(parts)), key=covers.__getitem__)
+        filled = sum(covers) >= 0.5 or (y == height - 1 and sum(covers) > 0)
+        cells.append(best if filled else -1)
+    return cells
+
+
+def _merge(columns: list[list[int]], y: int, roles: Sequence[Role], glyphs: Glyphs) -> Row:
+    spans: list[Span] = []
+    for column in columns:
+        layer = column[y]
+        char, role = (glyphs.layers[layer], roles[layer]) if layer >= 0 else (" ", "")
+        if spans and spans[-1][1] == role:
+            spans[-1] = (spans[-1][0] + char, role)
+        else:
+            spans.append((char, role))
+    return tuple(spans)
+
+
+def with_limit(rows: list[Row], value: float, top: float, role: Role, glyphs: Glyphs) -> list[Row]:
+    """A dashed rule at `value`, drawn over blank cells only."""
+    if not rows or not 0 < value <= top:
+        return rows
+    y = min(len(rows) - 1, len(rows) - max(1, round(value / top * len(rows))))
+    spans: list[Span] = []
+    for text, old in rows[y]:
+        for char in text:
+            new: Span = (glyphs.limit, role) if char == " " else (char, old)
+            if spans and spans[-1][1] == new[1]:
+                spans[-1] = (spans[-1][0] + new[0], new[1])
+            else:
+                spans.append(new)
+    return [*rows[:y], tuple(spans), *rows[y + 1 :]]
+
+
+def time_row(window: Axis, started: float, width: int, marks: Sequence[Mark], glyphs: Glyphs) -> Row:
+    """The time axis below a plot of `width` cells: epoch marks, and the times at both ends."""
+    cells = [glyphs.rule] * width
+    free_from = 0
+    for mark in marks:
+        if mark.kind not in ("epoch", "retrace", "end") or not window.begin <= mark.t < window.end:
+            continue
+        at = int((mark.t - window.begin) / window.span_s * width)
+        if cells[at] not in (glyphs.rule, glyphs.mark):
+            continue
+        cells[at] = glyphs.mark
+        label = {"epoch": mark.label.replace("epoch ", "e"), "retrace": "r", "end": "end"}[mark.kind]
+        if at >= free_from and at + 1 + len(label) <= width:
+            cells[at + 1 : at + 1 + len(label)] = label
+            free_from = at + len(label) + 2
+    left = units.clock(window.begin - started)
+    right = units.clock(window.end - started)
+    if width > len(right) + 2:
+        cells[-len(right) :] = right
+    return ((f"{left:>5}", "muted"), (glyphs.origin, "rule"), (glyphs.rule, "rule"), ("".join(cells), "rule"))

@@ -1,0 +1,206 @@
+"""What the verbs do: attach, runs, stop, replay, report, compare, doctor; and the screen of a run that was started."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+from tfgpu_tui import cli, config, interpreter, launch, rundir, units
+from tfgpu_tui.rundir import RunDir, RunSummary
+from tfgpu_tui.state import RunState
+
+FOLLOW_EVERY_S = 5.0
+
+
+def show(run: RunDir, settings: config.Settings, mode: Literal["live", "replay"] = "live", speed: float = 1.0) -> int:
+    """The screen; afterwards one line says what became of the run, and how to come back."""
+    encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
+    if encoding.lower().replace("-", "") != "utf8":
+        settings = replace(settings, ascii=True)  # Textual would print escapes for what the encoding lacks
+    from tfgpu_tui.ui.app import run_screen  # late: the script was started before
+
+    status = run_screen(run, settings, mode, speed)
+    if mode == "live":
+        _say_what_became(run)
+    return status
+
+
+def _say_what_became(run: RunDir) -> None:
+    """Of the run, or of the newest rerun of it that was started in the screen."""
+    newest = next((found for found in rundir.list_runs() if _descends(found, run.id)), None)
+    if newest is None:
+        return
+    if newest.state == "running":
+        print(f"{newest.id} goes on.  Come back: tfgpu-tui attach {newest.id}   Stop it: tfgpu-tui stop {newest.id}")
+    else:
+        print(f"{newest.id} {_state_words(newest)}.  What was found: tfgpu-tui report {newest.id}")
+
+
+def _descends(run: RunSummary, ancestor: str) -> bool:
+    seen: set[str] = set()
+    current: str | None = run.id
+    while current and current not in seen:
+        if current == ancestor:
+            return True
+        seen.add(current)
+        try:
+            current = rundir.read_meta(rundir.find(current)).parent
+        except rundir.RunNotFound:
+            return False
+    return False
+
+
+def attach(options: argparse.Namespace) -> int:
+    """The screen of a run, or status lines where there is no terminal for it."""
+    settings = cli.settings_of(options)
+    run = rundir.find(options.run) if options.run else newest()
+    if settings.plain or settings.headless or not cli.screen_is_possible():
+        return follow(run)
+    return show(run, settings)
+
+
+def newest() -> RunDir:
+    """The newest run that is running, else the newest. Raises RunNotFound."""
+    runs = rundir.list_runs()
+    if not runs:
+        raise rundir.RunNotFound("there are no runs yet")
+    return RunDir(next((run for run in runs if run.state == "running"), runs[0]).path)
+
+
+def follow(run: RunDir) -> int:
+    """A run as lines on stdout until it ends, then its report."""
+    from tfgpu_tui.plain import StatusPrinter
+
+    state, printer = RunState(), StatusPrinter()
+    with rundir.JournalReader(run.journal) as reader:
+        while True:
+            for event in reader:
+                state.apply(event)
+            if state.ended is not None or not rundir.is_running(rundir.read_meta(run)):
+                break
+            for line in printer.lines(state):
+                print(line, flush=True)
+            time.sleep(FOLLOW_EVERY_S)
+    _print_report(state)
+    return 0
+
+
+def runs(options: argparse.Namespace) -> int:
+    """The list of all runs, or their pruning."""
+    if options.prune is not None:
+        for run in rundir.prune(options.prune):
+            print(f"deleted {run.id}")
+        return 0
+    found = rundir.list_runs()
+    if options.json:
+        print(json.dumps([rundir.as_json(run) for run in found], indent=1))
+        return 0
+    if not found:
+        print("there are no runs yet: tfgpu-tui train.py starts one")
+    width = max((len(run.id) for run in found), default=0)
+    for run in found:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
+        lasted = units.clock(run.ended - run.started if run.ended else None)
+        print(f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<22}  {' '.join(run.argv)}")
+    return 0
+
+
+def _state_words(run: RunSummary) -> str:
+    if run.state != "ended":
+        return run.state
+    if run.signal is not None:
+        from tfgpu_tui.state import signal_name
+
+        return f"ended by {signal_name(run.signal)}"
+    return "finished" if run.exit_code == 0 else f"failed with status {run.exit_code}"
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Asks a run to stop."""
+    run = rundir.find(options.run)
+    launch.stop(run, options.stage)
+    how = {
+        "batch": "after its current batch",
+        "interrupt": "by SIGINT",
+        "terminate": "by SIGTERM",
+        "kill": "by SIGKILL",
+    }
+    print(f"{run.id} was asked to stop {how[options.stage]}; tfgpu-tui runs shows when it has")
+    return 0
+
+
+def replay(options: argparse.Namespace) -> int:
+    """A run's screen again, from its journal."""
+    settings = cli.settings_of(options)
+    run = rundir.find(options.run)
+    if not options.speed > 0:
+        raise cli.UsageError(f"--speed {options.speed:g}: give a number above 0")
+    if settings.plain or not cli.screen_is_possible():
+        raise cli.UsageError("replay needs a terminal for its screen; `tfgpu-tui report RUN` prints what was found")
+    return show(run, settings, "replay", options.speed)
+
+
+def folded(run: RunDir) -> RunState:
+    """A run's state after all of its journal. Raises RunNotFound where it has none."""
+    state = RunState()
+    with rundir.JournalReader(run.journal) as reader:
+        for event in reader:
+            state.apply(event)
+    if state.run is None:
+        raise rundir.RunNotFound(f"{run.journal} holds no run (yet)")
+    return state
+
+
+def report(options: argparse.Namespace) -> int:
+    """What was found in a run; of a running one, so far."""
+    state = folded(rundir.find(options.run))
+    if options.json:
+        from tfgpu_tui import report as reports
+
+        print(json.dumps(reports.build(state), indent=1, allow_nan=False))
+    else:
+        _print_report(state)
+    return 0
+
+
+def _print_report(state: RunState) -> None:
+    from tfgpu_tui import report as reports
+
+    print(reports.text(reports.build(state)))
+
+
+def compare(options: argparse.Namespace) -> int:
+    """The measured difference between two runs."""
+    from tfgpu_tui import compare as comparing
+
+    before, after = (folded(rundir.find(text)) for text in (options.before, options.after))
+    if options.json:
+        print(json.dumps(comparing.as_json(before, after), indent=1, allow_nan=False))
+    else:
+        print(comparing.text(before, after))
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Whether TensorFlow will use a GPU here, and if not, why."""
+    from tfgpu_tui import doctor as examine
+
+    result = examine.run(interpreter.choose(options.python or cli.settings_of(options).python))
+    print(json.dumps(result.as_json(), indent=1) if options.json else result.text())
+    return result.exit_code
+
+
+ALL: dict[str, Callable[[Any], int]] = {
+    "attach": attach,
+    "runs": runs,
+    "stop": stop,
+    "replay": replay,
+    "report": report,
+    "compare": compare,
+    "doctor": doctor,
+}
