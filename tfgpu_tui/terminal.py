@@ -42,17 +42,19 @@ MAX_CELLS = 2000
 """Cells kept of one line; a line without an end (a binary file sent to stdout) must not grow for ever."""
 _TAB = 8
 
+# A string (OSC, DCS, …) is broken off by the start of another one, as by its end: a match never scans further than
+# one string, so that no input takes more than linear time.
+_STRING = r"(?:\x1b[P\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*"
 _TOKEN = re.compile(
     r"(?P<text>[^\x00-\x1f\x7f-\x9f]+)"
     r"|(?P<csi>(?:\x1b\[|\x9b)(?P<params>[0-?]*)(?P<inter>[ -/]*)(?P<final>[@-~]))"
-    r"|(?P<string>(?:\x1b[P\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,65536}(?:\x07|\x1b\\|\x9c))"
+    rf"|(?P<string>{_STRING}(?:\x07|\x1b\\|\x9c))"
     r"|(?P<esc>\x1b[ -/]*[0-OQ-WYZ\\`-~])"
     r"|(?P<ctl>[\x00-\x1f\x7f-\x9f])"
 )
-_INCOMPLETE = re.compile(
-    r"(?:(?:\x1b\[|\x9b)[0-?]*[ -/]*|(?:\x1b[P\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*\x1b?|\x1b[ -/]*)\Z"
-)
-_PENDING_LIMIT = 65536
+_INCOMPLETE = re.compile(rf"(?:(?:\x1b\[|\x9b)[0-?]*[ -/]*|{_STRING}\x1b?|\x1b[ -/]*)\Z")
+_PENDING_LIMIT = 4096
+"""Characters of an unfinished sequence that wait for the rest; a longer one loses its start and shows as text."""
 
 
 @lru_cache(maxsize=4096)
@@ -226,7 +228,7 @@ class TerminalLines:
             self._column = min((self._column // _TAB + 1) * _TAB, MAX_CELLS)
 
     def _line_feed(self) -> None:
-        """To the start of the next row: the script's `\\n` went through a PTY that made it `\\r\\n`, or through a pipe."""
+        """To the start of the next row: a PTY made `\\r\\n` of the script's `\\n`; a pipe leaves it alone."""
         self._row += 1
         self._column = 0
         if self._row < len(self._rows):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfgpu_tui import events as ev
 from tfgpu_tui.rundir import JournalWriter, RunDir
@@ -60,7 +61,7 @@ def first_steps(script: Script) -> list[ev.Event]:
     gpus = [{"device": "GPU:0", "name": "NVIDIA T4", "uuid": UUID, "pci": "0000:00:04.0"}] if script.gpu else []
     device = "GPU:0" if script.gpu else "CPU:0"
     names = [(script.layer, "Conv2D"), ("max_pooling2d", "MaxPooling2D"), ("flatten", "Flatten"), ("dense", "Dense")]
-    layers = [
+    layers: list[dict[str, Any]] = [
         {"layer": "encoder", "class": "Functional", "depth": 0, "forward": {device: 41, "CPU:0": 2},
          "backward": {device: 88}, "variables": [device], "parameters": 34826, "dtype": "float32"},
         *({"layer": f"encoder/{n}", "class": c, "depth": 1, "forward": {device: 4}, "backward": {device: 9},
@@ -82,7 +83,8 @@ def first_steps(script: Script) -> list[ev.Event]:
         ev.Model(t=t, src="agent", name="encoder", cls="Functional", parameters=34826, layers=6),
         ev.Dataset(t=t, src="agent", kind="tf.data", batch_size=32, batches=script.steps_per_epoch),
         ev.Phase(t=t + 0.1, src="agent", phase="tracing"),
-        ev.Epoch(t=t + 0.1, src="agent", state="begin", epoch=1, epochs=script.epochs, steps=script.steps_per_epoch, fit=1),
+        ev.Epoch(t=t + 0.1, src="agent", state="begin", epoch=1, epochs=script.epochs,
+                 steps=script.steps_per_epoch, fit=1),
         ev.Phase(t=t + 0.4, src="agent", phase="training"),
         ev.Placement(t=t + 0.5, src="agent", layers=layers, ops=140),
         ev.Pipeline(t=t + 0.5, src="agent", stages=stages),
@@ -116,8 +118,9 @@ def window(script: Script, t: float, first: int, steps: int) -> ev.Steps:
     wall = steps * step_s
     bucket = str(ev.histogram_bucket(step_s))
     return ev.Steps(
-        t=t, src="agent", pid=4711, fit=1, epoch=1 + (first - 1) // script.steps_per_epoch, first_step=first, steps=steps,
-        executions=steps, wall_s=wall, wait_s=wall * script.wait, compute_s=wall * (0.98 - script.wait), host_s=wall * 0.02,
+        t=t, src="agent", pid=4711, fit=1, epoch=1 + (first - 1) // script.steps_per_epoch,
+        first_step=first, steps=steps, executions=steps, wall_s=wall, wait_s=wall * script.wait,
+        compute_s=wall * (0.98 - script.wait), host_s=wall * 0.02,
         periods={bucket: steps}, step_min_s=step_s, step_max_s=step_s, batch_size=32, examples=32 * steps,
         warmup=first <= 3,
     )  # fmt: skip
@@ -135,9 +138,10 @@ def training(script: Script, seconds: float, begin: float = 3.5, period: float =
         loss = 0.3 + 2.0 * math.exp(-first / 400)
         batch.append(ev.Metrics(t=t, src="agent", step=first, values={script.metric: loss, "accuracy": 1 - loss / 3}))
         if (first - 1) // script.steps_per_epoch + 1 > epoch:
-            ended = {script.metric: loss, "accuracy": 1 - loss / 3, "val_loss": loss * 1.1}
+            ended: dict[str, float | str] = {script.metric: loss, "accuracy": 1 - loss / 3, "val_loss": loss * 1.1}
             batch.append(ev.Epoch(t=t, src="agent", state="end", epoch=epoch, epochs=script.epochs, fit=1,
-                                  steps=script.steps_per_epoch, wall_s=6.4, validation_s=0.3, metrics=ended))  # fmt: skip
+                                  steps=script.steps_per_epoch, wall_s=6.4, validation_s=0.3,
+                                  metrics=ended))  # fmt: skip
             epoch += 1
             batch.append(ev.Epoch(t=t, src="agent", state="begin", epoch=epoch, epochs=script.epochs, fit=1,
                                   steps=script.steps_per_epoch, edge_s=0.4))  # fmt: skip

@@ -12,9 +12,10 @@ import time
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 from . import placement_eager, placement_record
+from .memory import initialised_context
 from .placement_eager import EagerStep
 from .placement_graph import Traced, best, rows
-from .runtime import after_execution, every, guarded, send
+from .runtime import after_execution, every, send
 
 FREE_COLLECTIONS = 3
 MAX_SHARE = 0.01
@@ -48,14 +49,6 @@ def script_traces() -> bool:
     return getattr(summary_ops_v2, "_current_trace_context", None) is not None
 
 
-def initialised_context() -> Optional[Any]:
-    """TensorFlow's eager context, or None before the script initialised it (`Context._context_handle`)."""
-    from tensorflow.python.eager import context
-
-    current = context.context_safe() if hasattr(context, "context_safe") else context.context()
-    return current if current is not None and current._context_handle is not None else None
-
-
 def _within_budget() -> bool:
     elapsed_s = time.monotonic() - _state.started_s
     return _state.collections < FREE_COLLECTIONS or _state.cost_s < MAX_SHARE * elapsed_s
@@ -72,7 +65,7 @@ def _start() -> bool:
     return True
 
 
-@guarded("placement")
+@after_execution
 def _collect(model: Any, phase: str, steps_total: int) -> None:
     """Takes the graphs right after an execution in which something was traced, on the training's thread."""
     if not _state.collecting:
@@ -95,7 +88,7 @@ def _observed(step: EagerStep) -> None:
     _state.eager.append(step)
 
 
-@guarded("placement")
+@every(ANALYSIS_PERIOD_S)
 def _analyse() -> None:
     """On the agent's own thread: turns what was collected into rows and drops it."""
     while _state.graphs:
@@ -124,10 +117,6 @@ def _rows_of(collected: _Collected) -> Optional[Tuple[List[Any], int, int]]:
     return table, result.ops, result.unattributed
 
 
-def install() -> None:
-    """Registers the hooks; nothing of TensorFlow is touched before the script imports it."""
-    placement_record.install()
-    placement_record.on_tracing(_start)
-    placement_eager.install(_observed)
-    after_execution(_collect)
-    every(ANALYSIS_PERIOD_S)(_analyse)
+placement_record.install()
+placement_record.on_tracing(_start)
+placement_eager.install(_observed)

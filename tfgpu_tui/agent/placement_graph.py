@@ -16,8 +16,9 @@ from .placement_record import Recording
 PLUMBING = frozenset(
     {"_Arg", "_Retval", "NoOp", "_DeviceArg", "_DeviceRetval", "Placeholder"}
     | {"VarHandleOp", "VarIsInitializedOp", "DestroyResourceOp"}
+    | {"Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"}
 )
-"""Nodes that compute nothing."""
+"""Nodes that compute nothing: arguments, handles, and what a lowered loop is made of."""
 OURS = frozenset({"Timestamp", "InplaceAdd", "InplaceUpdate"})
 """The agent's own clock in the graph (`clock.py`)."""
 INPUT_OPS = ("IteratorGetNext", "OptionalGetValue", "OptionalHasValue", "OptionalFromValue", "OptionalNone")
@@ -70,8 +71,11 @@ class Traced:
             self.stacks.update(record.stacks)
         self.scope_owner = names.scopes(self.owner)
 
-    def asked_of(self, name: str) -> Optional[str]:
-        for part in names.own_names(name):
+    def asked_of(self, parts: List[str]) -> Optional[str]:
+        """The device that the script asked for, from an op's `own_names`; None where it asked for none."""
+        if not self.asked:
+            return None
+        for part in parts:
             if part in self.asked:
                 return self.asked[part]
         return None
@@ -105,8 +109,9 @@ def tally(graph: Any, traced: Traced) -> Result:
         if node.op in PLUMBING or node.op in OURS:
             continue
         total += 1
-        backward = names.is_backward(node.name)
-        stack = names.find(node.name, traced.owner, traced.scope_owner)
+        parts = names.own_names(node.name)
+        backward = names.is_backward(parts)
+        stack = names.find(parts, traced.owner, traced.scope_owner)
         if stack is None:
             stack = _rest(node, backward)
         if stack is None:
@@ -117,7 +122,7 @@ def tally(graph: Any, traced: Traced) -> Result:
         (row.backward if backward else row.forward)[device] += 1
         row.xla += in_xla
         if not backward:
-            asked = traced.asked_of(node.name)
+            asked = traced.asked_of(parts)
             if asked is not None:
                 row.asked[asked, device] += 1
         if "T" in node.attr and node.attr["T"].type == DT_DOUBLE and node.op != "Cast":

@@ -52,6 +52,8 @@ def own_names(name: str) -> List[str]:
     `StatefulPartitionedCall/rnn/while/body/_12/rnn/cell/MatMul` -> [`rnn/cell/MatMul`, `rnn/while`, `StatefulPartitionedCall`].
     An op of a body that was never recorded so falls back to its loop's or call's node.
     """
+    if "PartitionedCall" not in name and "/_" not in name:
+        return [name]
     parts: List[str] = []
     last = 0
     for match in _INLINED.finditer(name):
@@ -64,9 +66,9 @@ def own_names(name: str) -> List[str]:
     return parts
 
 
-def is_backward(name: str) -> bool:
-    """True for an op that a gradient made."""
-    return GRADIENT_SCOPE in name or any(part.startswith("gradients/") for part in own_names(name))
+def is_backward(parts: Sequence[str]) -> bool:
+    """True for an op that a gradient made, from its `own_names`."""
+    return any(GRADIENT_SCOPE in part or part.startswith("gradients/") for part in parts)
 
 
 def paint(op_names: Sequence[str], base: Stack, intervals: Iterable[Interval]) -> Dict[str, Stack]:
@@ -110,17 +112,18 @@ def scopes(owner: Dict[str, Stack]) -> Dict[str, Stack]:
     return {scope: count.most_common(1)[0][0] for scope, count in votes.items()}
 
 
-def find(name: str, owner: Dict[str, Stack], scope_owner: Dict[str, Stack]) -> Optional[Stack]:
-    """The stack that made an op of the final graph; None where nothing is known about it.
+def find(parts: Sequence[str], owner: Dict[str, Stack], scope_owner: Dict[str, Stack]) -> Optional[Stack]:
+    """The stack that made an op of the final graph, from its `own_names`; None where nothing is known about it.
 
     A gradient belongs to the forward scope after its last `gradient_tape/`, for so it is named.
     """
-    backward = GRADIENT_SCOPE in name
-    for part in own_names(name):
+    backward = is_backward(parts)
+    for part in parts:
         if not backward and part in owner:
             return owner[part]
-        if GRADIENT_SCOPE in part:
-            part = part[part.rindex(GRADIENT_SCOPE) + len(GRADIENT_SCOPE) :]
+        gradient = part.rfind(GRADIENT_SCOPE)
+        if gradient >= 0:
+            part = part[gradient + len(GRADIENT_SCOPE) :]
         while part:
             found = owner.get(part) or scope_owner.get(part)
             if found:

@@ -75,6 +75,7 @@ class _State:
         self.starting: List[Callable[[], bool]] = []
         self.eager: Optional[_Eager] = None
         self.root: Optional[Callable[[], Any]] = None
+        self.optimizer: Optional[Callable[[], Any]] = None
 
 
 _state = _State()
@@ -116,6 +117,11 @@ def eager_objects() -> Dict[Key, Any]:
 def root_model() -> Optional[Any]:
     """The model (or layer) of the last outermost call that was traced or observed; None where it is gone."""
     return _state.root() if _state.root is not None else None
+
+
+def last_optimizer() -> Optional[Any]:
+    """The optimizer that was traced or observed last; None where there was none."""
+    return _state.optimizer() if _state.optimizer is not None else None
 
 
 def ops_in(graph: Any) -> int:
@@ -181,6 +187,8 @@ def _enter_eager(key: Key, target: Any) -> Optional[_Frame]:
 def _push(stack: List[Key], key: Key, target: Any) -> None:
     if not stack and isinstance(key, int):
         _state.root = weakref.ref(target)
+    elif key == OPTIMIZER:
+        _state.optimizer = weakref.ref(target)
     stack.append(key)
     _state.recording.objects.setdefault(key, target)
 

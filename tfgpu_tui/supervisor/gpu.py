@@ -16,12 +16,14 @@ from typing import Any
 from tfgpu_tui.events import GpuSample
 
 CHILD = Path(__file__).parent / "nvml_child.py"
-INIT_DEADLINE_S = 15.0
+INIT_DEADLINE_S = 10.0
 """nvmlInit takes seconds where the driver is not kept loaded (no persistence mode)."""
 ANSWER_DEADLINE_S = 3.0
 """On top of the sampling period."""
 RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Waits before a new child, by the number of failures in a row."""
+STEADY_S = 30.0
+"""A child that lived so long was no failure: the next wait is the shortest again."""
 PERMANENT = frozenset({"no_library", "no_driver", "no_gpu"})
 """Nothing to wait for within a run: asked again only each minute."""
 
@@ -47,12 +49,18 @@ class GpuSampler:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._deadline = 0.0
+        self._started = 0.0
         self._next_start = 0.0
         self._failures = 0
         self._told: tuple[str, str | None] | None = None
         self._status: str | None = None
         """What the present child said of itself before it ended."""
         self._hung = False
+
+    @property
+    def child_pid(self) -> int | None:
+        """The child that is there now."""
+        return self._process.pid if self._process is not None else None
 
     def tick(self) -> None:
         """Starts a child when one is due, and notices one that ended or does not answer."""
@@ -98,7 +106,7 @@ class GpuSampler:
         descriptor = self._process.stdout.fileno()
         os.set_blocking(descriptor, False)
         self._buffer, self._status, self._hung = b"", None, False
-        self._deadline = now + self._init_deadline_s
+        self._started, self._deadline = now, now + self._init_deadline_s
         asyncio.get_running_loop().add_reader(descriptor, self._read, descriptor)
 
     def _read(self, descriptor: int) -> None:
@@ -111,7 +119,10 @@ class GpuSampler:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            self._take(json.loads(line))
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError):  # a library wrote to stdout, or the child is not ours
+                self._tell("error", f"the GPU sampler said something else than a sample: {line[:200]!r}")
 
     def _take(self, message: dict[str, Any]) -> None:
         if "status" not in message:
@@ -121,7 +132,7 @@ class GpuSampler:
             self._tell(message["status"], message.get("message"))
             return
         self._deadline = time.monotonic() + self._answer_deadline_s
-        self._failures, self._told = 0, None
+        self._told = None
         self._emit(GpuSample(t=time.time(), src="gpu", gpus=[self._own(gpu) for gpu in message["gpus"]]))
 
     def _own(self, gpu: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +167,8 @@ class GpuSampler:
         process.stdin.close()
 
     def _retry_later(self, now: float) -> None:
+        if now - self._started > STEADY_S:
+            self._failures = 0
         wait_s = RETRY_S[-1] if self._status in PERMANENT else RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
         self._next_start = now + wait_s

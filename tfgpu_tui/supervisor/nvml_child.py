@@ -20,7 +20,7 @@ import pynvml as nvml
 SLOW_S = 5.0
 """Period of what changes seldom or costs more: processes, power limit, name."""
 RETRY_UNSUPPORTED_S = 60.0
-_STATUS_OF_INIT = {
+_STATUS = {
     nvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no_library",
     nvml.NVML_ERROR_DRIVER_NOT_LOADED: "no_driver",
     nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "mismatch",
@@ -35,7 +35,8 @@ _THROTTLE_WORDS = {
     0x80: "power brake",
     0x100: "display clocks",
 }
-MAX_BUSY_PERCENT = 100
+MAX_BUSY_PERCENT, MAX_POWER_MW, MAX_TEMPERATURE_C = 100, 20_000_000, 200
+"""Above this a value is an old sample, an all-ones "not available", or nonsense (nvtop #110)."""
 
 
 class Failed(Exception):
@@ -104,31 +105,41 @@ def processes(handle: Any, total_bytes: int | None) -> list[dict[str, int | None
     Drivers 535.x with a newer binding gave memory and pid in each other's place: a memory above the board's is
     not believed.
     """
+    try:
+        listed = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except (nvml.NVMLLibraryMismatchError, nvml.NVMLError_FunctionNotFound):  # a driver before 510 has no _v3
+        listed = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
     found = []
-    for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+    for process in listed:
         used = process.usedGpuMemory
         believable = used is not None and (total_bytes is None or 0 <= used <= total_bytes)
         found.append({"pid": process.pid, "memory_bytes": used if believable else None})
     return found
 
 
+def up_to(limit: int, value: int | None) -> int | None:
+    """The value where it can be true; None where not."""
+    return value if value is not None and 0 <= value <= limit else None
+
+
 def fast(index: int, handle: Any, ask: Unsupported) -> dict[str, Any]:
     """What is read at each tick. What is not supported is None."""
-    busy = ask.ask(index, "busy", lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-    milliwatts = ask.ask(index, "power", lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-    out: dict[str, Any] = {
-        "busy_percent": busy if busy is not None and 0 <= busy <= MAX_BUSY_PERCENT else None,
-        "memory_used_bytes": None,
-        "memory_total_bytes": None,
-        "memory_reserved_bytes": None,
+
+    def read(name: str, function: Callable[[], Any]) -> Any:
+        return ask.ask(index, name, function)
+
+    busy = read("busy", lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    milliwatts = up_to(MAX_POWER_MW, read("power", lambda: nvml.nvmlDeviceGetPowerUsage(handle)))
+    celsius = read("temperature", lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+    none: dict[str, int | None] = dict.fromkeys(("memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes"))
+    return {
+        "busy_percent": up_to(MAX_BUSY_PERCENT, busy),
+        **(read("memory", lambda: memory(handle)) or none),
         "power_w": None if milliwatts is None else milliwatts / 1000,
-        "temperature_c": ask.ask(
-            index, "temperature", lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
-        ),
-        "sm_clock_mhz": ask.ask(index, "clock", lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
-        "throttle": ask.ask(index, "throttle", lambda: throttle(handle)),
+        "temperature_c": up_to(MAX_TEMPERATURE_C, celsius),
+        "sm_clock_mhz": read("clock", lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+        "throttle": read("throttle", lambda: throttle(handle)),
     }
-    return {**out, **(ask.ask(index, "memory", lambda: memory(handle)) or {})}
 
 
 def slow(index: int, handle: Any, ask: Unsupported, total_bytes: int | None) -> dict[str, Any]:
@@ -171,14 +182,21 @@ def say(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def versions() -> str:
-    """`library 570.148.08, kernel module …`: the two that must agree, for the mismatch message."""
+def give_up(failed: Failed, what: str) -> int:
+    """Says why NVML can't be used, for a mismatch with the version of the kernel module; the exit status."""
+    status = _STATUS.get(failed.code or 0, "error")
+    detail = f" ({kernel_module()})" if status == "mismatch" else ""
+    say({"status": status, "message": f"{what}{failed}{detail}"})
+    return 2
+
+
+def kernel_module() -> str:
+    """The loaded NVIDIA kernel module, in its own words."""
     try:
         with open("/proc/driver/nvidia/version") as file:
-            module = file.readline().strip()
+            return file.readline().strip()
     except OSError:
-        module = "no NVIDIA kernel module is loaded"
-    return module
+        return "no NVIDIA kernel module is loaded"
 
 
 def main(interval_s: float) -> int:
@@ -187,18 +205,14 @@ def main(interval_s: float) -> int:
     try:
         call(nvml.nvmlInit)
     except Failed as failed:
-        status = _STATUS_OF_INIT.get(failed.code or 0, "error")
-        detail = f" ({versions()})" if status == "mismatch" else ""
-        say({"status": status, "message": f"{failed}{detail}"})
-        return 2
+        return give_up(failed, "")
     ask, last_slow = Unsupported(), -SLOW_S
     while True:
         began = time.monotonic()
         try:
             count = call(nvml.nvmlDeviceGetCount)
         except Failed as failed:
-            say({"status": "error", "message": f"the GPUs can't be counted any more: {failed}"})
-            return 2
+            return give_up(failed, "the GPUs can't be counted any more: ")
         if count == 0:
             say({"status": "no_gpu", "message": "the NVIDIA driver shows no GPU to this process"})
             return 2

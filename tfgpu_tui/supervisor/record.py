@@ -15,7 +15,7 @@ from tfgpu_tui.journal import JournalWriter
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 
-MAX_TRACEBACKS = 20
+MAX_NOTES = 50
 
 
 class Recorder:
@@ -25,6 +25,7 @@ class Recorder:
         self.state = RunState()
         self._run = run
         self._refused = 0
+        self._noted = 0
         self._reported = 0
         self._journal: JournalWriter | None = None
         try:
@@ -43,18 +44,24 @@ class Recorder:
             return self._journal is not None and self._journal.append(event)
         except Exception:  # whatever a foreign event makes the reducer do: the run must go on
             self._refused += 1
-            if self._refused <= MAX_TRACEBACKS:
-                self.note_traceback()
+            self.note_traceback()
             return False
+
+    def note(self, text: str) -> None:
+        """A few lines for whoever looks for a mistake of ours, into supervisor.log; only the first ones of a run."""
+        self._noted += 1
+        if self._noted <= MAX_NOTES:
+            with contextlib.suppress(OSError), self._run.supervisor_log.open("a") as log:
+                log.write(text.rstrip() + "\n")
 
     def note_traceback(self) -> None:
         """The exception being handled, into supervisor.log."""
-        with contextlib.suppress(OSError), self._run.supervisor_log.open("a") as log:
-            traceback.print_exc(file=log)
+        self.note(traceback.format_exc())
 
-    def refuse(self) -> None:
-        """One more message that was not even an event."""
+    def refuse(self, why: str) -> None:
+        """One more message that was not taken."""
         self._refused += 1
+        self.note(f"refused: {why}")
 
     def fault(self, part: str, message: str) -> None:
         """Says that a part of the monitor failed."""

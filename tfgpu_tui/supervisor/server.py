@@ -17,6 +17,7 @@ from typing import Any
 from tfgpu_tui import events
 from tfgpu_tui.events import Event
 from tfgpu_tui.supervisor.listening import peer_uid
+from tfgpu_tui.supervisor.validate import misfit
 
 MAX_LINE_BYTES = 1 << 20
 MAX_CONNECTIONS = 512
@@ -36,9 +37,10 @@ class Server:
         self,
         on_event: Callable[[Event], bool],
         on_command: Callable[[dict[str, Any]], None],
-        on_refused: Callable[[], None],
+        on_refused: Callable[[str], None],
     ) -> None:
-        """`on_command` raises ValueError, with a sentence for the viewer, where a command makes no sense."""
+        """`on_command` raises ValueError, with a sentence for the viewer, where a command makes no sense;
+        `on_refused` is told why something was not taken."""
         self._on_event = on_event
         self._on_command = on_command
         self._on_refused = on_refused
@@ -55,6 +57,11 @@ class Server:
     def main_agent_connected(self) -> bool:
         """Whether the script's own process has an agent that listens."""
         return any(self._agents.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._handlers
 
     def command_agents(self, command: dict[str, Any]) -> bool:
         """Sends a command to the agent of the script's own process; False where none is connected."""
@@ -90,13 +97,13 @@ class Server:
         self._handlers.add(task)
         try:
             if len(self._handlers) > MAX_CONNECTIONS or peer_uid(writer.get_extra_info("socket")) != os.getuid():
-                self._on_refused()
+                self._on_refused("a connection too many, or another user's")
                 return
             await self._read(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the peer went away, or the run is over
         except ValueError:  # StreamReader.readline: longer than the limit
-            self._on_refused()
+            self._on_refused(f"a line longer than {MAX_LINE_BYTES} bytes")
         finally:
             self._handlers.discard(task)
             self._agents.pop(writer, None)
@@ -109,7 +116,7 @@ class Server:
             except (ValueError, RecursionError):
                 data = None
             if not isinstance(data, dict):
-                self._on_refused()
+                self._on_refused(f"no JSON object: {line[:200]!r}")
                 return
             if "cmd" in data:
                 writer.write(json.dumps(self._answer(data)).encode() + b"\n")
@@ -126,8 +133,11 @@ class Server:
 
     def _take(self, data: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         event = events.from_dict({**data, "src": "agent"}) if data.get("type") in FROM_AGENTS else None
-        if event is None or not isinstance(event.pid, int):
-            self._on_refused()
+        if event is None or event.pid is None:
+            self._on_refused(f"not an event that an agent may send: {str(data)[:200]}")
+            return
+        if field := misfit(event):
+            self._on_refused(f"{event.type}.{field} is {str(getattr(event, field))[:200]}")
             return
         if isinstance(event, events.AgentConnected):
             self._agents[writer] = event.main is True

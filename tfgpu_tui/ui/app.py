@@ -19,7 +19,7 @@ from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 from tfgpu_tui.ui import keys
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
-from tfgpu_tui.ui.dialogs import QUIT, RERUN, Dialog, Help
+from tfgpu_tui.ui.dialogs import QUIT, RERUN, Choice, Dialog, Help
 from tfgpu_tui.ui.draw import ASCII, UNICODE
 from tfgpu_tui.ui.feed import Feed
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
@@ -85,14 +85,15 @@ class MonitorApp(App[int]):
         self._notice_until = 0.0
         self._alive_at = 0.0
         self._script_size: tuple[int, int] | None = None
+        self._output_width: int | None = None
         self._knobs_known = False
         self._arranged: object = None
 
     def compose(self) -> ComposeResult:
-        yield RowsWidget(lambda: self._palette, id="status")
+        yield RowsWidget("status", lambda: self._palette)
         for name, content in PANES.items():
             yield Pane(name, content, lambda: self.view, lambda: self._palette)
-        yield RowsWidget(lambda: self._palette, id="footer")
+        yield RowsWidget("footer", lambda: self._palette)
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -134,6 +135,8 @@ class MonitorApp(App[int]):
     def _tick(self) -> None:
         self._read()
         self._look_after_run()
+        self._compare_when_due()
+        self._tell_script_size()
         self.post_message(Ticked())
 
     def _read(self) -> None:
@@ -160,11 +163,13 @@ class MonitorApp(App[int]):
         if now - self._diagnosed_at >= DIAGNOSE_PERIOD_S or state.ended is not None:
             self._diagnosed_at = now
             self._judge(self._finding_log, state)
+
+    def _compare_when_due(self) -> None:
+        """Opens the comparison, once, when both runs have enough steps to say something beyond the noise."""
         before = self.view.before
-        if before is not None and not self._compared and compare.ready(before, state):
+        if before is not None and not self._compared and compare.ready(before, self.view.state):
             self._compared = self.compare_open = True
             self._say("c closes the comparison")
-            self._arrange()
 
     def _find_parent(self, state: RunState) -> None:
         """The run that this one was started from, when the screen did not see it itself."""
@@ -240,7 +245,8 @@ class MonitorApp(App[int]):
         focused = self.focused
         if isinstance(focused, Pane) and not focused.display and len(self.screen_stack) == 1:
             self._pane(self.zoomed or "findings").focus()
-        self._tell_script_size(places.get("output"))
+        self._output_width = places["output"].width if "output" in places else None
+        self._tell_script_size()
 
     def _pane(self, name: str) -> Pane:
         return self.screen_stack[0].query_one(f"#{name}", Pane)
@@ -249,12 +255,13 @@ class MonitorApp(App[int]):
         self._arrange()
         self._draw()
 
-    def _tell_script_size(self, output: object) -> None:
+    def _tell_script_size(self) -> None:
         """The script's terminal is as wide as the pane that shows its output, so that progress bars fit."""
         if self.view.replay is not None or self.view.state.ended is not None or self.zoomed is not None:
             return
-        columns = max(40, getattr(output, "width", self.size.width))
-        wanted = (columns, max(10, self.size.height))
+        # One cell is the pane's left edge; where the output is not shown, zooming it gives it the whole width.
+        columns = (self._output_width or self.size.width) - 1
+        wanted = (max(40, columns), max(10, self.size.height))
         if wanted == self._script_size or self.view.state.child_pid is None:
             return
         self._script_size = wanted
@@ -272,7 +279,7 @@ class MonitorApp(App[int]):
         """Opens the help."""
         self.push_screen(Help(lambda: self.view, lambda: self._palette))
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
         """Leaves zoom."""
         if self.zoomed is not None:
             self._zoom(None)
@@ -363,9 +370,7 @@ class MonitorApp(App[int]):
         index = self._pane("findings").cursor if self.zoomed == "findings" else 0
         found = [finding for finding, _ in self.view.findings][index : index + 1]
         if not found or found[0].knob is None:
-            self._say(
-                "this finding needs a change in the script: no setting can try it" if found else "no finding to try"
-            )
+            self._say("this finding needs a change in the script" if found else "no finding to try")
             self._draw()
             return
         if self._refused():
@@ -380,13 +385,13 @@ class MonitorApp(App[int]):
         state = self.view.state
         trained = (state.last_step_t or 0.0) - (state.first_step_t or 0.0)
         if state.ended is None and not self.view.lost and trained > PRECIOUS_S:
-            asked = f"This run has trained for {trained / 60:.0f} minutes. Its weights are lost unless the script saves them."
+            asked = f"This run has trained for {trained / 60:.0f} minutes; what the script did not save is lost."
             self.push_screen(self._dialog("stop this run and start again?", asked, RERUN), self._rerun_answer)
         else:
             self._begin_rerun()
 
-    def _dialog(self, title: str, text: str, choices: tuple[object, ...]) -> Dialog:
-        return Dialog(title, text, choices, lambda: self.view, lambda: self._palette)  # type: ignore[arg-type]
+    def _dialog(self, title: str, text: str, choices: tuple[Choice, ...]) -> Dialog:
+        return Dialog(title, text, choices, lambda: self.view, lambda: self._palette)
 
     def _rerun_answer(self, answer: str | None) -> None:
         if answer == "yes":

@@ -51,7 +51,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     ("reserved", "GPU memory that TensorFlow took from the driver, used or not: the dashed line"),
     (
         "memory growth",
-        "on: TensorFlow takes GPU memory as it needs it; off: nearly all at the start; as script: untouched",
+        "on: TensorFlow takes GPU memory as it needs it; off: nearly all at the start",
     ),
     ("CPU", "the training's processes together: 100 % is one core"),
     ("busiest core", "a core at 100 % while others idle: one Python thread holds the training back"),
@@ -81,7 +81,7 @@ class Dialog(ModalScreen[str]):
         self._title, self._text, self._choices, self._view, self._palette = title, text, choices, view, palette
 
     def compose(self) -> ComposeResult:
-        yield RowsWidget(self._palette, classes="dialog-body")
+        yield RowsWidget("question", self._palette, classes="dialog-body")
 
     def on_mount(self) -> None:
         self._draw()
@@ -147,8 +147,7 @@ def help_content(view: View, box: Box) -> Content:
     rows: list[Row] = [(("keys", "title"),)]
     entries = [(k.label, k.help) for k in KEYS]
     entries += [
-        (number, f"{name}: focus it; over the whole screen where it is not shown, or again")
-        for number, _, name in PANE_KEYS
+        (number, f"{name}: focus it; again, or where it is not shown: whole screen") for number, _, name in PANE_KEYS
     ]
     entries.append(("↑ ↓ …", f"scroll the pane in focus: {SCROLL_HELP}"))
     for key, words in entries:

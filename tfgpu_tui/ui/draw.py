@@ -109,7 +109,7 @@ def static(title: Row, rows: Sequence[Row], right: Row = (), pinned: Sequence[Ro
 
 def note(title: Row, text: str, width: int, role: Role = "muted", right: Row = ()) -> Content:
     """A pane that has nothing to draw and says why, in words."""
-    return static(title, [((line, role),) for line in wrap(text, width)], right)
+    return static(title, [((f" {line}", role),) for line in wrap(text, width - 1)], right)
 
 
 def width_of(row: Iterable[Span]) -> int:
@@ -222,27 +222,39 @@ def frame(content: Content, box: Box, glyphs: Glyphs) -> list[Row]:
     title_role: Role = "focus" if box.focused else "title"
     title = tuple((text, role or title_role) for text, role in content.title)
     mark = glyphs.focus if box.focused else glyphs.rule
-    right = tuple(s for s in (*content.right, *more) if s[0])
     edge: Role = content.box if content.box is not None else ("focus" if box.focused else "rule")
+    room = box.width - width_of(title) - 8
+    right = _as_many((*content.right, *more), room)
     tail: Row = ((" ", ""), *right, (" ", ""), (glyphs.rule, edge)) if right else ()
-    rows = []
+    rows: list[Row] = []
     if content.box is None:
         head: Row = ((mark, edge), (" ", ""), *title, (" ", ""))
         rows.append(spread(head, tail, box.width, (glyphs.rule, edge)))
         rows += [fit(row, box.width) for row in body]
     else:
-        a, b, c, d = glyphs.corners
+        a, b, c, d = tuple(glyphs.corners)
         head = ((a, edge), (mark, edge), (" ", ""), *title, (" ", ""))
         rows.append((*spread(head, tail, box.width - 1, (glyphs.rule, edge)), (b, edge)))
-        rows += [
-            ((glyphs.side, edge), (" ", ""), *fit(row, inner.width), (" ", ""), (glyphs.side, edge)) for row in body
-        ]
+        left, right_side = ((glyphs.side, edge), (" ", "")), ((" ", ""), (glyphs.side, edge))
+        rows += [(*left, *fit(row, inner.width), *right_side) for row in body]
         low: Row = ((c, edge), (glyphs.rule, edge))
         if content.bottom:
             low = (*low, (" ", ""), *fit_loose(content.bottom, box.width - 6), (" ", ""))
         rows.append((*spread(low, (), box.width - 1, (glyphs.rule, edge)), (d, edge)))
     rows = rows[: box.height]
     return [to_ascii(row) for row in rows] if glyphs.ascii else rows
+
+
+def _as_many(spans: Row, room: int) -> Row:
+    """The first spans that fit whole."""
+    out: list[Span] = []
+    for text, role in spans:
+        room -= cell_len(text)
+        if room < 0:
+            break
+        if text:
+            out.append((text, role))
+    return tuple(out)
 
 
 def fit_loose(row: Row, width: int) -> Row:

@@ -1,4 +1,4 @@
-"""What each role looks like under the chosen theme. Colour never stands alone: words and signs carry the meaning too."""
+"""What each role looks like under the chosen theme. Colour never stands alone: words and signs carry meaning too."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Palette:
 
 
 def _styles(theme: Theme) -> dict[str, Style]:
-    def paint(name: str | None, **attributes: bool) -> Style:
-        return Style(color=Color.parse(name).rich_color if name else None, **attributes)
+    def paint(name: str | None, bold: bool | None = None) -> Style:
+        return Style(color=Color.parse(name).rich_color if name else None, bold=bold)
 
     if theme.ansi:
         muted, rule = Style(dim=True), Style(dim=True)

@@ -26,8 +26,8 @@ class RowsWidget(Widget, can_focus=False):
 
     ALLOW_SELECT = False
 
-    def __init__(self, palette: Callable[[], Palette], *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, name: str, palette: Callable[[], Palette], classes: str | None = None) -> None:
+        super().__init__(id=name, classes=classes)
         self._palette = palette
         self._rows: list[Row] = []
 
@@ -92,7 +92,7 @@ class Pane(RowsWidget, can_focus=True):
         view: Callable[[], View],
         palette: Callable[[], Palette],
     ) -> None:
-        super().__init__(palette, id=name)
+        super().__init__(name, palette)
         self.pane_name = name
         self.scroll = 0
         self.cursor = 0

@@ -24,16 +24,15 @@ def content(view: View, box: Box) -> Content:
     old, new = view.before, view.state
     columns = (
         Column("", least=10, most=28),
-        Column("before", right=True, least=8),
-        Column("now", right=True, least=8),
-        Column("change", right=True, least=7),
-        Column("", least=6, yields=1),
+        Column("before", right=True, least=12),
+        Column("now", right=True, least=12),
+        Column("change", right=True, least=12),
     )
     rows: list[list[Cell]] = []
     for row in core.rows(old, new):
         word, role = WORDS[row.better]
         rows.append([(printable(row.label), "muted"), (printable(row.before), ""), (printable(row.after), "bold"),
-                     (row.change, role), (word, role)])  # fmt: skip
+                     (f"{row.change} {word}".rstrip(), role)])  # fmt: skip
     widths = table.layout(columns, rows, box.width - 1)
     words: list[Row] = [((line, "bold"),) for line in wrap(core.sentence(old, new), box.width)]
     head: Row = ((" ", ""), *table.head(columns, widths))

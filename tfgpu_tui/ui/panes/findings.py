@@ -57,7 +57,7 @@ def _first(view: View, box: Box) -> Content:
     others = view.findings[1 : 1 + max(0, room - len(rows))]
     rows += [_other(f, width) for f, _ in others]
     hidden = len(view.findings) - 1 - len(others)
-    if not finding.knob or view.replay is not None:
+    if not offered(view, finding):
         offer: Row = ()
     else:
         offer = (("Enter", "key"), (f" reruns with {finding.knob}", ""))
@@ -69,6 +69,14 @@ def _first(view: View, box: Box) -> Content:
         box=finding.severity,
         bottom=(*offer, *((("   ", ""),) if offer and hidden else ()), *_also(view, hidden)),
     )
+
+
+def offered(view: View, finding: Finding) -> bool:
+    """True where Enter would rerun with something that this run does not have yet."""
+    if finding.knob is None or view.replay is not None:
+        return False
+    name, _, value = finding.knob.partition("=")
+    return view.knobs.get(name) != value
 
 
 def _title(finding: Finding) -> Row:
@@ -83,7 +91,7 @@ def _since(view: View, finding: Finding, since: float) -> Row:
 
 def _other(finding: Finding, width: int) -> Row:
     return ((f"{'also':<{LABEL}}", "muted"), (finding.severity, finding.severity),
-            (f" {clip_words(printable(finding.title), width - LABEL - 9)}", ""))  # fmt: skip
+            (f"  {clip_words(printable(finding.title), width - LABEL - 10)}", ""))  # fmt: skip
 
 
 def _also(view: View, hidden: int) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfgpu_tui import units
 from tfgpu_tui.state import GpuView
+from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Row, note, static
 from tfgpu_tui.ui.panes.gpu import shown, tensorflow_name
@@ -87,11 +88,9 @@ def _tensorflow_numbers(device: str, values: dict[str, object]) -> Row:
         return units.size(float(value) if isinstance(value, (int, float)) else None)
 
     return (
-        (f" {device} in use ", "muted"),
-        (size("current_bytes"), ""),
-        ("  peak ", "muted"),
-        (size("peak_bytes"), ""),
-    )
+        (f" {printable(device)} in use ", "muted"), (size("current_bytes"), ""),
+        ("  peak ", "muted"), (size("peak_bytes"), ""),
+    )  # fmt: skip
 
 
 def _time(view: View, cells: int) -> Row:

@@ -20,6 +20,6 @@ def content(view: View, box: Box) -> Content:
         return note((("output", ""),), words, box.width, right=right)
 
     def line(index: int) -> Row:
-        return tuple((text, style) for text, style in lines.lines(index, index + 1)[0])
+        return ((" ", ""), *lines.lines(index, index + 1)[0])
 
     return Content(title=(("output", ""),), right=right, count=count, line=line, follow=True)

@@ -10,6 +10,7 @@ from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of
 from tfgpu_tui.ui.keys import KEYS
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
+from tfgpu_tui.ui.panes.findings import offered
 from tfgpu_tui.ui.view import View
 
 _FOOTER_FIRST = ("growth", "rerun", "apply", "findings", "compare", "zoom", "detach", "help", "quit", "freeze", "axis")
@@ -138,7 +139,7 @@ def _growth(view: View) -> list[Span]:
 def footer(view: View, width: int, zoomed: bool = False) -> Row:
     """As many keys as fit; `?` and `q` always."""
     keys = {k.name: k for k in KEYS}
-    skip = {"apply"} if not (view.findings and view.findings[0][0].knob) else set()
+    skip = {"apply"} if not any(offered(view, f) for f, _ in view.findings) else set()
     if view.replay is not None:
         skip |= {"growth", "rerun", "apply"}
     names = [n for n in _FOOTER_FIRST if n not in skip]

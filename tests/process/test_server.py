@@ -1,0 +1,197 @@
+"""The run's socket against peers that are broken, hostile or many; over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.conftest import Workplace, of_type, wait_for_output, wait_for_state, wait_until
+from tfgpu_tui import launch, rundir
+from tfgpu_tui.events import AgentConnected, Dropped, Event, Phase, RunEnded, RunStarted
+from tfgpu_tui.supervisor.listening import listen, peer_uid
+from tfgpu_tui.supervisor.server import MAX_CONNECTIONS, MAX_LINE_BYTES, Server
+
+
+@dataclass
+class Rig:
+    path: Path
+    server: Server
+    events: list[Event] = field(default_factory=list)
+    commands: list[dict[str, Any]] = field(default_factory=list)
+    refused: int = 0
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(str(self.path))
+
+    async def send(self, data: bytes) -> bytes:
+        """Sends, and reads until the server closes or falls silent."""
+        reader, writer = await self.connect()
+        try:
+            writer.write(data)
+            await writer.drain()
+            return await asyncio.wait_for(reader.read(4096), 0.5)
+        except (asyncio.TimeoutError, ConnectionError):
+            return b"(silence)"
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    path = rundir.socket_path()
+
+    def on_event(event: Event) -> bool:
+        made.events.append(event)
+        return True
+
+    def on_command(command: dict[str, Any]) -> None:
+        made.commands.append(command)
+        if command["cmd"] != "stop":
+            raise ValueError("no such command")
+
+    def on_refused(why: str) -> None:
+        assert why
+        made.refused += 1
+
+    made = Rig(path, Server(on_event, on_command, on_refused))
+    listener = listen(path)
+    await made.server.serve(listener)
+    yield made
+    await made.server.close()
+    listener.close()
+    rundir.remove_socket(path)
+
+
+def line(kind: str, **more: Any) -> bytes:
+    return json.dumps({"v": 1, "t": time.time(), "src": "agent", "pid": 1, "type": kind, **more}).encode() + b"\n"
+
+
+async def until(condition: Any, deadline_s: float = 5.0) -> None:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
+async def test_modes_and_peer(rig: Rig) -> None:
+    status = rig.path.stat()
+    assert stat.S_ISSOCK(status.st_mode) and status.st_mode & 0o777 == 0o600
+    assert rig.path.parent.stat().st_mode & 0o777 == 0o700
+    assert len(os.fsencode(rig.path)) <= rundir.MAX_SOCKET_PATH_BYTES
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert peer_uid(ours) == os.getuid()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff\xfe\x00garbage\n", b"[1, 2]\n", b"null\n", b"GET / HTTP/1.1\r\n\r\n", b"[" * 100_000 + b"\n", b"\n"],
+)
+async def test_garbage_costs_its_own_connection(rig: Rig, data: bytes) -> None:
+    other = await rig.connect()
+    assert await rig.send(data) == b""
+    assert rig.refused == 1
+    other[1].write(line("phase", phase="training"))
+    await until(lambda: rig.events)
+    other[1].close()
+
+
+async def test_a_line_without_end_is_cut_off(rig: Rig) -> None:
+    assert await rig.send(b"x" * (MAX_LINE_BYTES + 100_000)) in (b"", b"(silence)")
+    await until(lambda: rig.refused == 1)
+
+
+async def test_a_long_line_within_the_limit_is_taken(rig: Rig) -> None:
+    await rig.send(line("phase", phase="y" * (MAX_LINE_BYTES - 1000)))
+    assert len(rig.events) == 1
+
+
+async def test_foreign_types_are_refused_and_the_connection_goes_on(rig: Rig) -> None:
+    _, writer = await rig.connect()
+    for kind in ("run_ended", "host_sample", "gpu_sample", "run_started", "stopping", "log", "no_such_type"):
+        writer.write(line(kind, id="x", argv=[], cwd="", python="", size_bytes=1, stage="kill"))
+    writer.write(json.dumps({"type": "phase", "phase": "no time, no pid"}).encode() + b"\n")
+    writer.write(line("phase", phase="training"))
+    await until(lambda: rig.events)
+    assert rig.refused == 8
+    (event,) = rig.events
+    assert isinstance(event, Phase) and event.src == "agent"
+    writer.close()
+
+
+async def test_viewers_get_an_answer(rig: Rig) -> None:
+    assert json.loads(await rig.send(b'{"cmd":"stop","stage":"batch"}\n')) == {"ok": True}
+    assert json.loads(await rig.send(b'{"cmd":"dance"}\n')) == {"ok": False, "error": "no such command"}
+    assert [command["cmd"] for command in rig.commands] == ["stop", "dance"]
+
+
+async def test_commands_reach_the_main_agent_only(rig: Rig) -> None:
+    main, child = await rig.connect(), await rig.connect()
+    main[1].write(line("agent_connected", main=True))
+    child[1].write(line("agent_connected", main=False))
+    await until(lambda: len(rig.events) == 2)
+    assert rig.server.command_agents({"cmd": "stop_training"})
+    assert json.loads(await main[0].readline()) == {"cmd": "stop_training"}
+    main[1].close()
+    await until(lambda: not rig.server.main_agent_connected)
+    assert not rig.server.command_agents({"cmd": "stop_training"})
+    child[1].close()
+    assert await child[0].read() == b"", "nothing was sent to a child's agent"
+
+
+async def test_many_connections(rig: Rig) -> None:
+    peers = [await rig.connect() for _ in range(300)]
+    for _, writer in peers:
+        writer.write(line("agent_connected", main=False) * 3)
+    await until(lambda: len(rig.events) == 900)
+    more = [await rig.connect() for _ in range(MAX_CONNECTIONS - 300 + 20)]
+    await until(lambda: rig.refused == 20)
+    for _, writer in peers + more:
+        writer.close()
+    await until(lambda: rig.server.idle)
+    assert (await rig.send(line("phase", phase="after"))) == b"(silence)"
+    assert isinstance(rig.events[-1], Phase)
+
+
+def test_a_run_survives_all_this(place: Workplace) -> None:
+    """Whatever one process of the user sends, journal and reducer stay good, and what was dropped is counted."""
+    run = place.start(place.script("print('ready', flush=True)\nimport time\ntime.sleep(60)"))
+    wait_for_output(run, "ready")
+    wait_until(lambda: of_type(run, AgentConnected), "the agent said hello")
+    path = rundir.read_meta(run).socket
+    nonsense = [
+        line("steps", steps="many", wall_s=[1]),
+        line("metrics", step=1, values={"loss": {"a": [1]}}),
+        line("environment", tf_gpus=7),
+        line("placement", layers=[1, None]),
+        line("epoch", state={}, epoch="one"),
+        b'{"v":1,"t":1e999,"pid":1,"type":"phase","phase":"x"}\n',
+        b'{"v":1,"t":NaN,"pid":1,"type":"phase","phase":"x"}\n',
+        b"\x00\x01\x02\n",
+    ]
+    for data in nonsense:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(path)
+            peer.sendall(data)
+
+    def dropped() -> int:
+        return sum(event.count for event in of_type(run, Dropped)[-1:] if isinstance(event, Dropped))
+
+    wait_until(lambda: dropped() == len(nonsense), "each drop was counted")
+    assert "steps.steps is many" in run.supervisor_log.read_text()
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+    assert of_type(run, RunStarted) and of_type(run, RunEnded)
+    shown = place.tool("report", run.id, "--json")
+    assert shown.returncode == 0, shown.stderr.decode()
+    assert json.loads(shown.stdout)["run"]["signal"] == 9

@@ -1,0 +1,112 @@
+"""A screen on made-up runs: what it shows as rows of text, and a control that records what was asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.ui import recording
+from tests.ui.recording import Script
+from tfgpu_tui.config import Settings
+from tfgpu_tui.launch import ControlError
+from tfgpu_tui.rundir import RunDir, RunNotFound
+from tfgpu_tui.ui.app import MonitorApp
+
+Screen = Pilot[int]
+
+
+@dataclass
+class FakeControl:
+    """Stands in for the supervisor."""
+
+    next_run: Callable[[dict[str, str]], RunDir] | None = None
+    runs: dict[str, RunDir] = field(default_factory=dict)
+    stopped: list[tuple[str, str]] = field(default_factory=list)
+    started: list[dict[str, str]] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    running: bool = True
+    error: str | None = None
+
+    def stop(self, run: RunDir, stage: str) -> None:
+        if self.error:
+            raise ControlError(self.error)
+        self.stopped.append((run.id, stage))
+
+    def start_again(self, run: RunDir, knobs: dict[str, str]) -> RunDir:
+        self.started.append(knobs)
+        assert self.next_run is not None
+        return self.next_run(knobs)
+
+    def resize(self, run: RunDir, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
+
+    def is_running(self, run: RunDir) -> bool:
+        return self.running
+
+    def find(self, run_id: str) -> RunDir:
+        if run_id not in self.runs:
+            raise RunNotFound(f"there is no run {run_id!r}")
+        return self.runs[run_id]
+
+
+@pytest.fixture
+def control() -> FakeControl:
+    return FakeControl()
+
+
+def now_script(seconds: float = 30.0, **more: object) -> Script:
+    """A script whose run is going on now, for `seconds` of training so far."""
+    return Script(start=time.time() - seconds - 4, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def training_run(tmp_path: Path) -> Callable[..., RunDir]:
+    """Writes a run that trains; keywords of `Script`."""
+
+    def make(seconds: float = 30.0, folder: str = "train-1", **more: object) -> RunDir:
+        script = now_script(seconds, run_id=folder, **more)
+        return recording.write(tmp_path / folder, recording.everything(script, seconds), recording.output_text())
+
+    return make
+
+
+def screen(run: RunDir, control: FakeControl, **more: object) -> MonitorApp:
+    """The app on a run, reading every 0.1 s so that tests wait less."""
+    settings = Settings(interval_s=0.1, ascii=bool(more.pop("ascii", False)))
+    return MonitorApp(run, settings, control=control, theme="textual-dark", **more)  # type: ignore[arg-type]
+
+
+def rows_of(app: MonitorApp) -> list[str]:
+    """The whole screen as text, one string a row."""
+    strips = app.screen._compositor.render_strips()
+    return ["".join(segment.text for segment in strip) for strip in strips]
+
+
+def text_of(app: MonitorApp) -> str:
+    return "\n".join(rows_of(app))
+
+
+async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Waits until the screen has come to `condition`; fails with what it shows instead."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        app = pilot.app
+        assert isinstance(app, MonitorApp)
+        assert time.monotonic() < deadline, "not reached; the screen shows:\n" + text_of(app)
+        await pilot.pause(0.02)
+
+
+async def shows(pilot: Screen, *words: str) -> str:
+    """Waits until all these words are on the screen, and returns its text."""
+    app = pilot.app
+    assert isinstance(app, MonitorApp)
+    await until(pilot, lambda: all(word in text_of(app) for word in words))
+    return text_of(app)
+
+
+Step = Callable[[Screen], Awaitable[None]]

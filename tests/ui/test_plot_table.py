@@ -1,0 +1,105 @@
+"""Plots, tables and rows as a reader sees them."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+
+from tfgpu_tui.state import Mark
+from tfgpu_tui.ui import plot, table
+from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, clip, fit, frame, spread, to_ascii, width_of, wrap
+from tfgpu_tui.ui.pane import changed_cells
+from tfgpu_tui.ui.table import Cell, Column
+
+
+def lines(rows: list[tuple[tuple[str, object], ...]]) -> list[str]:
+    return ["".join(text for text, _ in row) for row in rows]
+
+
+def test_an_area_fills_from_below_and_leaves_unknown_blank() -> None:
+    drawn = plot.area([0.0, 100.0, None, None, 50.0, 50.0], 100.0, 2, "gpu", UNICODE)
+    assert lines(drawn) == ["⢸  ", "⣸ ⣿"]
+    assert lines(plot.area([0.0, 100.0, None, 50.0], 100.0, 2, "gpu", ASCII)) == [" #  ", "## #"]
+
+
+def test_a_stack_shows_the_layer_that_fills_a_cell() -> None:
+    drawn = plot.stack([[2.0, None], [1.0, None], [1.0, None]], 4.0, 4, ("input", "compute", "host"), UNICODE)
+    assert lines(drawn) == ["░ ", "█ ", "▒ ", "▒ "]
+
+
+def test_a_line_joins_steep_steps() -> None:
+    drawn = lines(plot.line([0.0, 0.0, 8.0, 8.0], 0.0, 8.0, 2, "metric", UNICODE))
+    assert all(any(c != " " for c in row) for row in drawn)
+    assert "*" in "".join(lines(plot.line([0.0, 4.0], 0.0, 8.0, 4, "metric", ASCII)))
+
+
+def test_the_limit_is_drawn_over_blanks_only() -> None:
+    rows = plot.area([100.0, 100.0, None, None], 100.0, 2, "memory", UNICODE)
+    assert lines(plot.with_limit(rows, 100.0, 100.0, "limit", UNICODE))[0] == "⣿╌"
+
+
+def test_the_axis_grows_by_doubling_then_moves_in_jumps() -> None:
+    assert plot.axis(0, 3, whole=False).span_s == 15
+    assert plot.axis(0, 16, whole=False).span_s == 30
+    assert plot.axis(0, 1000, whole=True) == plot.Axis(0, 1920)
+    windows = {plot.axis(0, 600 + i, whole=False) for i in range(15)}
+    assert len(windows) <= 2
+    for now in range(1, 2000, 7):
+        window = plot.axis(0, now, whole=False)
+        assert window.begin <= now <= window.end and window.span_s <= 120
+
+
+def test_the_time_axis_marks_epochs() -> None:
+    marks = [
+        Mark(10.0, "epoch", "epoch 2"),
+        Mark(30.0, "retrace", "retrace at step 3"),
+        Mark(500.0, "epoch", "epoch 9"),
+    ]
+    row = "".join(t for t, _ in plot.time_row(plot.Axis(0, 60), 0.0, 30, marks, UNICODE))
+    assert row.startswith("00:00└") and row.endswith("01:00") and "┴e2" in row and "┴r" in row and "e9" not in row
+
+
+def test_scales() -> None:
+    assert [plot.nice_ceiling(v) for v in (0.9, 31.8, 51, 100, None, 0)] == [1.0, 50.0, 100.0, 100.0, 1.0, 1.0]
+    assert plot.nice_bytes(1.2 * 2**30) == 1.5 * 2**30
+
+
+def test_a_tight_table_drops_what_matters_least_and_never_overflows() -> None:
+    columns = [Column("name", least=6), Column("why", least=8, yields=1, grow=True), Column("extra", least=8, yields=2)]
+    cells: list[list[Cell]] = [[("a long layer name", ""), ("no GPU kernel for string ops", ""), ("something", "")]]
+    for width in range(10, 90):
+        widths = table.layout(columns, cells, width)
+        row = table.body(columns, cells[0], widths)
+        assert 0 in widths
+        if width >= 16:
+            assert width_of(row) <= width
+    assert 2 not in table.layout(columns, cells, 22) and 1 in table.layout(columns, cells, 22)
+
+
+def test_rows_fit_exactly_with_wide_characters() -> None:
+    for width in range(1, 30):
+        assert width_of(fit((("日本語 text", ""), (" more", "")), width)) == width
+        assert cell_len(clip("日本語 text", width)) <= width
+        assert width_of(spread((("日本", ""),), (("right", ""),), width)) == width
+    assert wrap("aaaa bbbb cccc", 9) == ["aaaa bbbb", "cccc"]
+    assert wrap("aaaaaaaaaaaa", 5) == ["aaaaa", "aaaaa", "aa"]
+
+
+def test_frames_have_the_pane_s_size() -> None:
+    content = Content(
+        title=(("title", ""),), count=50, line=lambda i: ((f"row {i} 日本", ""),), right=(("12 of 50", ""),)
+    )
+    for box in (None, "critical"):
+        for width in range(12, 80, 3):
+            boxed = Content(title=content.title, count=50, line=content.line, right=content.right, box=box)
+            for row in frame(boxed, Box(width, 8), UNICODE):
+                assert width_of(row) == width
+
+
+def test_ascii_rows_hold_only_ascii() -> None:
+    row = to_ascii((("31 µs · 50 °C – ok 日", ""),))
+    assert row[0][0].isascii() and width_of(row) == width_of((("31 µs · 50 °C – ok 日", ""),))
+
+
+def test_only_the_changed_cells_are_repainted() -> None:
+    assert changed_cells((("step 10", ""), (" x", "")), (("step 12", ""), (" x", ""))) == (6, 7)
+    assert changed_cells((("ab", "good"),), (("ab", "warning"),)) == (0, 2)

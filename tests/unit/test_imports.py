@@ -1,0 +1,40 @@
+"""What is loaded for what: seen in a fresh interpreter's sys.modules, so that a careless import fails here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CORE = ("events", "state", "diagnose", "compare", "report", "knobs", "units", "terminal", "series")
+HEAVY = {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml", "psutil", "asyncio", "socket", "subprocess"}
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level packages that `code` loads; what the interpreter has at start by itself is left out."""
+    listing = "import sys; before = set(sys.modules)\n" + code + "\nprint('|', *(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.rpartition("|")[2].split()}
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_is_pure(module: str) -> None:
+    assert loaded(f"import tfgpu_tui.{module}") & HEAVY == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["runs", "--help"], ["--list-knobs"]])
+def test_help_is_light(arguments: list[str]) -> None:
+    code = f"from tfgpu_tui import cli\ntry: cli.main({arguments!r})\nexcept SystemExit: pass"
+    assert loaded(code) & {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml", "psutil", "asyncio"} == set()
+
+
+def test_the_supervisor_knows_no_screen_and_no_driver() -> None:
+    names = loaded("import tfgpu_tui.supervisor.main, tfgpu_tui.supervisor.supervise")
+    assert names & {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml"} == set()
+
+
+def test_what_runs_before_the_script_is_light() -> None:
+    names = loaded("import tfgpu_tui.cli, tfgpu_tui.supervisor.main, tfgpu_tui.supervisor.listening")
+    assert names & {"textual", "asyncio", "psutil", "platformdirs", "tomllib", "logging"} == set()

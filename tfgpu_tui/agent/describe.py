@@ -1,0 +1,286 @@
+"""Says what runs: python and TensorFlow, the model, the dataset, and which knobs are in force.
+
+Nothing here initialises TensorFlow: what needs its context is asked for only once the script initialised it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional
+
+from . import gpu_identity, model_facts, pipeline, placement_record
+from .memory import initialised_context
+from .runtime import after_execution, asked_knobs, every, guarded, on_import, send, send_latest
+
+GROWTH_VARIABLE = "TF_FORCE_GPU_ALLOW_GROWTH"
+DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adapter")
+
+
+class _State:
+    def __init__(self) -> None:
+        self.growth_at_start = os.environ.get(GROWTH_VARIABLE)
+        self.growth_call: Optional[str] = None
+        """Where the script itself called set_memory_growth, and with what."""
+        self.gpus_told = False
+        self.knobs_told = False
+        self.models: Dict[int, Dict[str, Any]] = {}
+
+
+_state = _State()
+
+
+# -- environment
+
+
+def build_of(build_info: Any) -> str:
+    """`cuda 12.5.1`, `rocm` or `cpu`, from tensorflow/python/platform/build_info.py (all keys but the booleans may lack)."""
+    if build_info.get("is_cuda_build"):
+        version = build_info.get("cuda_version")
+        return f"cuda {version}" if version else "cuda"
+    return "rocm" if build_info.get("is_rocm_build") else "cpu"
+
+
+@on_import("tensorflow")
+def _tensorflow(module: ModuleType) -> None:
+    info = sys.modules.get("tensorflow.python.platform.build_info")
+    send(
+        "environment",
+        python=".".join(map(str, sys.version_info[:3])),
+        tensorflow=str(module.__version__),
+        tensorflow_build=build_of(info.build_info) if info is not None else None,
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+    )
+
+
+@after_execution
+def _keras(model: Any, phase: str, steps: int) -> None:
+    flavour = model_facts.flavour_of(model if model is not None else placement_record.root_model())
+    package = sys.modules.get("tf_keras" if flavour == "tf_keras" else "keras")
+    version = getattr(package, "__version__", None) if flavour != "none" else None
+    backend = None
+    if flavour == "keras3" and package is not None:
+        backend = str(package.config.backend())
+    elif flavour != "none":
+        backend = "tensorflow"
+    send_latest("environment", key="keras", keras=version, keras_flavour=flavour, backend=backend)
+
+
+@every(1.0)
+def _gpus() -> None:
+    context = None if _state.gpus_told else initialised_context()
+    if context is None:
+        return
+    _state.gpus_told = True
+    send("environment", tf_gpus=gpu_identity.identities(context))
+
+
+# -- model
+
+
+@after_execution
+def _model(model: Any, phase: str, steps: int) -> None:
+    if model is None:
+        model = placement_record.root_model()
+    if model is not None:
+        _tell_model(model)
+
+
+@guarded("describe.model")
+def _tell_model(model: Any) -> None:
+    fields = model_facts.model_fields(model, placement_record.last_optimizer())
+    if _state.models.get(id(model)) != fields:
+        _state.models = {id(model): fields}
+        send_latest("model", key=fields["name"], **fields)
+
+
+def _before_training(module: ModuleType) -> None:
+    """`make_train_function` is called in every fit, once the model is compiled (Keras 2 and 3)."""
+    for name in ("TensorFlowTrainer", "Model"):
+        cls = getattr(module, name, None)
+        if cls is None or "make_train_function" not in vars(cls):
+            continue
+        cls.make_train_function = _telling(cls.make_train_function)
+
+
+def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def make_train_function(self: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original(self, *args, **kwargs)
+        _tell_model(self)
+        return made
+
+    return make_train_function
+
+
+for _name in ("keras.src.backend.tensorflow.trainer", "keras.src.engine.training", "tf_keras.src.engine.training"):
+    on_import(_name)(_before_training)
+
+
+# -- dataset
+
+
+@guarded("describe.dataset")
+def _tell_dataset(
+    kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any
+) -> None:
+    pipeline.feeds(dataset, phase)
+    fields = model_facts.dataset_fields(dataset)
+    if isinstance(batch_size, int) and batch_size > 0:
+        fields["batch_size"] = batch_size
+    send_latest(
+        "dataset",
+        key=phase,
+        kind=kind,
+        phase=phase,
+        batches=int(batches) if batches is not None and batches >= 0 else None,
+        workers=workers,
+        **fields,
+    )
+
+
+def phase_of_caller(frame: Any) -> str:
+    """`train`, `test` or `predict`, from the Keras method that makes the iterator; validation within fit is `test`."""
+    name = frame.f_code.co_name
+    if name in ("evaluate", "predict"):
+        return "test" if name == "evaluate" else "predict"
+    if name == "fit":
+        return "test" if frame.f_locals.get("epoch_iterator") is not None else "train"
+    return "train"
+
+
+@on_import("keras.src.backend.tensorflow.trainer")
+def _epoch_iterators(module: ModuleType) -> None:
+    """Keras 3: every fit, evaluate and predict makes a TFEpochIterator."""
+    cls = module.TFEpochIterator
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        original(self, *args, **kwargs)
+        _describe_keras3(self, sys._getframe(1))
+
+    cls.__init__ = __init__
+
+
+@guarded("describe.dataset")
+def _describe_keras3(iterator: Any, frame: Any) -> None:
+    adapter = iterator.data_adapter
+    workers = getattr(getattr(adapter, "py_dataset", None), "workers", None)
+    batches = iterator.steps_per_epoch or iterator._num_batches
+    _tell_dataset(
+        model_facts.adapter_kind(adapter),
+        iterator._distributed_dataset,
+        phase_of_caller(frame),
+        adapter.batch_size,
+        batches,
+        workers,
+    )
+
+
+def _data_handlers(module: ModuleType) -> None:
+    """Keras 2: every fit, evaluate and predict makes a DataHandler."""
+    cls = getattr(module, "DataHandler", None)
+    if cls is None:
+        return
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        original(self, *args, **kwargs)
+        if type(self) is cls:
+            _describe_keras2(self, kwargs, sys._getframe(1))
+
+    cls.__init__ = __init__
+
+
+@guarded("describe.dataset")
+def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any) -> None:
+    # Between the two stands get_data_handler.
+    caller = frame.f_back if frame.f_code.co_name == "get_data_handler" else frame
+    phase = phase_of_caller(caller)
+    if caller.f_code.co_name == "fit" and caller.f_locals.get("data_handler") is not None:
+        phase = "test"
+    adapter = handler._adapter
+    kind = model_facts.adapter_kind(adapter)
+    _tell_dataset(
+        kind,
+        handler._dataset,
+        phase,
+        adapter.batch_size(),
+        handler._inferred_steps,
+        kwargs.get("workers") if kind in ("generator", "pydataset") else None,
+    )
+
+
+for _name in DATA_HANDLERS:
+    on_import(_name)(_data_handlers)
+
+
+# -- knobs
+
+
+@on_import("tensorflow.python.framework.config")
+def _growth_calls(module: ModuleType) -> None:
+    """tf.config.experimental.set_memory_growth: noted, so that a script that disagrees with a knob can be named."""
+    original = module.set_memory_growth
+
+    @functools.wraps(original)
+    def set_memory_growth(device: Any, enable: Any) -> Any:
+        _note_growth(sys._getframe(1), enable)
+        return original(device, enable)
+
+    module.set_memory_growth = set_memory_growth
+
+
+@guarded("describe.knobs")
+def _note_growth(frame: Any, enable: Any) -> None:
+    place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    _state.growth_call = f"set_memory_growth({bool(enable)}) at {place}"
+
+
+def growth_in_force(context: Any, environment: Optional[str]) -> "tuple[Optional[str], Optional[str]]":
+    """(on | off | None, note) of the knob memory_growth.
+
+    TF_FORCE_GPU_ALLOW_GROWTH overrides the script in both directions, where it is exactly `true` or `false`
+    (GetAllowGrowthValue in tensorflow/core/common_runtime/gpu/gpu_bfc_allocator.cc).
+    """
+    gpus = gpu_identity.physical_gpus(context)
+    if not gpus:
+        return None, "no GPU visible: nothing to grow"
+    if os.environ.get("TF_GPU_ALLOCATOR") == "cuda_malloc_async":
+        return None, "TF_GPU_ALLOCATOR=cuda_malloc_async takes memory as it needs it: growth is not used"
+    if environment in ("true", "false"):
+        return ("on" if environment == "true" else "off"), None
+    values: List[Any] = [context.get_memory_growth(gpu) for gpu in gpus]
+    if any(context.get_logical_device_configuration(gpu) for gpu in gpus):
+        return None, "the GPUs are split into logical devices: each reserves its limit"
+    return ("on" if any(values) else "off"), None
+
+
+def disagreement(asked: Optional[str], in_force: Optional[str], environment: Optional[str]) -> Optional[str]:
+    """Names the script where it asked for something else than the knob, or overrode it."""
+    call = _state.growth_call
+    if asked is None:
+        return f"from the script: {call}" if call is not None else None
+    if environment != _state.growth_at_start:
+        return f"the script itself changed {GROWTH_VARIABLE} to {environment!r}"
+    wanted = call is not None and ("on" if "(True)" in call else "off")
+    if call is not None and wanted != in_force and in_force is not None:
+        return f"the knob overrides the script: {call}"
+    return None
+
+
+@after_execution
+def _knobs(model: Any, phase: str, steps: int) -> None:
+    context = initialised_context()
+    if _state.knobs_told or context is None:
+        return
+    _state.knobs_told = True
+    environment = os.environ.get(GROWTH_VARIABLE)
+    value, note = growth_in_force(context, environment)
+    note = note or disagreement(asked_knobs().get("memory_growth"), value, environment)
+    notes = {"memory_growth": note} if note is not None else {}
+    send("knobs", in_force={"memory_growth": value}, notes=notes)

@@ -1,0 +1,261 @@
+"""Which stage of the input pipeline takes the time: TensorFlow's own model of the live iterator, once a second.
+
+`IteratorGetModelProto` (TF 2.17 and later, only with autotune on) costs about 0.15 ms; it is read from the agent's
+thread while the training runs, and once more on the training's thread at the end of an epoch and of a loop, before
+the iterator dies. Elsewhere the graph is sent without times.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .pipeline_model import delivered, graph_stages, live_stages
+from .pipeline_walk import Stage, walk
+from .runtime import every, executing_eagerly, guarded, on_import, send_latest
+
+PERIOD_S = 1.0
+CALLBACK_LISTS = ("keras.src.callbacks.callback_list", "keras.src.callbacks", "tf_keras.src.callbacks")
+NO_PROTO = "this TensorFlow has no live model of the pipeline (2.17 and later have)"
+NO_AUTOTUNE = "autotune is off in this pipeline: TensorFlow keeps no times"
+SEVERAL_DEVICES = "several replicas read this pipeline: TensorFlow keeps no times for that"
+
+
+class _Source:
+    """An iterator that feeds the model, and what its dataset is made of. Keeps neither alive."""
+
+    def __init__(self, iterator: Any, dataset: Any, note: Optional[str]) -> None:
+        self.iterator: Callable[[], Any] = weakref.ref(iterator)
+        self.dataset: Callable[[], Any] = weakref.ref(dataset)
+        self.note = note
+        self.written: Optional[List[Stage]] = None
+        self.sent_elements = -1
+        self.sent_graph: Optional[Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]] = None
+
+
+class _State:
+    def __init__(self) -> None:
+        self.phases: Dict[int, Tuple[Callable[[], Any], str]] = {}
+        self.distributed: Tuple[Callable[[], Any], str] = (lambda: None, "")
+        """The distributed dataset named last: its iterators are made from clones of it."""
+        self.training: Optional[_Source] = None
+        self.other: Optional[_Source] = None
+
+
+_state = _State()
+
+
+def feeds(dataset: Any, phase: str) -> None:
+    """Says what a dataset is for (`train`, `test` or `predict`), before it is iterated."""
+    _state.phases = {key: value for key, value in _state.phases.items() if value[0]() is not None}
+    _state.phases[id(dataset)] = (weakref.ref(dataset), phase)
+    if not hasattr(dataset, "_variant_tensor"):
+        _state.distributed = (weakref.ref(dataset), phase)
+
+
+def _phase_of(dataset: Any) -> Optional[str]:
+    known, phase = _state.phases.get(id(dataset), (None, ""))
+    if known is not None and known() is dataset:
+        return phase
+    distributed, phase = _state.distributed
+    return phase if distributed() is not None else None
+
+
+@guarded("pipeline")
+def _began(iterator: Any, dataset: Any, note: Optional[str] = None) -> None:
+    if not executing_eagerly() or type(dataset).__name__ == "_PerDeviceGenerator":
+        return
+    source = _Source(iterator, dataset, note)
+    phase = _phase_of(dataset)
+    if phase == "train":
+        _state.training = source
+    elif phase is None:
+        # A custom loop: its first dataset is the training's, as long as the script keeps it.
+        current = _state.other
+        if current is None or current.dataset() is None or current.dataset() is dataset:
+            _state.other = source
+    elif _state.training is None and _state.other is None:
+        _state.other = source
+
+
+def _current() -> Optional[_Source]:
+    """What feeds the training now; a fit that ended gives way to a loop of the script's own."""
+    for source in (_state.training, _state.other):
+        if source is not None and source.iterator() is not None:
+            return source
+    return None
+
+
+def model_proto(iterator: Any) -> Optional[bytes]:
+    """The serialized ModelProto of a live iterator; None where this TensorFlow or this pipeline has none.
+
+    Raw op IteratorGetModelProto; in TF 2.17 to 2.21.
+    """
+    from tensorflow.python.framework import errors
+    from tensorflow.python.ops import gen_experimental_dataset_ops
+
+    read = getattr(gen_experimental_dataset_ops, "iterator_get_model_proto", None)
+    if read is None:
+        return None
+    try:
+        proto: bytes = read(iterator._iterator_resource).numpy()
+    except errors.OpError:
+        return None
+    return proto
+
+
+def has_model_proto() -> bool:
+    """True where this TensorFlow can say how long each stage takes."""
+    from tensorflow.python.ops import gen_experimental_dataset_ops
+
+    return hasattr(gen_experimental_dataset_ops, "iterator_get_model_proto")
+
+
+@every(PERIOD_S)
+def _poll() -> None:
+    report()
+
+
+@guarded("pipeline")
+def report() -> None:
+    """Sends the stages of the pipeline that feeds the training, if there is anything new."""
+    source = _current()
+    iterator = source.iterator() if source is not None else None
+    if source is None or iterator is None:
+        return
+    if source.written is None:
+        dataset = source.dataset()
+        source.written = walk(dataset) if dataset is not None else []
+    note = source.note
+    if note is None:
+        if not has_model_proto():
+            note = NO_PROTO
+        else:
+            serialized = model_proto(iterator)
+            if serialized is not None:
+                _send_live(source, source.written, serialized)
+                return
+            note = NO_AUTOTUNE
+    user = _user()
+    stages = _with_user(graph_stages(source.written), user)
+    if (stages, user) != source.sent_graph:
+        source.sent_graph = (stages, user)
+        send_latest("pipeline", source="graph", stages=stages, user=user, note=note)
+
+
+def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> None:
+    from tensorflow.core.framework import model_pb2
+
+    model = model_pb2.ModelProto.FromString(serialized)
+    elements = delivered(model)
+    if elements == 0 or elements == source.sent_elements:
+        return
+    source.sent_elements = elements
+    user = _user()
+    send_latest("pipeline", source="model_proto", stages=_with_user(live_stages(model, written), user), user=user)
+
+
+def _user() -> List[Dict[str, Any]]:
+    """The user's own generators and `__getitem__`, timed by `user_code`."""
+    from .user_code import user_times
+
+    out = []
+    for entry in user_times():
+        calls = entry["calls"]
+        out.append(
+            {
+                "name": entry["name"],
+                "kind": entry["kind"],
+                "calls": calls,
+                "mean_us": entry["seconds"] / calls * 1e6 if calls else None,
+                "file": entry.get("file"),
+                "line": entry.get("line"),
+            }
+        )
+    return out
+
+
+def _with_user(stages: List[Dict[str, Any]], user: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Names the user's generator or `__getitem__` in the generator stage, where Keras' own wrapper stands there."""
+    if len(user) != 1:
+        return stages
+    (entry,) = user
+    for stage in stages:
+        of_library = stage["name"].endswith(")")
+        if stage["stage"] == "Generator" and (stage["function"] is None or of_library):
+            stage.update(
+                name=f"Generator {entry['name']}",
+                function=entry["name"],
+                file=entry["file"],
+                line=entry["line"],
+                python=True,
+            )
+    return stages
+
+
+@on_import("tensorflow.python.data.ops.iterator_ops")
+def _iterators(module: ModuleType) -> None:
+    """OwnedIterator._create_iterator is the one place where a dataset's iterator is made eagerly (2.15 to 2.21)."""
+    cls = module.OwnedIterator
+    create, advance = cls._create_iterator, cls.__next__
+
+    @functools.wraps(create)
+    def _create_iterator(self: Any, dataset: Any) -> Any:
+        made = create(self, dataset)
+        _began(self, dataset)
+        return made
+
+    @functools.wraps(advance)
+    def __next__(self: Any) -> Any:  # noqa: N807
+        try:
+            return advance(self)
+        except StopIteration:
+            _ends(self)
+            raise
+
+    cls._create_iterator = _create_iterator
+    cls.__next__ = __next__
+
+
+def _ends(iterator: Any) -> None:
+    source = _current()
+    if source is not None and source.iterator() is iterator:
+        report()
+
+
+@on_import("tensorflow.python.data.ops.multi_device_iterator_ops")
+def _multi_device(module: ModuleType) -> None:
+    cls = module.OwnedMultiDeviceIterator
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        original(self, dataset, *args, **kwargs)
+        if dataset is not None:
+            _began(self, dataset, SEVERAL_DEVICES)
+
+    cls.__init__ = __init__
+
+
+def _at_epoch_end(module: ModuleType) -> None:
+    cls = getattr(module, "CallbackList", None)
+    if cls is None or hasattr(cls, "_tfgpu_pipeline"):
+        return
+    cls._tfgpu_pipeline = True
+    for name in ("on_epoch_end", "on_train_end"):
+        setattr(cls, name, _then_report(getattr(cls, name)))
+
+
+def _then_report(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        report()
+        return original(self, *args, **kwargs)
+
+    return call
+
+
+for _name in CALLBACK_LISTS:
+    on_import(_name)(_at_epoch_end)
