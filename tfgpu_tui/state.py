@@ -95,7 +95,7 @@ class GpuView:
     uuid: str | None = None
     name: str | None = None
     latest: dict[str, Any] = field(default_factory=dict)
-    seen: float = 0.0
+    seen: float | None = None
     busy: Series = field(default_factory=Series)
     """Percent of time in which any kernel ran."""
     memory: Series = field(default_factory=Series)
@@ -431,7 +431,16 @@ def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
             s.tf_memory_series.setdefault(name, Series()).add(e.t, float(device["current_bytes"]))
 
 
+SAMPLE_HOLDS_S = 5.0
+"""A sample speaks for the time since the one before it, but never for longer than this."""
+
+
+def _held_since(t: float, before: float | None) -> float:
+    return before if before is not None and t - SAMPLE_HOLDS_S < before <= t else t
+
+
 def _host_sample(s: RunState, e: ev.HostSample) -> None:
+    since = _held_since(e.t, s.host.t if s.host else None)
     s.host = e
     pairs: tuple[tuple[str, float | None], ...] = (
         ("cpu", e.cpu_percent),
@@ -442,7 +451,7 @@ def _host_sample(s: RunState, e: ev.HostSample) -> None:
     )
     for name, value in pairs:
         if value is not None:
-            s.series[name].add(e.t, float(value))
+            s.series[name].add_span(since, e.t, float(value))
     if e.tree_rss_bytes is not None:
         s.rss_peak_bytes = max(s.rss_peak_bytes or 0, e.tree_rss_bytes)
         if s.judged.steps and s.phase == "training":
@@ -459,6 +468,7 @@ def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
         key = str(gpu.get("uuid") or f"index {index}")
         view = s.gpus.setdefault(key, GpuView(index=index, uuid=gpu.get("uuid")))
         view.name = gpu.get("name") or view.name
+        since = _held_since(e.t, view.seen)
         view.seen = e.t
         # Slow-tier fields (processes, …) come only now and then: what a sample leaves out keeps its last value.
         view.latest = {**view.latest, **gpu, "error": gpu.get("error")}
@@ -466,7 +476,7 @@ def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
         for series, value in ((view.busy, gpu.get("busy_percent")), (view.memory, gpu.get("memory_used_bytes")),
                               (view.power, gpu.get("power_w"))):  # fmt: skip
             if value is not None:
-                series.add(e.t, float(value))
+                series.add_span(since, e.t, float(value))
 
 
 def _log(s: RunState, e: ev.Log) -> None:

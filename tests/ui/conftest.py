@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,6 +107,3 @@ async def shows(pilot: Screen, *words: str) -> str:
     assert isinstance(app, MonitorApp)
     await until(pilot, lambda: all(word in text_of(app) for word in words))
     return text_of(app)
-
-
-Step = Callable[[Screen], Awaitable[None]]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, now_script, screen, shows
 from tfgpu_tui import events as ev
-from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.terminal import char_width
 from tfgpu_tui.ui.pane import RowsWidget
 
@@ -60,6 +58,3 @@ async def test_odd_values_do_not_break_a_pane(tmp_path: Path, control: FakeContr
         for key in "123456789":
             await pilot.press(key, key, "escape")
         await shows(pilot, "input pipeline")
-
-
-Make = Callable[..., RunDir]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -142,8 +143,6 @@ def test_no_color_sends_no_colours(live_run: RunDir, terminal: Open) -> None:
     screen.read_until("Input-bound")
     os.write(screen.master, b"d")
     assert screen.exit_code() == 0
-    import re
-
     colours = re.findall(rb"\x1b\[[0-9;]*m", screen.seen)
     codes = {int(c) for sgr in colours for c in sgr[2:-1].split(b";") if c}
     assert not codes & {*range(30, 38), 38, *range(40, 48), 48, *range(90, 108)}, codes

@@ -283,9 +283,7 @@ async def test_detach_leaves_at_once(training_run: Make, control: FakeControl) -
 
 async def test_an_ended_run_stays_until_q_and_gives_its_status(training_run: Make, control: FakeControl) -> None:
     run = training_run()
-    append(
-        run, ev.ScriptError(t=time.time(), src="agent", exception="ValueError", message="bad [shape]", file="train.py")
-    )
+    append(run, ev.ScriptError(t=time.time(), exception="ValueError", message="bad [shape]", file="train.py"))
     append(run, ended(3))
     app = screen(run, control)
     async with app.run_test(size=(80, 24)) as pilot:

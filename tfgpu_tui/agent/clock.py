@@ -1,6 +1,6 @@
 """A clock inside TensorFlow's graphs: seconds and calls of each call site, in memory that Python reads for nothing.
 
-A stopwatch around ops of a graph is `Timestamp -> ops -> Timestamp`, and one `InplaceAdd` of the row `[seconds, 1]` to
+A stopwatch around ops of a graph is `Timestamp -> ops -> Timestamp`, and one `InplaceAdd` to a row of
 a buffer of TensorFlow's own. The buffer is an eager tensor that the graph captures; Python sees the same memory through
 the buffer protocol, so that a reading costs no op (60 ns instead of 5 µs for a variable), and nothing is a variable
 that a user's checkpoint or SavedModel would have to track.
@@ -46,12 +46,11 @@ class Row:
         self.index = _used % ROWS
         _used += 1
 
-    def seconds(self) -> float:
-        value: float = self._memory[self.index, 0]
-        return value
-
-    def count(self) -> int:
-        return int(self._memory[self.index, 1])
+    def read(self) -> tuple[float, int]:
+        """Seconds and calls so far."""
+        seconds = self._memory[self.index, 0]
+        # The second number holds seconds + calls: see `add`.
+        return seconds, round(self._memory[self.index, 1] - seconds)
 
 
 def _allocate() -> tuple[Any, memoryview]:
@@ -76,34 +75,44 @@ def now(after: Any = ()) -> Any:
         return gen_logging_ops.timestamp()
 
 
-def add(row: Row, seconds: Any, inputs: Any = ()) -> None:
-    """Add `[seconds, 1]` to the row, whenever the graph runs."""
-    _write("inplace_add", row, seconds, 1.0)
+def add(row: Row, start: Any, end: Any, count: Any = None) -> Any:
+    """Add `[end - start, count]` to the row whenever the graph runs; `count` is 1 where it is None, else a tensor.
+
+    Returns what a later op may depend on. The pair is made by broadcasting: two ops fewer than packing it.
+    """
+    from tensorflow.python.framework import constant_op, dtypes, ops
+    from tensorflow.python.ops import gen_array_ops, gen_math_ops
+
+    with ops.device("/device:CPU:0"):
+        if count is None:
+            pair = gen_math_ops.sub(end, gen_math_ops.sub(start, constant_op.constant([[0.0, 1.0]], dtypes.float64)))
+        else:
+            elapsed = gen_math_ops.sub(end, start)
+            counted = gen_math_ops.add_v2(elapsed, gen_math_ops.cast(count, dtypes.float64))
+            pair = gen_array_ops.reshape(gen_array_ops.pack([elapsed, counted]), [1, 2])
+        index = constant_op.constant([row.index], dtypes.int32)
+        written = gen_array_ops.inplace_add(row.tensor, index, pair)
+    # Nothing reads the result: a stateful op that waits for it keeps it from being pruned.
+    return now([written])
 
 
 def put(row: Row, seconds: Any) -> Any:
-    """Set the row to `[seconds, 0]`; returns what later ops should depend on."""
-    return _write("inplace_update", row, seconds, 0.0)
-
-
-def last(row: Row) -> Any:
-    """The first number of the row, as the graph finds it when it runs."""
-    from tensorflow.python.framework import ops
-
-    with ops.device("/device:CPU:0"):
-        return row.tensor[row.index, 0]
-
-
-def _write(op: str, row: Row, first: Any, second: float) -> Any:
+    """Set the first number of the row (a clock reading kept for later); returns what later ops should depend on."""
     from tensorflow.python.framework import constant_op, dtypes, ops
     from tensorflow.python.ops import gen_array_ops
 
     with ops.device("/device:CPU:0"):
-        values = gen_array_ops.pack([first, constant_op.constant(second, dtypes.float64)])
         index = constant_op.constant([row.index], dtypes.int32)
-        written = getattr(gen_array_ops, op)(row.tensor, index, gen_array_ops.reshape(values, [1, 2]))
-    # Nothing reads the result: a stateful op that waits for it keeps it from being pruned.
-    return now([written])
+        pair = gen_array_ops.reshape(gen_array_ops.pack([seconds, seconds]), [1, 2])
+        return now([gen_array_ops.inplace_update(row.tensor, index, pair)])
+
+
+def kept(row: Row) -> Any:
+    """The reading that `put` left in the row, as the graph finds it when it runs."""
+    from tensorflow.python.framework import ops
+
+    with ops.device("/device:CPU:0"):
+        return row.tensor[row.index, 0]
 
 
 def tensors(value: Any) -> list[Any]:

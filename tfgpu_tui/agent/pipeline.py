@@ -8,6 +8,7 @@ the iterator dies. Elsewhere the graph is sent without times.
 from __future__ import annotations
 
 import functools
+import time
 import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -17,10 +18,13 @@ from .pipeline_walk import Stage, walk
 from .runtime import every, executing_eagerly, guarded, on_import, send_latest
 
 PERIOD_S = 1.0
+FIRST_PERIOD_S = 0.2
+FIRST_S = 3.0
+"""After an iterator began it is read every FIRST_PERIOD_S for so long."""
 CALLBACK_LISTS = ("keras.src.callbacks.callback_list", "keras.src.callbacks", "tf_keras.src.callbacks")
 NO_PROTO = "this TensorFlow has no live model of the pipeline (2.17 and later have)"
 NO_AUTOTUNE = "autotune is off in this pipeline: TensorFlow keeps no times"
-SEVERAL_DEVICES = "several replicas read this pipeline: TensorFlow keeps no times for that"
+SEVERAL_DEVICES = "this pipeline is distributed over devices: TensorFlow keeps no times for that"
 
 
 class _Source:
@@ -30,8 +34,10 @@ class _Source:
         self.iterator: Callable[[], Any] = weakref.ref(iterator)
         self.dataset: Callable[[], Any] = weakref.ref(dataset)
         self.note = note
+        self.began_s = time.monotonic()
         self.written: Optional[List[Stage]] = None
-        self.sent_elements = -1
+        self.sent_elements = 0
+        self.sent_nodes = 0
         self.sent_graph: Optional[Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]] = None
 
 
@@ -40,8 +46,10 @@ class _State:
         self.phases: Dict[int, Tuple[Callable[[], Any], str]] = {}
         self.distributed: Tuple[Callable[[], Any], str] = (lambda: None, "")
         """The distributed dataset named last: its iterators are made from clones of it."""
-        self.training: Optional[_Source] = None
+        self.training: List[_Source] = []
+        """The two newest: Keras 3 makes the next epoch's iterator before the epoch's end is told."""
         self.other: Optional[_Source] = None
+        self.polled_s = 0.0
 
 
 _state = _State()
@@ -70,22 +78,19 @@ def _began(iterator: Any, dataset: Any, note: Optional[str] = None) -> None:
     source = _Source(iterator, dataset, note)
     phase = _phase_of(dataset)
     if phase == "train":
-        _state.training = source
+        _state.training = [source, *_state.training[:1]]
     elif phase is None:
         # A custom loop: its first dataset is the training's, as long as the script keeps it.
         current = _state.other
         if current is None or current.dataset() is None or current.dataset() is dataset:
             _state.other = source
-    elif _state.training is None and _state.other is None:
+    elif not _state.training and _state.other is None:
         _state.other = source
 
 
-def _current() -> Optional[_Source]:
-    """What feeds the training now; a fit that ended gives way to a loop of the script's own."""
-    for source in (_state.training, _state.other):
-        if source is not None and source.iterator() is not None:
-            return source
-    return None
+def _candidates() -> List[_Source]:
+    """What may feed the training now, the likeliest first; a fit that ended gives way to a loop of the script's own."""
+    return [*_state.training, *([_state.other] if _state.other is not None else [])]
 
 
 def model_proto(iterator: Any) -> Optional[bytes]:
@@ -113,48 +118,58 @@ def has_model_proto() -> bool:
     return hasattr(gen_experimental_dataset_ops, "iterator_get_model_proto")
 
 
-@every(PERIOD_S)
+@every(FIRST_PERIOD_S)
 def _poll() -> None:
-    report()
+    """Often at first, so that a short run has stages too: at the end of its data a pipeline has lost half of them."""
+    now_s = time.monotonic()
+    candidates = _candidates()
+    if candidates and (now_s - candidates[0].began_s < FIRST_S or now_s - _state.polled_s >= PERIOD_S):
+        _state.polled_s = now_s
+        report()
 
 
 @guarded("pipeline")
 def report() -> None:
     """Sends the stages of the pipeline that feeds the training, if there is anything new."""
-    source = _current()
-    iterator = source.iterator() if source is not None else None
-    if source is None or iterator is None:
-        return
+    for source in _candidates():
+        iterator = source.iterator()
+        if iterator is not None and _report(source, iterator):
+            return
+
+
+def _report(source: _Source, iterator: Any) -> bool:
+    """False where this iterator gave nothing to the model yet."""
     if source.written is None:
         dataset = source.dataset()
         source.written = walk(dataset) if dataset is not None else []
     note = source.note
+    if note is None and not has_model_proto():
+        note = NO_PROTO
     if note is None:
-        if not has_model_proto():
-            note = NO_PROTO
-        else:
-            serialized = model_proto(iterator)
-            if serialized is not None:
-                _send_live(source, source.written, serialized)
-                return
-            note = NO_AUTOTUNE
+        serialized = model_proto(iterator)
+        if serialized is not None:
+            return _send_live(source, source.written, serialized)
+        note = NO_AUTOTUNE
     user = _user()
     stages = _with_user(graph_stages(source.written), user)
     if (stages, user) != source.sent_graph:
         source.sent_graph = (stages, user)
         send_latest("pipeline", source="graph", stages=stages, user=user, note=note)
+    return True
 
 
-def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> None:
+def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> bool:
     from tensorflow.core.framework import model_pb2
 
     model = model_pb2.ModelProto.FromString(serialized)
     elements = delivered(model)
-    if elements == 0 or elements == source.sent_elements:
-        return
-    source.sent_elements = elements
-    user = _user()
-    send_latest("pipeline", source="model_proto", stages=_with_user(live_stages(model, written), user), user=user)
+    # What ran out of data drops its inner iterators, and their times with them.
+    if elements > source.sent_elements and len(model.nodes) >= source.sent_nodes:
+        source.sent_elements, source.sent_nodes = elements, len(model.nodes)
+        user = _user()
+        stages = _with_user(live_stages(model, written), user)
+        send_latest("pipeline", source="model_proto", stages=stages, user=user)
+    return elements > 0
 
 
 def _user() -> List[Dict[str, Any]]:
@@ -220,8 +235,7 @@ def _iterators(module: ModuleType) -> None:
 
 
 def _ends(iterator: Any) -> None:
-    source = _current()
-    if source is not None and source.iterator() is iterator:
+    if any(source.iterator() is iterator for source in _candidates()):
         report()
 
 

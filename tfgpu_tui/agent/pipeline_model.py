@@ -89,13 +89,19 @@ def live_stages(model: Any, written: Sequence[Stage]) -> List[Dict[str, Any]]:
     nodes = in_order(model)
     matched = align([family(n.proto.name) for n in nodes], [family(s.kind) for s in written])
     batches = delivered(model)
-    out = []
+    lost = {i for i, stage in enumerate(written) if stage.place is not None}
+    lost -= {i for indexes in matched.values() for i in indexes}
+    out: List[Dict[str, Any]] = []
     for index, node in enumerate(nodes):
-        sources = [written[i] for i in matched.get(index, ())]
-        if sources and all(stage.wrapping for stage in sources):
-            continue
-        out.append(_live(node, sources, batches))
-    return out
+        indexes = matched.get(index, [])
+        for i in sorted(i for i in lost if indexes and i < indexes[0]):
+            # The user's function in a stage whose inner iterator is gone: named, without times.
+            lost.discard(i)
+            out += graph_stages([written[i]])
+        sources = [written[i] for i in indexes]
+        if not sources or not all(stage.wrapping for stage in sources):
+            out.append(_live(node, sources, batches))
+    return out + graph_stages([written[i] for i in sorted(lost)])
 
 
 def _live(node: Node, sources: Sequence[Stage], batches: int) -> Dict[str, Any]:

@@ -1,0 +1,124 @@
+"""From the command line to the screen and back, in a real terminal: the run is there first, and outlives the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from tests.process.conftest import Workplace, wait_for_output, wait_for_state, wait_until
+from tfgpu_tui import launch, rundir
+
+IN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+ALTERNATE_SCREEN = b"\x1b[?1049h"
+SCRIPT = "import os, time\nprint('size', *os.get_terminal_size(), flush=True)\ntime.sleep(%d)\nprint('done')\n"
+
+
+class Terminal:
+    """A command in a terminal of its own, as a user's."""
+
+    def __init__(self, command: list[str], place: Workplace, columns: int = 110, rows: int = 35) -> None:
+        self.master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", IN_TERMINAL, *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=place.folder,
+            env={**place.env, "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.seen = b""
+        self.open = True
+
+    def read(self) -> bytes:
+        """Everything on the screen so far, escape sequences included."""
+        while self.open and select.select([self.master], [], [], 0)[0]:
+            try:
+                self.seen += os.read(self.master, 1 << 16)
+            except OSError:
+                break
+        return self.seen
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def hang_up(self) -> None:
+        if self.open:
+            os.close(self.master)
+            self.open = False
+
+    def ended(self) -> bool:
+        self.read()
+        return self.process.poll() is not None
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    made: list[Terminal] = []
+    yield made
+    for terminal in made:
+        terminal.hang_up()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(terminal.process.pid, signal.SIGKILL)
+        terminal.process.wait()
+
+
+def test_the_screen_opens_hangs_up_and_is_attached_again(place: Workplace, terminals: list[Terminal]) -> None:
+    script = place.script(SCRIPT % 60)
+    first = Terminal(place.command(script), place)
+    terminals.append(first)
+    wait_until(lambda: ALTERNATE_SCREEN in first.read(), "the screen opened")
+    run = place.only_run()
+    wait_for_output(run, "size")
+    first.hang_up()
+    wait_until(first.ended, "the screen went with its terminal")
+    assert rundir.summary(run).state == "running"
+
+    again = Terminal(place.command("attach"), place)
+    terminals.append(again)
+    wait_until(lambda: ALTERNATE_SCREEN in again.read() and b"script.py" in again.read(), "the run was attached")
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+    wait_until(lambda: b"SIGKILL" in again.read(), "the screen says how the run ended")
+    again.type(b"q")
+    wait_until(again.ended, "q left the screen of an ended run")
+    assert again.process.returncode == 0
+    assert f"tfgpu-tui report {run.id}".encode() in again.read()
+
+
+def test_detach_says_how_to_come_back(place: Workplace, terminals: list[Terminal]) -> None:
+    terminal = Terminal(place.command(place.script(SCRIPT % 60)), place)
+    terminals.append(terminal)
+    wait_until(lambda: ALTERNATE_SCREEN in terminal.read(), "the screen opened")
+    run = place.only_run()
+    wait_for_output(run, "size")
+    terminal.type(b"d")
+    wait_until(terminal.ended, "d left the screen")
+    assert f"Come back: tfgpu-tui attach {run.id}".encode() in terminal.read()
+    assert rundir.summary(run).state == "running"
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+
+
+def test_a_dumb_terminal_gets_lines(place: Workplace, terminals: list[Terminal]) -> None:
+    place.env["TERM"] = "dumb"
+    command = ["/usr/bin/env", "TERM=dumb", *place.command(place.script("print('hello')"))]
+    terminal = Terminal(command, place)
+    terminals.append(terminal)
+    wait_until(terminal.ended, "the run ended")
+    seen = terminal.read()
+    assert b"hello" in seen and b"tfgpu-tui report" in seen and ALTERNATE_SCREEN not in seen

@@ -1,0 +1,208 @@
+"""How long the training is blocked on its next batch: every place where TensorFlow hands one over.
+
+Eager calls are timed around the call. Calls inside a graph get a stopwatch of `clock` when the graph is traced. A loop
+`for x in dataset` inside a tf.function has no such call: AutoGraph makes a scan of it, whose body is timed from the
+other side (wait = start of this body - end of the one before).
+
+Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `iterator_ops.OwnedIterator._next_internal` and `.get_next_as_optional`,
+`input_lib.DistributedIteratorBase.get_next` and `.get_next_as_optional`, `dataset_autograph._general_purpose_scan`.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Optional
+
+from . import clock
+from .runtime import executing_eagerly, is_off, on_import, switch_off
+
+HOOK = "input_wait"
+_counter = time.perf_counter
+
+
+class EagerWait(threading.local):
+    """What the current thread waited for in eager calls."""
+
+    inside = False
+    seconds = 0.0
+    batches = 0
+
+
+eager = EagerWait()
+rows: list[clock.Row] = []
+batch_dimension: Optional[int] = None
+"""First dimension of the batches that were last seen, where TensorFlow knows it; None where it varies."""
+
+OnNext = Callable[[Any, float, float], None]
+listeners: list[Callable[[Any, float], None]] = []
+"""Called as (iterator, time of the call) before an eager call for a batch. Must not raise."""
+arrivals: list[OnNext] = []
+"""Called as (iterator, time of the call, time of the return) after an eager call that gave a batch. Must not raise."""
+
+
+def known() -> bool:
+    """Whether waiting is measured: False once a hook here failed, or while no stopwatch may be put into graphs."""
+    return not is_off(HOOK) and clock.blocked is None
+
+
+def in_graphs() -> tuple[float, int]:
+    """Seconds and batches of all stopwatches in graphs so far. About 0.3 µs for each."""
+    seconds, batches = 0.0, 0
+    for row in rows:
+        s, n = row.read()
+        seconds += s
+        batches += n
+    return seconds, batches
+
+
+def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def get_next(self: Any, *args: Any, **kwargs: Any) -> Any:
+        state = eager
+        if state.inside:  # a distributed iterator asks its parts: count once
+            return original(self, *args, **kwargs)
+        state.inside = True
+        try:
+            if not executing_eagerly():
+                return _traced(original, self, args, kwargs, optional)
+            start = _counter()
+            for listener in listeners:
+                listener(self, start)
+            try:
+                batch = original(self, *args, **kwargs)
+            finally:
+                end = _counter()
+                state.seconds += end - start
+            state.batches += 1
+            for listen in arrivals:
+                listen(self, start, end)
+            return batch
+        finally:
+            state.inside = False
+
+    return get_next
+
+
+def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any, optional: bool) -> Any:
+    start = _begin()
+    if start is None:
+        return original(iterator, *args, **kwargs)
+    from tensorflow.python.framework import ops
+
+    with ops.control_dependencies([start]):
+        batch = original(iterator, *args, **kwargs)
+    try:
+        outputs = clock.tensors(batch)
+        row = clock.Row()
+        clock.add(row, start, clock.now(outputs), batch.has_value() if optional else None)
+        rows.append(row)
+        _note_batch(outputs)
+    except Exception as error:
+        switch_off(HOOK, error)
+    return batch
+
+
+def _begin() -> Any:
+    """The clock op before a call in a graph; None where no stopwatch may be put there."""
+    if is_off(HOOK) or not _stampable():
+        return None
+    try:
+        return clock.now()
+    except Exception as error:
+        switch_off(HOOK, error)
+        return None
+
+
+def _stampable() -> bool:
+    """Only functions of eager TensorFlow on this machine: no v1 graphs, no parameter servers, workers or TPUs.
+
+    With several replicas, none inside of control flow: Keras 3.15's loop over `steps_per_execution` failed there.
+    """
+    from tensorflow.python.distribute import distribute_lib
+    from tensorflow.python.framework import ops
+
+    if clock.blocked is not None or not ops.executing_eagerly_outside_functions():
+        return False
+    strategy = distribute_lib.get_strategy()
+    name = type(strategy).__name__
+    if "ParameterServer" in name or "TPU" in name or "MultiWorker" in name:
+        return False
+    outer = getattr(ops.get_default_graph(), "outer_graph", None)
+    return strategy.num_replicas_in_sync == 1 or not hasattr(outer, "outer_graph")
+
+
+def _note_batch(outputs: list[Any]) -> None:
+    global batch_dimension
+    shapes = [t.shape for t in outputs if getattr(t, "shape", None) is not None]
+    batch_dimension = next((s[0] for s in shapes if s.rank), None)
+
+
+@on_import("tensorflow.python.data.ops.iterator_ops")
+def _iterators(module: ModuleType) -> None:
+    cls = module.OwnedIterator
+    cls._next_internal = _wrap(cls._next_internal, optional=False)
+    cls.get_next_as_optional = _wrap(cls.get_next_as_optional, optional=True)
+
+
+@on_import("tensorflow.python.distribute.input_lib")
+def _distributed_iterators(module: ModuleType) -> None:
+    cls = module.DistributedIteratorBase
+    cls.get_next = _wrap(cls.get_next, optional=False)
+    cls.get_next_as_optional = _wrap(cls.get_next_as_optional, optional=True)
+
+
+@on_import("tensorflow.python.data.ops.dataset_autograph")
+def _loops_in_functions(module: ModuleType) -> None:
+    original = module._general_purpose_scan
+
+    @functools.wraps(original)
+    def scan(dataset: Any, initial: Any, body: Callable[..., Any]) -> Any:
+        try:
+            stamps = _ScanStamps() if not is_off(HOOK) and _stampable() else None
+        except Exception as error:
+            switch_off(HOOK, error)
+            stamps = None
+        if stamps is None:
+            return original(dataset, initial, body)
+        from tensorflow.python.framework import ops
+
+        with ops.control_dependencies([stamps.begun]):
+            return original(dataset, initial, functools.partial(stamps.run, body))
+
+    module._general_purpose_scan = scan
+
+
+class _ScanStamps:
+    """Two rows for one loop: what it waited, and when its body last ended."""
+
+    def __init__(self) -> None:
+        self._waited = clock.Row()
+        self._ended = clock.Row()
+        rows.append(self._waited)
+        self.begun = clock.put(self._ended, clock.now())
+
+    def run(self, body: Callable[..., Any], state: Any, inputs: Any) -> Any:
+        from tensorflow.python.framework import ops
+
+        graph = ops.get_default_graph()
+        try:
+            arrived = clock.now(clock.tensors(inputs))
+            noted = clock.add(self._waited, clock.kept(self._ended), arrived)
+            operations_before = len(graph.get_operations())
+            _note_batch(clock.tensors(inputs))
+        except Exception as error:
+            switch_off(HOOK, error)
+            return body(state, inputs)
+        with ops.control_dependencies([noted]):
+            result = body(state, inputs)
+        try:
+            # Only stateful ops and results: waiting for every op would revive those that TensorFlow would have pruned.
+            new = [o for o in graph.get_operations()[operations_before:] if o._is_stateful]
+            clock.put(self._ended, clock.now(new + clock.tensors(result)))
+        except Exception as error:
+            switch_off(HOOK, error)
+        return result

@@ -1,0 +1,149 @@
+"""Sums executions to windows of steps and sends them: the split of a step's time into input wait, compute and host."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, Optional
+
+from .runtime import send, traces
+
+WINDOW_S = 0.25
+WARMUP_EXECUTIONS = 5
+"""At least so many executions at the start of each fit are never judged: buffers fill, allocators grow."""
+BUCKETS_PER_OCTAVE = 8
+
+_totals: dict[str, int] = {"train": 0, "test": 0, "predict": 0}
+_loops = 0
+
+
+def bucket(duration_s: float) -> int:
+    """`tfgpu_tui.events.histogram_bucket`, which can't be imported here."""
+    return math.floor(BUCKETS_PER_OCTAVE * math.log2(max(duration_s * 1e6, 1.0)))
+
+
+def total(phase: str) -> int:
+    """Steps of this phase in this process so far."""
+    return _totals[phase]
+
+
+def new_loop() -> int:
+    """The number of a fit (or loop of the user's own) that begins now, from 1."""
+    global _loops
+    _loops += 1
+    return _loops
+
+
+def current_loop() -> int:
+    """The number of the latest fit; 0 before the first."""
+    return _loops
+
+
+class Windows:
+    """The windows of one fit, evaluation or loop. All times in seconds; called on the training's thread."""
+
+    def __init__(self, phase: str, loop: str, fit: int) -> None:
+        self.phase = phase
+        self.loop = loop
+        self.fit = fit
+        self.epoch: Optional[int] = None
+        self.executions = 0
+        self.batch_size: Optional[int] = None
+        self.wait_bound: Optional[str] = None
+        self.callbacks: dict[str, float] = {}
+        """Seconds by callback class, cumulative; filled by whoever times them."""
+        self._traces = traces()
+        self._clear(time.perf_counter())
+
+    def _clear(self, now: float) -> None:
+        self._since = now
+        self._warmup = False
+        self._steps = self._executions = 0
+        self._wall = self._wait = self._compute = 0.0
+        self._unknown = False
+        self._shortest = math.inf
+        self._longest = 0.0
+        self._periods: dict[int, int] = {}
+        self._traces_before = self._traces
+        self._callbacks_before = dict(self.callbacks)
+
+    def add(self, steps: int, wall: float, wait: Optional[float], function: float, now: float) -> None:
+        """One execution that ended `now`: `wall` since the one before, `function` of it blocked in the train function
+        (or in the user's step), `wait` of that blocked on the next batch; None where it is not known."""
+        traced = traces()
+        warmup = self.executions < WARMUP_EXECUTIONS or traced != self._traces
+        if warmup != self._warmup:
+            self.emit(now)
+            self._warmup = warmup
+        self._traces = traced
+        self.executions += 1
+        self._executions += 1
+        self._steps += steps
+        self._wall += wall
+        if wait is None:
+            self._unknown = True
+        else:
+            wait = min(max(wait, 0.0), function)
+            self._wait += wait
+            self._compute += function - wait
+        period = wall / steps
+        if period < self._shortest:
+            self._shortest = period
+        if period > self._longest:
+            self._longest = period
+        slot = math.floor(BUCKETS_PER_OCTAVE * math.log2(max(period * 1e6, 1.0)))
+        self._periods[slot] = self._periods.get(slot, 0) + steps
+        _totals[self.phase] += steps
+        if now - self._since >= WINDOW_S:
+            self.emit(now)
+
+    def emit(self, now: float) -> None:
+        """Send what was summed since the last window, if anything."""
+        if self._executions:
+            wait = None if self._unknown else self._wait
+            compute = None if self._unknown else self._compute
+            # What is left of the wall time; with an unknown wait that is all we can say about the host, too.
+            host = self._wall - self._wait - self._compute if not self._unknown else 0.0
+            before = self._callbacks_before
+            callbacks = {k: v - before.get(k, 0.0) for k, v in self.callbacks.items() if v > before.get(k, 0.0)}
+            send(
+                "steps",
+                phase=self.phase,
+                loop=self.loop,
+                fit=self.fit,
+                epoch=self.epoch,
+                first_step=_totals[self.phase] - self._steps + 1,
+                steps=self._steps,
+                executions=self._executions,
+                wall_s=self._wall,
+                wait_s=wait,
+                compute_s=compute,
+                host_s=max(host, 0.0),
+                callbacks=callbacks,
+                periods={str(k): v for k, v in self._periods.items()},
+                step_min_s=self._shortest,
+                step_max_s=self._longest,
+                batch_size=self.batch_size,
+                examples=None if self.batch_size is None else self.batch_size * self._steps,
+                traces=self._traces - self._traces_before,
+                warmup=self._warmup,
+                wait_bound=self.wait_bound,
+            )
+        warmup = self._warmup
+        self._clear(now)
+        self._warmup = warmup
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Metrics as an event holds them: nested dictionaries flattened, numbers as floats. May wait for a device."""
+    out: dict[str, Any] = {}
+    for name, item in dict(value or {}).items():
+        if isinstance(item, dict):
+            out.update(describe(item))
+            continue
+        try:
+            number = float(item)
+        except (TypeError, ValueError):
+            continue
+        out[str(name)] = number if math.isfinite(number) else str(number)
+    return out
