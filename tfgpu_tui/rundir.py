@@ -372,5 +372,6 @@ def remove_socket(path: Path) -> None:
     """Removes a run's socket, and the folder that was made for it alone; what is gone already is no error."""
     with contextlib.suppress(OSError):
         path.unlink()
+    with contextlib.suppress(OSError):
         if path.parent.name != "tfgpu-tui" and path.parent.name != f"tfgpu-tui-{os.getuid()}":
             path.parent.rmdir()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -31,14 +33,16 @@ def show(run: RunDir, settings: config.Settings, mode: Literal["live", "replay"]
 
 
 def _say_what_became(run: RunDir) -> None:
-    """Of the run, or of the newest rerun of it that was started in the screen."""
+    """Of the run, or of the newest rerun of it that was started in the screen. To a terminal that is gone: nothing."""
     newest = next((found for found in rundir.list_runs() if _descends(found, run.id)), None)
     if newest is None:
         return
     if newest.state == "running":
-        print(f"{newest.id} goes on.  Come back: tfgpu-tui attach {newest.id}   Stop it: tfgpu-tui stop {newest.id}")
+        line = f"{newest.id} goes on.  Come back: tfgpu-tui attach {newest.id}   Stop it: tfgpu-tui stop {newest.id}\n"
     else:
-        print(f"{newest.id} {_state_words(newest)}.  What was found: tfgpu-tui report {newest.id}")
+        line = f"{newest.id} {_state_words(newest)}.  What was found: tfgpu-tui report {newest.id}\n"
+    with contextlib.suppress(OSError):
+        os.write(1, line.encode(errors="replace"))
 
 
 def _descends(run: RunSummary, ancestor: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
 import time
@@ -195,3 +196,15 @@ def test_a_run_survives_all_this(place: Workplace) -> None:
     shown = place.tool("report", run.id, "--json")
     assert shown.returncode == 0, shown.stderr.decode()
     assert json.loads(shown.stdout)["run"]["signal"] == 9
+
+
+def test_a_run_whose_socket_went_away_listens_anew(place: Workplace) -> None:
+    """As when the last login ends and systemd removes the user's runtime folder."""
+    run = place.start(place.script("print('ready', flush=True)\nimport time\ntime.sleep(60)"))
+    wait_for_output(run, "ready")
+    old = Path(rundir.read_meta(run).socket)
+    shutil.rmtree(old.parent)
+    wait_until(lambda: rundir.read_meta(run).socket != str(old), "the run listens anew")
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+    assert not Path(rundir.read_meta(run).socket).exists()

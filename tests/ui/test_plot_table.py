@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len
 
 from tfgpu_tui.state import Mark
 from tfgpu_tui.ui import plot, table
-from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, clip, fit, frame, spread, to_ascii, width_of, wrap
+from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, Row, clip, fit, frame, spread, to_ascii, width_of, wrap
 from tfgpu_tui.ui.pane import changed_cells
 from tfgpu_tui.ui.table import Cell, Column
 
 
-def lines(rows: list[tuple[tuple[str, object], ...]]) -> list[str]:
+def lines(rows: Sequence[Row]) -> list[str]:
     return ["".join(text for text, _ in row) for row in rows]
 
 

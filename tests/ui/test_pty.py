@@ -36,7 +36,7 @@ sys.exit(run_screen(RunDir(Path(sys.argv[1])), Settings()))
 class Terminal:
     """A terminal of its own session, with the screen in it."""
 
-    def __init__(self, run: RunDir, columns: int = 120, rows: int = 40, **env: str) -> None:
+    def __init__(self, run: RunDir, env: dict[str, str], columns: int = 120, rows: int = 40) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "SSH_CONNECTION")}
@@ -90,7 +90,7 @@ def terminal() -> Iterator[Open]:
     opened: list[Terminal] = []
 
     def start(run: RunDir, **env: str) -> Terminal:
-        opened.append(Terminal(run, **env))
+        opened.append(Terminal(run, env))
         return opened[-1]
 
     yield start

@@ -333,7 +333,8 @@ async def test_replay_shows_the_run_at_its_own_pace(tmp_path: Path, control: Fak
     run = recording.write(tmp_path / "train-1", events)
     app = screen(run, control, mode="replay", speed=20.0)
     async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "replay 20x", "importing TensorFlow")
+        await shows(pilot, "replay 20x")
+        assert app.view.state.ended is None
         await shows(pilot, "Input-bound")
         await pilot.press("r")
         await shows(pilot, "this is a replay")

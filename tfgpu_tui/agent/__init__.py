@@ -11,8 +11,12 @@ import importlib
 from typing import Any
 
 HOOKS = (
+    "tracebacks",
+    "clock",
+    "input_wait",
     "custom_loop",
     "keras_loop",
+    "agent_cost",
     "user_code",
     "describe",
     "pipeline",

@@ -36,7 +36,7 @@ _state = _State()
 
 
 def build_of(build_info: Any) -> str:
-    """`cuda 12.5.1`, `rocm` or `cpu`, from tensorflow/python/platform/build_info.py (all keys but the booleans may lack)."""
+    """`cuda 12.5.1`, `rocm` or `cpu`, from tensorflow/python/platform/build_info.py; any key may be missing."""
     if build_info.get("is_cuda_build"):
         version = build_info.get("cuda_version")
         return f"cuda {version}" if version else "cuda"
@@ -123,9 +123,7 @@ for _name in ("keras.src.backend.tensorflow.trainer", "keras.src.engine.training
 
 
 @guarded("describe.dataset")
-def _tell_dataset(
-    kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any
-) -> None:
+def _tell_dataset(kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any) -> None:
     pipeline.feeds(dataset, phase)
     fields = model_facts.dataset_fields(dataset)
     if isinstance(batch_size, int) and batch_size > 0:
@@ -223,7 +221,7 @@ for _name in DATA_HANDLERS:
 
 
 @on_import("tensorflow.python.framework.config")
-def _growth_calls(module: ModuleType) -> None:
+def _growth_calls(module: Any) -> None:
     """tf.config.experimental.set_memory_growth: noted, so that a script that disagrees with a knob can be named."""
     original = module.set_memory_growth
 

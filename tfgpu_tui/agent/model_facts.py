@@ -1,11 +1,11 @@
-"""What a Keras model and a dataset say of themselves. Private attributes of Keras 3.15, Keras 2.15 and tf_keras 2.21."""
+"""What a Keras model and a dataset say of themselves. Private attributes of Keras 3.15 and 2.15, tf_keras 2.21."""
 
 from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
 
-from .placement_layers import elements_of, policy_name, variables_of
 from .pipeline_walk import walk
+from .placement_layers import elements_of, policy_name, variables_of
 
 ADAPTER_KINDS = {
     "TFDatasetAdapter": "tf.data",

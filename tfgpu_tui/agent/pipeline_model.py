@@ -121,9 +121,7 @@ def _live(node: Node, sources: Sequence[Stage], batches: int) -> Dict[str, Any]:
     row.update(
         self_us=self_us,
         elements=elements,
-        per_batch_us=None
-        if self_us is None or per_batch is None
-        else self_us * per_batch / max(parallelism or 1, 1),
+        per_batch_us=None if self_us is None or per_batch is None else self_us * per_batch / max(parallelism or 1, 1),
         parallelism=parallelism,
         autotuned=any(p.tunable for p in proto.parameters) if parameters else None,
         buffered=int(proto.buffered_elements) if known_buffer else None,

@@ -17,9 +17,9 @@ from .placement_eager import EagerStep
 from .placement_graph import Traced, best, rows
 from .runtime import after_execution, every, send
 
-FREE_COLLECTIONS = 3
+FREE_COLLECTIONS = 8
 MAX_SHARE = 0.01
-"""After the first few collections, retraces are looked at only while all of them cost less than this share of the time."""
+"""After the first few collections, retraces are looked at only while all cost less than this share of the time."""
 ANALYSIS_PERIOD_S = 0.25
 
 

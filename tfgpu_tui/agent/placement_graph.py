@@ -64,10 +64,10 @@ class Traced:
             owner = names.paint(op_names, record.base, record.intervals)
             names.paint_loss(op_names, record.intervals, owner)
             self.owner.update(owner)
-            for operation, name in zip(operations, op_names):
+            for operation in operations:
                 asked = names.asked_device(operation.device)
                 if asked is not None:
-                    self.asked[name] = asked
+                    self.asked[operation.name] = asked
             self.stacks.update(record.stacks)
         self.scope_owner = names.scopes(self.owner)
 
@@ -112,6 +112,8 @@ def tally(graph: Any, traced: Traced) -> Result:
         parts = names.own_names(node.name)
         backward = names.is_backward(parts)
         stack = names.find(parts, traced.owner, traced.scope_owner)
+        if stack is None and is_backward_call(node):
+            backward, stack = True, _forward_call(node, traced)
         if stack is None:
             stack = _rest(node, backward)
         if stack is None:
@@ -129,6 +131,22 @@ def tally(graph: Any, traced: Traced) -> Result:
             row.float64 += 1
     trains = any(row.backward for row in tallies.values()) or any(OPTIMIZER in stack for stack in tallies)
     return Result(tallies, total, unattributed, trains)
+
+
+def is_backward_call(node: Any) -> bool:
+    """True for the call of a function's gradient: TensorFlow names it `__inference___backward_<function>_<number>`."""
+    return node.op.endswith("PartitionedCall") and "__backward_" in node.attr["f"].func.name
+
+
+def _forward_call(node: Any, traced: Traced) -> Optional[Stack]:
+    """Who made the call whose gradient this is: it gets that call's results (an LSTM of Keras 2 is such a function)."""
+    for argument in node.input:
+        source = argument.partition(":")[0]
+        if "PartitionedCall" in source:
+            stack = names.find(names.own_names(source), traced.owner, traced.scope_owner)
+            if stack is not None:
+                return stack
+    return None
 
 
 def _rest(node: Any, backward: bool) -> Optional[Stack]:

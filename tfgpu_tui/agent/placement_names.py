@@ -49,7 +49,8 @@ def asked_device(request: str) -> Optional[str]:
 def own_names(name: str) -> List[str]:
     """The names that an op of the final graph had in the traced graphs, innermost first.
 
-    `StatefulPartitionedCall/rnn/while/body/_12/rnn/cell/MatMul` -> [`rnn/cell/MatMul`, `rnn/while`, `StatefulPartitionedCall`].
+    `StatefulPartitionedCall/rnn/while/body/_12/rnn/cell/MatMul` ->
+    [`rnn/cell/MatMul`, `rnn/while`, `StatefulPartitionedCall`].
     An op of a body that was never recorded so falls back to its loop's or call's node.
     """
     if "PartitionedCall" not in name and "/_" not in name:

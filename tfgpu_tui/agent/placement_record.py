@@ -165,7 +165,7 @@ def _enter(key: Key, target: Any) -> Optional[_Frame]:
         return None
     stack = _stack()
     if record is None:
-        if not all([start() for start in _state.starting]):
+        if not all(start() for start in _state.starting):
             return None
         record = _state.recording.graphs[id(graph)] = GraphRecord(graph, tuple(stack))
     _push(stack, key, target)

@@ -42,13 +42,13 @@ def start(hello_socket: Any = None) -> None:
     os.register_at_fork(after_in_child=_link.after_fork)
 
 
-def send(kind: str, **fields: Any) -> None:
+def send(kind: str, /, **fields: Any) -> None:
     """Queue an event; never blocks, never raises. `fields` are those of `tfgpu_tui.events`."""
     if _link is not None:
         _link.put(stamped(kind, fields))
 
 
-def send_latest(kind: str, key: Any = None, **fields: Any) -> None:
+def send_latest(kind: str, /, key: Any = None, **fields: Any) -> None:
     """Queue an event in place of one of the same type and key that is still waiting."""
     if _link is not None:
         _link.put(stamped(kind, fields), (kind, key))

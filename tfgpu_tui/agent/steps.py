@@ -59,39 +59,43 @@ class Windows:
         self._since = now
         self._warmup = False
         self._steps = self._executions = 0
-        self._wall = self._wait = self._compute = 0.0
+        self._wall = self._function = self._wait = 0.0
         self._unknown = False
         self._shortest = math.inf
         self._longest = 0.0
         self._periods: dict[int, int] = {}
-        self._traces_before = self._traces
+        self._traced = 0
         self._callbacks_before = dict(self.callbacks)
 
-    def add(self, steps: int, wall: float, wait: Optional[float], function: float, now: float) -> None:
-        """One execution that ended `now`: `wall` since the one before, `function` of it blocked in the train function
-        (or in the user's step), `wait` of that blocked on the next batch; None where it is not known."""
-        traced = traces()
-        warmup = self.executions < WARMUP_EXECUTIONS or traced != self._traces
+    def step_begins(self) -> None:
+        """What was traced between two steps (a validation's function) does not make the next one a warm-up."""
+        self._traces = traces()
+
+    def add(self, steps: int, wall: float, function: float, wait: Optional[float], now: float) -> None:
+        """One execution that ended `now`: `wall` since the one before, `function` of it in the train function, `wait` of
+        that blocked on the next batch (None where it is not known)."""
+        traced = traces() - self._traces
+        warmup = self.executions < WARMUP_EXECUTIONS or traced > 0
         if warmup != self._warmup:
             self.emit(now)
             self._warmup = warmup
-        self._traces = traced
+        self._traces += traced
+        self._traced += traced
         self.executions += 1
         self._executions += 1
         self._steps += steps
         self._wall += wall
+        self._function += function
         if wait is None:
             self._unknown = True
-        else:
-            wait = min(max(wait, 0.0), function)
-            self._wait += wait
-            self._compute += function - wait
+        elif wait > 0.0:  # a wall clock that was set back while we waited: not a wait
+            self._wait += min(wait, function)
         period = wall / steps
         if period < self._shortest:
             self._shortest = period
         if period > self._longest:
             self._longest = period
-        slot = math.floor(BUCKETS_PER_OCTAVE * math.log2(max(period * 1e6, 1.0)))
+        slot = bucket(period)
         self._periods[slot] = self._periods.get(slot, 0) + steps
         _totals[self.phase] += steps
         if now - self._since >= WINDOW_S:
@@ -100,10 +104,6 @@ class Windows:
     def emit(self, now: float) -> None:
         """Send what was summed since the last window, if anything."""
         if self._executions:
-            wait = None if self._unknown else self._wait
-            compute = None if self._unknown else self._compute
-            # What is left of the wall time; with an unknown wait that is all we can say about the host, too.
-            host = self._wall - self._wait - self._compute if not self._unknown else 0.0
             before = self._callbacks_before
             callbacks = {k: v - before.get(k, 0.0) for k, v in self.callbacks.items() if v > before.get(k, 0.0)}
             send(
@@ -116,16 +116,16 @@ class Windows:
                 steps=self._steps,
                 executions=self._executions,
                 wall_s=self._wall,
-                wait_s=wait,
-                compute_s=compute,
-                host_s=max(host, 0.0),
+                wait_s=None if self._unknown else self._wait,
+                compute_s=None if self._unknown else self._function - self._wait,
+                host_s=self._wall - self._function,
                 callbacks=callbacks,
                 periods={str(k): v for k, v in self._periods.items()},
                 step_min_s=self._shortest,
                 step_max_s=self._longest,
                 batch_size=self.batch_size,
                 examples=None if self.batch_size is None else self.batch_size * self._steps,
-                traces=self._traces - self._traces_before,
+                traces=self._traced,
                 warmup=self._warmup,
                 wait_bound=self.wait_bound,
             )

@@ -21,10 +21,7 @@ class Place(NamedTuple):
 def unwrap(function: Any) -> Any:
     """The function itself, behind decorators, functools.partial, tf.function, py_function and callable objects."""
     for _ in range(MAX_WRAPPERS):
-        if isinstance(function, functools.partial):
-            inner = function.func
-        else:
-            inner = _inside(function)
+        inner = function.func if isinstance(function, functools.partial) else _inside(function)
         if inner is None or inner is function:
             return function
         function = inner
@@ -40,7 +37,7 @@ def _inside(function: Any) -> Any:
         if callable(inner):
             return inner
     if not hasattr(function, "__code__"):
-        call = getattr(type(function), "__call__", None)
+        call = vars(type(function)).get("__call__")
         if hasattr(call, "__code__"):
             return call
     return None
@@ -53,9 +50,7 @@ def place_of(function: Any) -> Optional[Place]:
     if code is None:
         return None
     name = getattr(function, "__qualname__", None) or code.co_name
-    return Place(
-        short_name(str(name)), code.co_filename, code.co_firstlineno, library_of(code.co_filename)
-    )
+    return Place(short_name(str(name)), code.co_filename, code.co_firstlineno, library_of(code.co_filename))
 
 
 def short_name(qualified: str) -> str:

@@ -50,7 +50,9 @@ class Server:
         self._server: asyncio.Server | None = None
 
     async def serve(self, listener: socket.socket) -> None:
-        """Starts taking connections; returns at once."""
+        """Starts taking connections from this socket, and no more from an earlier one; returns at once."""
+        if self._server is not None:
+            self._server.close()
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=MAX_LINE_BYTES)
 
     @property

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import environment
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
+from tfgpu_tui.supervisor.listening import listen
 from tfgpu_tui.supervisor.output import OutputLog
 from tfgpu_tui.supervisor.record import Recorder, say, write_report
 from tfgpu_tui.supervisor.server import Server
@@ -32,6 +33,8 @@ from tfgpu_tui.supervisor.stopping import SIGNALS, STAGES, Stopper
 WATCH_S = 0.25
 """Period of looking after the script's end and the GPU sampler's deadline."""
 LOG_S = 0.5
+REACHABLE_S, RETRY_LISTENING_S = 2.0, 60.0
+"""Periods of looking whether the run's socket is still there, and of trying again where none can be made."""
 LAST_WORDS_S = 1.0
 """After the script's end: for its agents' last events and its terminal's last output."""
 PROBE_AFTER_S, PROBE_LIMIT_S = 1.0, 5.0
@@ -164,6 +167,7 @@ class _Run:
             ("watch", self._watch()),
             ("host samples", self._sample()),
             ("output", self._follow_output()),
+            ("socket", self._keep_reachable()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -178,6 +182,7 @@ class _Run:
         await asyncio.wait(tasks)
         self._gpu.close()
         await self._server.close()
+        rundir.remove_socket(Path(self._meta.socket))
         self._close_output()
         status = self._child.status()
         assert status is not None
@@ -251,6 +256,24 @@ class _Run:
             self._gpu.tick()
             self._recorder.report_drops()
             await asyncio.sleep(WATCH_S)
+
+    async def _keep_reachable(self) -> None:
+        """Listens anew where the socket went away: systemd removes a user's runtime folder when the last login ends,
+        which is just what a broken SSH connection is, and cleaners of /tmp remove old files."""
+        while True:
+            await asyncio.sleep(REACHABLE_S)
+            if not os.path.exists(self._meta.socket):
+                await self._listen_anew()
+
+    async def _listen_anew(self) -> None:
+        try:
+            path = rundir.socket_path()
+            await self._server.serve(listen(path))
+            self._meta = replace(self._meta, socket=str(path))
+            rundir.write_meta(self._started.run, self._meta)
+        except (OSError, rundir.StateDirError) as error:
+            self._recorder.fault("socket", f"this run can't be reached by tfgpu-tui stop: {error}")
+            await asyncio.sleep(RETRY_LISTENING_S)
 
     async def _sample(self) -> None:
         loop = asyncio.get_running_loop()

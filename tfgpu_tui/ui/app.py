@@ -20,7 +20,7 @@ from tfgpu_tui.state import RunState
 from tfgpu_tui.ui import keys
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
 from tfgpu_tui.ui.dialogs import QUIT, RERUN, Choice, Dialog, Help
-from tfgpu_tui.ui.draw import ASCII, UNICODE
+from tfgpu_tui.ui.draw import ASCII, UNICODE, Row
 from tfgpu_tui.ui.feed import Feed
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
 from tfgpu_tui.ui.palette import Palette
@@ -28,6 +28,7 @@ from tfgpu_tui.ui.pane import Pane, RowsWidget
 from tfgpu_tui.ui.panes import PANES, metric, status
 from tfgpu_tui.ui.view import View
 
+LEAVE_LIMIT_S = 3
 CATCH_UP_PERIOD_S = 0.1
 CATCH_UP_BUDGET_S = 0.07
 """While there is history to read: most of the time goes into reading, and the keys still answer."""
@@ -76,11 +77,15 @@ class MonitorApp(App[int]):
             glyphs=ASCII if settings.ascii else UNICODE,
             replay=speed if mode == "replay" else None,
         )
+        self._palette = Palette(BUILTIN_THEMES[chosen])
+        # Kept here and not looked up: a last tick can come while the app takes its widgets down.
+        self._status = RowsWidget("status", lambda: self._palette)
+        self._footer = RowsWidget("footer", lambda: self._palette)
+        self.panes = {n: Pane(n, content, lambda: self.view, lambda: self._palette) for n, content in PANES.items()}
         self.zoomed: str | None = None
         self.compare_open = False
         self._compared = False
         self._diagnosed_at = -1.0
-        self._palette = Palette(BUILTIN_THEMES[chosen])
         self._rerun_knobs: dict[str, str] | None = None
         self._notice_until = 0.0
         self._alive_at = 0.0
@@ -90,10 +95,9 @@ class MonitorApp(App[int]):
         self._arranged: object = None
 
     def compose(self) -> ComposeResult:
-        yield RowsWidget("status", lambda: self._palette)
-        for name, content in PANES.items():
-            yield Pane(name, content, lambda: self.view, lambda: self._palette)
-        yield RowsWidget("footer", lambda: self._palette)
+        yield self._status
+        yield from self.panes.values()
+        yield self._footer
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -101,7 +105,7 @@ class MonitorApp(App[int]):
         # SIGHUP ignored (nohup) a dead terminal makes it spin.
         for number in (signal.SIGHUP, signal.SIGTERM):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, self._leave)
+                loop.add_signal_handler(number, self._told_to_leave)
         self._arrange()
         self._tick()
         self.set_interval(self.settings.interval_s, self._tick)
@@ -210,19 +214,15 @@ class MonitorApp(App[int]):
 
     def _draw(self) -> None:
         columns, rows = self.size
-        bar = self.screen_stack[0].query_one("#status", RowsWidget)
         if columns < MIN_COLUMNS or rows < MIN_ROWS:
-            bar.show([status.too_small(self.view, columns, rows)] + [((" " * columns, ""),)] * (rows - 1))
+            blank: Row = ((" " * columns, ""),)
+            self._status.show([status.too_small(self.view, columns, rows), *[blank] * (rows - 1)])
             return
-        bar.show([status.row(self.view, columns)])
-        footer = self.screen_stack[0].query_one("#footer", RowsWidget)
-        footer.show([status.footer(self.view, columns, self.zoomed is not None)])
+        self._status.show([status.row(self.view, columns)])
+        self._footer.show([status.footer(self.view, columns, self.zoomed is not None)])
         if self.view.frozen_since is None:
-            for pane in self._panes():
+            for pane in self.panes.values():
                 pane.redraw()
-
-    def _panes(self) -> list[Pane]:
-        return [p for p in self.screen_stack[0].query(Pane) if p.pane_name in PANES]
 
     def _arrange(self) -> None:
         """Places the panes for the terminal's size; does nothing while nothing about it changed."""
@@ -234,7 +234,7 @@ class MonitorApp(App[int]):
         self._arranged = wanted
         places = arrange(columns, rows, has_gpu=has_gpu, compare=wanted[3], zoom=self.zoomed)
         with self.batch_update():
-            for widget in self.screen_stack[0].query(RowsWidget):
+            for widget in (self._status, self._footer, *self.panes.values()):
                 place = places.get(widget.id or "")
                 widget.display = place is not None
                 if place is not None:
@@ -244,12 +244,9 @@ class MonitorApp(App[int]):
                     widget.zoomed = widget.pane_name == self.zoomed
         focused = self.focused
         if isinstance(focused, Pane) and not focused.display and len(self.screen_stack) == 1:
-            self._pane(self.zoomed or "findings").focus()
+            self.panes[self.zoomed or "findings"].focus()
         self._output_width = places["output"].width if "output" in places else None
         self._tell_script_size()
-
-    def _pane(self, name: str) -> Pane:
-        return self.screen_stack[0].query_one(f"#{name}", Pane)
 
     def on_resize(self) -> None:
         self._arrange()
@@ -299,19 +296,19 @@ class MonitorApp(App[int]):
         last, self.zoomed = self.zoomed, name
         self._arrange()
         target = name or last
-        if target is not None and self._pane(target).display:
-            self._pane(target).focus()
+        if target is not None and self.panes[target].display:
+            self.panes[target].focus()
         self.call_after_refresh(self._redraw_all)
 
     def _redraw_all(self) -> None:
         """After a change of the arrangement, a frozen screen included."""
         self._draw()
-        for pane in self._panes():
+        for pane in self.panes.values():
             pane.redraw()
 
     def action_pane(self, name: str) -> None:
         """Focuses a pane that is shown; zooms one that is not, or that has the focus."""
-        pane = self._pane(name)
+        pane = self.panes[name]
         if self.zoomed == name:
             self._zoom(None)
         elif self.zoomed is None and pane.display and not pane.has_focus:
@@ -367,7 +364,7 @@ class MonitorApp(App[int]):
 
     def action_apply(self) -> None:
         """Reruns with the setting of the chosen finding."""
-        index = self._pane("findings").cursor if self.zoomed == "findings" else 0
+        index = self.panes["findings"].cursor if self.zoomed == "findings" else 0
         found = [finding for finding, _ in self.view.findings][index : index + 1]
         if not found or found[0].knob is None:
             self._say("this finding needs a change in the script" if found else "no finding to try")
@@ -477,6 +474,12 @@ class MonitorApp(App[int]):
                 self._say(str(error))
             self._draw()
 
+    def _told_to_leave(self) -> None:
+        """By a signal, perhaps because the terminal is gone: then Textual's writer thread has died, and when its queue
+        is full, exit waits for it for ever (8.2.8, WriterThread.stop). SIGALRM's default action ends us all the same."""
+        signal.alarm(LEAVE_LIMIT_S)
+        self._leave()
+
     def _leave(self) -> None:
         self.exit(exit_status(self.view.state))
 
@@ -507,4 +510,5 @@ def run_screen(run: RunDir, settings: Settings, mode: str = "live", speed: float
     """
     app = MonitorApp(run, settings, mode=mode, speed=speed)
     status_code = app.run()
+    signal.alarm(0)
     return app.return_code or 0 if status_code is None else status_code

@@ -1,0 +1,406 @@
+"""Keras' own loops (fit, evaluate, predict) from the boundaries that they all share: their CallbackList.
+
+    begin.entry  begin.exit        end.entry   end.exit
+        | callbacks |  train_function  | callbacks |  other host work until the next begin.entry
+
+The train function holds the wait for the batch, in Keras 2 and 3 alike. A step's wall time runs from end.exit to
+end.exit; the first one of an epoch starts at its begin.entry. `CallbackList` is patched in `keras.src.callbacks.
+callback_list` (Keras 3.3 to 3.15), `keras.src.callbacks` (Keras 2.15) and `tf_keras.src.callbacks` (2.21).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import Any, Optional
+
+from . import callback_times, clock, input_wait, steps, stopping
+from .agent_cost import SAMPLE_EVERY, note
+from .runtime import every, execution_done, guarded, hurry, is_off, on_import, send, set_phase, switch_off
+
+HOOK = "keras_loop"
+PHASES = {"train": "training", "test": "evaluating", "predict": "predicting"}
+_counter = time.perf_counter
+
+
+class Loop:
+    """One fit, evaluation or prediction that runs now."""
+
+    def __init__(self, owner: Any, phase: str, fit: int, frame_id: int) -> None:
+        self.owner = weakref.ref(owner)
+        self.model: Callable[[], Any] = weakref.ref(owner.model) if owner.model is not None else _nothing
+        self.phase = phase
+        self.fit = fit
+        self.frame_id = frame_id
+        self.thread = threading.get_ident()
+        self.params: dict[str, Any] = dict(getattr(owner, "params", None) or {})
+        self.windows = steps.Windows(phase, "fit", fit)
+        self.epoch: Optional[int] = None
+        self.epoch_started = self.started = _counter()
+        self.epoch_steps = 0
+        self.validation_s = 0.0
+        self.last_exit: Optional[float] = None
+        """End of the last step of this epoch; None before its first."""
+        self.last_step: Optional[float] = None
+        """End of the last step of this loop, for the time at the edge between epochs."""
+        self.logs: Any = None
+        self.told_step = 0
+        self.begin_batch = 0
+        self.begin_entry = self.begin_exit = 0.0
+        self.wait_before = 0.0
+        self.batches = self.batches_before = 0
+        self.function = 0.0
+        self.wait: Optional[float] = None
+        self.executions = 0
+        self.hooks = callback_times.install(owner.callbacks, phase, self.windows.callbacks)
+        self.epoch_hooks: dict[str, float] = {}
+        if phase == "train":
+            self.hooks += callback_times.install(owner.callbacks, "epoch", self.epoch_hooks)
+        self._spe = _steps_per_execution(owner.model)
+        self._replicas = _replicas(owner.model)
+        self.windows.wait_bound = self._bound()
+
+    def _bound(self) -> Optional[str]:
+        if self._spe > 1:
+            return "steps_per_execution > 1: TensorFlow fetches the next batch while it computes"
+        if self._replicas > 1:
+            return f"{self._replicas} replicas: they compete for the cores while the next batch is fetched"
+        return None
+
+    def blocked(self) -> Optional[str]:
+        """Why no stopwatch may be put into this loop's graphs; None where it may."""
+        if self._spe > 1 and self._replicas > 1:
+            return "several replicas with steps_per_execution > 1: the wait is not measured there"
+        return None
+
+    # -- the four moments of an execution, in order
+
+    def batch_begins(self, batch: Any, entry: float) -> None:
+        if self.last_exit is None:
+            self.last_exit = entry
+        self.begin_batch = batch if isinstance(batch, int) else 0
+        self.windows.step_begins()
+        seconds, self.batches_before = input_wait.in_graphs()
+        self.wait_before = seconds + input_wait.eager.seconds
+        self.begin_exit = _counter()
+
+    def function_ended(self, entry: float) -> None:
+        self.function = entry - self.begin_exit
+        seconds, self.batches = input_wait.in_graphs()
+        self.wait = seconds + input_wait.eager.seconds - self.wait_before if input_wait.known() else None
+
+    def batch_ended(self, batch: Any, logs: Any) -> None:
+        now = _counter()
+        assert self.last_exit is not None
+        count = self._steps_of(batch)
+        self.epoch_steps += count
+        self.executions += 1
+        self.logs = logs
+        self.windows.batch_size = input_wait.batch_dimension
+        self.windows.add(count, now - self.last_exit, self.function, self.wait, now)
+        self.last_exit = self.last_step = now
+        execution_done(self.model(), self.phase, steps.total(self.phase))
+        if self.phase == "train" and stopping.wanted():
+            model = self.model()
+            if model is not None:
+                model.stop_training = True
+
+    def _steps_of(self, batch: Any) -> int:
+        """Steps of the execution that just ended. With steps_per_execution the last one of an epoch may hold fewer, and
+        Keras 3 names the batch that it would have ended with."""
+        if self._spe == 1 or not isinstance(batch, int):
+            return 1
+        planned = self.params.get("steps")
+        last = min(batch, planned - 1) if planned else batch
+        named = max(1, last - self.begin_batch + 1)
+        counted = self.batches - self.batches_before
+        return counted if 0 < counted <= named else named
+
+    # -- edges
+
+    def epoch_begins(self, epoch: Any) -> None:
+        now = _counter()
+        self.epoch = self.windows.epoch = int(epoch) + 1
+        self.epoch_started = now
+        self.epoch_steps = 0
+        self.validation_s = 0.0
+        self.last_exit = None
+        self.epoch_hooks.clear()
+        edge = None if self.last_step is None else now - self.last_step
+        plan = {"epochs": self.params.get("epochs"), "steps": self._planned()}
+        send("epoch", state="begin", epoch=self.epoch, fit=self.fit, edge_s=edge, **plan)
+
+    def _planned(self) -> Optional[int]:
+        owner = self.owner()
+        params = getattr(owner, "params", None) or self.params
+        planned = params.get("steps")
+        return int(planned) if isinstance(planned, int) and planned > 0 else None
+
+    def epoch_ended(self, logs: Any) -> None:
+        now = _counter()
+        send(
+            "epoch",
+            state="end",
+            epoch=self.epoch,
+            epochs=self.params.get("epochs"),
+            steps=self.epoch_steps,
+            fit=self.fit,
+            wall_s=now - self.epoch_started,
+            validation_s=self.validation_s,
+            callbacks=dict(self.epoch_hooks),
+            metrics=steps.describe(logs),
+        )
+        self.last_exit = None
+
+    def ended(self) -> None:
+        self.windows.emit(_counter())
+        callback_times.remove(self.hooks)
+        stopped = stopping.wanted() if self.phase == "train" else None
+        send("train_end", fit=self.fit, phase=self.phase, stopped=stopped)
+        hurry()
+
+
+def _nothing() -> None:
+    """In place of a reference to a model, where there is none."""
+
+
+_running: list[Loop] = []
+"""Loops that run now, outermost first: a validation lies inside of its fit."""
+
+
+def active() -> bool:
+    """Whether one of Keras' own loops runs in this thread now: others keep out of its time."""
+    if not _running:
+        return False
+    loop = _running[-1]
+    if loop.thread != threading.get_ident():
+        return False
+    # A fit that an exception ended never says so: look for its frame, now and then.
+    if loop.last_exit is not None and _counter() - loop.last_exit < 1.0:
+        return True
+    _drop_dead()
+    return bool(_running)
+
+
+def _frames() -> set[int]:
+    frame: Optional[FrameType] = sys._getframe(1)
+    found = set()
+    while frame is not None:
+        found.add(id(frame))
+        frame = frame.f_back
+    return found
+
+
+def _drop_dead() -> None:
+    """Forget the loops of this thread whose own frame is no longer on the stack."""
+    alive = _frames()
+    thread = threading.get_ident()
+    while _running and _running[-1].thread == thread and _running[-1].frame_id not in alive:
+        dead = _running.pop()
+        dead.windows.emit(_counter())
+        callback_times.remove(dead.hooks)
+
+
+def _begin(owner: Any, phase: str, frame_id: int) -> None:
+    _drop_dead()
+    if phase == "train":
+        fit = steps.new_loop()
+    else:
+        fit = _running[0].fit if _running else steps.current_loop()
+    if _running:
+        _running[-1].windows.emit(_counter())
+    loop = Loop(owner, phase, fit, frame_id)
+    _running.append(loop)
+    clock.blocked = loop.blocked()
+    set_phase(PHASES[phase])
+
+
+def _end(owner: Any, phase: str) -> None:
+    loop = _current(owner, phase)
+    if loop is None:
+        return
+    while _running and _running[-1] is not loop:
+        _running.pop()
+    _running.pop()
+    loop.ended()
+    outer = _running[-1] if _running else None
+    if outer is None:
+        clock.blocked = None
+        set_phase("idle")
+    else:
+        clock.blocked = outer.blocked()
+        outer.validation_s += _counter() - loop.started
+        set_phase(PHASES[outer.phase])
+
+
+def _current(owner: Any, phase: str) -> Optional[Loop]:
+    """The running loop of this CallbackList and phase; the innermost one in nearly every call."""
+    for loop in reversed(_running):
+        if loop.phase == phase and loop.owner() is owner:
+            return loop
+    return None
+
+
+def _steps_per_execution(model: Any) -> int:
+    value = getattr(model, "steps_per_execution", None)  # Keras 3: an int
+    if value is None:
+        value = getattr(model, "_steps_per_execution", None)  # Keras 2: a variable
+        value = value.numpy() if hasattr(value, "numpy") else value
+    return int(value or 1)
+
+
+def _replicas(model: Any) -> int:
+    strategy = getattr(model, "distribute_strategy", None)
+    return int(getattr(strategy, "num_replicas_in_sync", 1))
+
+
+_begin_guarded = guarded(HOOK)(_begin)
+_end_guarded = guarded(HOOK)(_end)
+
+
+def _patch_loop(cls: Any, phase: str) -> None:
+    begin, end = getattr(cls, f"on_{phase}_begin"), getattr(cls, f"on_{phase}_end")
+
+    @functools.wraps(begin)
+    def on_begin(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _begin_guarded(self, phase, id(sys._getframe(1)))
+        return begin(self, *args, **kwargs)
+
+    @functools.wraps(end)
+    def on_end(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return end(self, *args, **kwargs)
+        finally:
+            _end_guarded(self, phase)
+
+    setattr(cls, f"on_{phase}_begin", on_begin)
+    setattr(cls, f"on_{phase}_end", on_end)
+
+
+def _patch_batches(cls: Any, phase: str) -> None:
+    begin, end = getattr(cls, f"on_{phase}_batch_begin"), getattr(cls, f"on_{phase}_batch_end")
+
+    @functools.wraps(begin)
+    def on_batch_begin(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        entry = _counter()
+        result = begin(self, batch, *args, **kwargs)
+        if not is_off(HOOK):
+            try:
+                loop = _current(self, phase)
+                if loop is not None:
+                    loop.batch_begins(batch, entry)
+            except Exception as error:
+                switch_off(HOOK, error)
+        return result
+
+    @functools.wraps(end)
+    def on_batch_end(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        entry = _counter()
+        loop = None
+        if not is_off(HOOK):
+            try:
+                loop = _current(self, phase)
+                if loop is not None:
+                    loop.function_ended(entry)
+            except Exception as error:
+                switch_off(HOOK, error)
+        if loop is None or loop.executions % SAMPLE_EVERY != SAMPLE_EVERY // 2:
+            result = end(self, batch, *args, **kwargs)
+            if loop is not None:
+                _batch_ended(loop, batch, args, kwargs)
+            return result
+        before = _counter()
+        result = end(self, batch, *args, **kwargs)
+        after = _counter()
+        _batch_ended(loop, batch, args, kwargs)
+        note(before - entry + _counter() - after)
+        return result
+
+    setattr(cls, f"on_{phase}_batch_begin", on_batch_begin)
+    setattr(cls, f"on_{phase}_batch_end", on_batch_end)
+
+
+def _batch_ended(loop: Loop, batch: Any, args: Any, kwargs: Any) -> None:
+    try:
+        loop.batch_ended(batch, args[0] if args else kwargs.get("logs"))
+    except Exception as error:
+        switch_off(HOOK, error)
+
+
+def _patch_epochs(cls: Any) -> None:
+    begin, end = cls.on_epoch_begin, cls.on_epoch_end
+
+    @functools.wraps(begin)
+    def on_epoch_begin(self: Any, epoch: Any, *args: Any, **kwargs: Any) -> Any:
+        _epoch_begins(self, epoch)
+        return begin(self, epoch, *args, **kwargs)
+
+    @functools.wraps(end)
+    def on_epoch_end(self: Any, epoch: Any, *args: Any, **kwargs: Any) -> Any:
+        _flush_epoch(self)
+        try:
+            return end(self, epoch, *args, **kwargs)
+        finally:
+            _epoch_ended(self, args[0] if args else kwargs.get("logs"))
+
+    cls.on_epoch_begin, cls.on_epoch_end = on_epoch_begin, on_epoch_end
+
+
+@guarded(HOOK)
+def _epoch_begins(owner: Any, epoch: Any) -> None:
+    loop = _current(owner, "train")
+    if loop is not None:
+        loop.epoch_begins(epoch)
+
+
+@guarded(HOOK)
+def _flush_epoch(owner: Any) -> None:
+    loop = _current(owner, "train")
+    if loop is not None:
+        loop.windows.emit(_counter())
+
+
+@guarded(HOOK)
+def _epoch_ended(owner: Any, logs: Any) -> None:
+    loop = _current(owner, "train")
+    if loop is not None:
+        loop.epoch_ended(logs)
+
+
+def _patch(module: ModuleType) -> None:
+    cls: Any = module.CallbackList  # type: ignore[attr-defined]
+    for phase in PHASES:
+        _patch_loop(cls, phase)
+        _patch_batches(cls, phase)
+    _patch_epochs(cls)
+
+
+@on_import("keras.src.callbacks.callback_list")
+def _keras3(module: ModuleType) -> None:
+    _patch(module)
+
+
+@on_import("keras.src.callbacks")
+def _keras2(module: ModuleType) -> None:
+    if not hasattr(module, "__path__"):  # Keras 3 has a package of this name
+        _patch(module)
+
+
+@on_import("tf_keras.src.callbacks")
+def _tf_keras(module: ModuleType) -> None:
+    _patch(module)
+
+
+@every(1.0)
+def _tell_metrics() -> None:
+    """Off the training's thread: turning a metric to a number may have to wait for the device."""
+    for loop in list(_running):
+        step, logs = steps.total(loop.phase), loop.logs
+        if logs and loop.phase == "train" and step != loop.told_step:
+            loop.told_step = step
+            send("metrics", step=step, epoch=loop.epoch, phase=loop.phase, values=steps.describe(logs))

@@ -1,0 +1,27 @@
+"""Ending the training early, because the user asked for it: `--stop-after`, or the stop command."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from . import steps
+from .link import Event
+from .runtime import on_command, stop_after
+
+_limit = stop_after()
+_asked = False
+
+
+def wanted() -> Optional[str]:
+    """`stop` or `stop-after` when the training should end after the current batch; None while it should go on."""
+    if _asked:
+        return "stop"
+    if _limit is not None and steps.total("train") >= _limit:
+        return "stop-after"
+    return None
+
+
+@on_command("stop_training")
+def _stop(command: Event) -> None:
+    global _asked
+    _asked = True
