@@ -44,10 +44,10 @@ dataset = (
 model = keras.Sequential(
     [
         keras.Input((32, 32, 1)),
-        keras.layers.Conv2D(8, 3, activation="relu", name="edges"),
+        keras.layers.Conv2D(16, 3, activation="relu", name="edges"),
         keras.layers.MaxPooling2D(name="pool"),
         keras.layers.Flatten(name="flatten"),
-        keras.layers.Dense(64, activation="relu", name="hidden"),
+        keras.layers.Dense(128, activation="relu", name="hidden"),
         keras.layers.Dense(10, name="digit"),
     ]
 )

@@ -15,7 +15,7 @@ from tests.ui.recording import Script
 from tfgpu_tui.config import Settings
 from tfgpu_tui.launch import ControlError
 from tfgpu_tui.rundir import RunDir, RunNotFound
-from tfgpu_tui.ui.app import MonitorApp
+from tfgpu_tui.ui.monitor import MonitorApp
 
 Screen = Pilot[int]
 

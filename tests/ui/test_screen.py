@@ -15,7 +15,7 @@ from tests.ui.conftest import FakeControl, now_script, rows_of, screen, shows, t
 from tests.ui.recording import Script
 from tfgpu_tui import events as ev
 from tfgpu_tui.rundir import JournalWriter, RunDir
-from tfgpu_tui.ui.app import MonitorApp, exit_status
+from tfgpu_tui.ui.monitor import MonitorApp, exit_status
 from tfgpu_tui.ui.pane import Pane, RowsWidget
 
 SIZES = [(80, 24), (100, 30), (120, 40), (160, 45), (200, 50)]
@@ -195,10 +195,10 @@ async def test_rerun_stops_waits_starts_and_compares(training_run: Make, control
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "Input-bound")
         await pilot.press("g", "r")
-        await shows(pilot, "rerun: waiting for this batch to end")
+        await shows(pilot, "rerun", "epoch 5")
         assert control.stopped == [("train-1", "batch")] and not control.started
         append(first, ev.Stopping(t=time.time(), src="child", stage="interrupt", grace_s=5.0))
-        await shows(pilot, "rerun: stopping: sent SIGINT")
+        await shows(pilot, "rerun", "stopping: sent SIGINT, SIGTERM in")
         append(first, ev.RunEnded(t=time.time(), src="child", exit_code=0, wall_s=34.0))
         await until(pilot, lambda: control.started == [{"memory_growth": "on"}])
         await shows(pilot, "rerun started", "growth on")
@@ -308,7 +308,7 @@ async def test_attach_reads_a_long_history_and_stays_alive(tmp_path: Path, contr
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "train.py")
         await pilot.press("z")
-        await until(pilot, lambda: app.view.behind is None and app.feed.events > 40_000, seconds=60)
+        await until(pilot, lambda: app.view.behind is None and app.session.feed.events > 40_000, seconds=60)
         await pilot.press("z")
         text = await shows(pilot, "Input-bound")
         # It stood since the first minute of the run, not since the reader came.
@@ -331,7 +331,7 @@ async def test_replay_shows_the_run_at_its_own_pace(tmp_path: Path, control: Fak
         ev.RunEnded(t=recording.START + 30, src="child", exit_code=0, wall_s=30),
     ]
     run = recording.write(tmp_path / "train-1", events)
-    app = screen(run, control, mode="replay", speed=20.0)
+    app = screen(run, control, replay=20.0)
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "replay 20x")
         assert app.view.state.ended is None

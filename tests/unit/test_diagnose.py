@@ -37,7 +37,7 @@ def test_input_bound_names_the_slow_stage_with_file_and_line() -> None:
     assert finding.severity == "critical"
     assert "61 %" in finding.title
     assert "Map load_image (data.py:41)" in finding.lines[1]
-    assert "Map load_image (data.py:41)" in finding.next
+    assert "load_image (data.py:41)" in finding.next
     assert finding.evidence["stage"]["line"] == 41
     assert finding.evidence["input_wait"] == pytest.approx(0.61, abs=0.001)
 
@@ -81,7 +81,7 @@ def test_an_upper_bound_alone_is_not_called_input_bound() -> None:
 @pytest.mark.parametrize(
     ("stage", "advice"),
     [
-        ({"stage": "Map", "name": "Map f", "per_batch_us": 9e3}, "Add num_parallel_calls=tf.data.AUTOTUNE to Map f"),
+        ({"stage": "Map", "name": "Map f", "per_batch_us": 9e3}, "Give the map of Map f num_parallel_calls"),
         (
             {"stage": "ParallelMapV2", "name": "Map f", "per_batch_us": 9e3, "parallelism": 2},
             "already runs in parallel",

@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import gpu_identity, model_facts, pipeline, placement_record
 from .memory import initialised_context
-from .runtime import after_execution, asked_knobs, every, guarded, on_import, send, send_latest
+from .runtime import after_execution, asked_knobs, guarded, on_import, send, send_latest
+from .user_code import user_times
 
 GROWTH_VARIABLE = "TF_FORCE_GPU_ALLOW_GROWTH"
 DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adapter")
@@ -26,6 +27,8 @@ class _State:
         """Where the script itself called set_memory_growth, and with what."""
         self.gpus_told = False
         self.knobs_told = False
+        self.dataset: Optional[Dict[str, Any]] = None
+        """The training's, until its first step."""
         self.models: Dict[int, Dict[str, Any]] = {}
 
 
@@ -68,8 +71,8 @@ def _keras(model: Any, phase: str, steps: int) -> None:
     send_latest("environment", key="keras", keras=version, keras_flavour=flavour, backend=backend)
 
 
-@every(1.0)
-def _gpus() -> None:
+@after_execution
+def _gpus(model: Any, phase: str, steps: int) -> None:
     context = None if _state.gpus_told else initialised_context()
     if context is None:
         return
@@ -125,18 +128,24 @@ for _name in ("keras.src.backend.tensorflow.trainer", "keras.src.engine.training
 @guarded("describe.dataset")
 def _tell_dataset(kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any) -> None:
     pipeline.feeds(dataset, phase)
-    fields = model_facts.dataset_fields(dataset)
+    fields = {"kind": kind, "phase": phase, "workers": workers, **model_facts.dataset_fields(dataset)}
+    fields["batches"] = int(batches) if batches is not None and batches >= 0 else None
     if isinstance(batch_size, int) and batch_size > 0:
         fields["batch_size"] = batch_size
-    send_latest(
-        "dataset",
-        key=phase,
-        kind=kind,
-        phase=phase,
-        batches=int(batches) if batches is not None and batches >= 0 else None,
-        workers=workers,
-        **fields,
-    )
+    if phase == "train":
+        _state.dataset = fields
+    send_latest("dataset", key=phase, **fields)
+
+
+@after_execution
+def _first_batch(model: Any, phase: str, steps: int) -> None:
+    """A generator's batch size shows only in its first batch (`user_code` looks at it)."""
+    known, _state.dataset = _state.dataset, None
+    if phase != "train" or known is None or known["batch_size"] is not None:
+        return
+    seen = [entry["elements"] for entry in user_times() if entry["elements"]]
+    if len(seen) == 1 and seen[0][0]["shape"]:
+        send_latest("dataset", key="train", **{**known, "elements": seen[0], "batch_size": seen[0][0]["shape"][0]})
 
 
 def phase_of_caller(frame: Any) -> str:

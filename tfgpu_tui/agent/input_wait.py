@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Optional
 
@@ -30,12 +30,21 @@ class EagerWait(threading.local):
     inside = False
     seconds = 0.0
     batches = 0
+    iterator_id = 0
+    batch_size: Optional[int] = None
+
+
+class Site:
+    """One place in a graph that takes a batch."""
+
+    def __init__(self, row: clock.Row, batch_size: Optional[int]) -> None:
+        self.row = row
+        self.batch_size = batch_size
+        """First dimension of the batch where TensorFlow knows it while tracing; None where it varies."""
 
 
 eager = EagerWait()
-rows: list[clock.Row] = []
-batch_dimension: Optional[int] = None
-"""First dimension of the batches that were last seen, where TensorFlow knows it; None where it varies."""
+sites: list[Site] = []
 
 OnNext = Callable[[Any, float, float], None]
 listeners: list[Callable[[Any, float], None]] = []
@@ -52,11 +61,30 @@ def known() -> bool:
 def in_graphs() -> tuple[float, int]:
     """Seconds and batches of all stopwatches in graphs so far. About 0.3 µs for each."""
     seconds, batches = 0.0, 0
-    for row in rows:
-        s, n = row.read()
+    for site in sites:
+        s, n = site.row.read()
         seconds += s
         batches += n
     return seconds, batches
+
+
+class BatchSize:
+    """Which size of batch came in between two looks, from the sites that took one."""
+
+    def __init__(self) -> None:
+        self._counts: list[int] = []
+        self._eager = 0
+        self.look()
+
+    def look(self) -> Optional[int]:
+        """The size of the batches since the last look, in the calling thread; None where it is not known, or varies."""
+        counts = [site.row.read()[1] for site in sites]
+        before = self._counts + [0] * (len(counts) - len(self._counts))
+        sizes = {site.batch_size for site, now, then in zip(sites, counts, before) if now > then}
+        if eager.batches > self._eager:
+            sizes.add(eager.batch_size)
+        self._counts, self._eager = counts, eager.batches
+        return sizes.pop() if len(sizes) == 1 else None
 
 
 def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
@@ -78,6 +106,9 @@ def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
                 end = _counter()
                 state.seconds += end - start
             state.batches += 1
+            if state.iterator_id != id(self):
+                state.iterator_id = id(self)
+                state.batch_size = _first_dimension(getattr(self, "_flat_output_shapes", ()))
             for listen in arrivals:
                 listen(self, start, end)
             return batch
@@ -97,10 +128,10 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
         batch = original(iterator, *args, **kwargs)
     try:
         outputs = clock.tensors(batch)
+        shapes = getattr(iterator, "_flat_output_shapes", None) or [t.shape for t in outputs]
         row = clock.Row()
         clock.add(row, start, clock.now(outputs), batch.has_value() if optional else None)
-        rows.append(row)
-        _note_batch(outputs)
+        sites.append(Site(row, _first_dimension(shapes)))
     except Exception as error:
         switch_off(HOOK, error)
     return batch
@@ -135,10 +166,12 @@ def _stampable() -> bool:
     return strategy.num_replicas_in_sync == 1 or not hasattr(outer, "outer_graph")
 
 
-def _note_batch(outputs: list[Any]) -> None:
-    global batch_dimension
-    shapes = [t.shape for t in outputs if getattr(t, "shape", None) is not None]
-    batch_dimension = next((s[0] for s in shapes if s.rank), None)
+def _first_dimension(shapes: Iterable[Any]) -> Optional[int]:
+    for shape in shapes:
+        if shape.rank:
+            size: Optional[int] = shape[0]
+            return size
+    return None
 
 
 @on_import("tensorflow.python.data.ops.iterator_ops")
@@ -182,7 +215,6 @@ class _ScanStamps:
     def __init__(self) -> None:
         self._waited = clock.Row()
         self._ended = clock.Row()
-        rows.append(self._waited)
         self.begun = clock.put(self._ended, clock.now())
 
     def run(self, body: Callable[..., Any], state: Any, inputs: Any) -> Any:
@@ -193,7 +225,7 @@ class _ScanStamps:
             arrived = clock.now(clock.tensors(inputs))
             noted = clock.add(self._waited, clock.kept(self._ended), arrived)
             operations_before = len(graph.get_operations())
-            _note_batch(clock.tensors(inputs))
+            sites.append(Site(self._waited, _first_dimension(t.shape for t in clock.tensors(inputs))))
         except Exception as error:
             switch_off(HOOK, error)
             return body(state, inputs)

@@ -101,7 +101,6 @@ class Loop:
         self.epoch_steps += count
         self.executions += 1
         self.logs = logs
-        self.windows.batch_size = input_wait.batch_dimension
         self.windows.add(count, now - self.last_exit, self.function, self.wait, now)
         self.last_exit = self.last_step = now
         execution_done(self.model(), self.phase, steps.total(self.phase))

@@ -13,6 +13,7 @@ import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from .model_facts import dataset_fields
 from .pipeline_model import delivered, graph_stages, live_stages
 from .pipeline_walk import Stage, walk
 from .runtime import every, executing_eagerly, guarded, on_import, send_latest
@@ -30,10 +31,12 @@ SEVERAL_DEVICES = "this pipeline is distributed over devices: TensorFlow keeps n
 class _Source:
     """An iterator that feeds the model, and what its dataset is made of. Keeps neither alive."""
 
-    def __init__(self, iterator: Any, dataset: Any, note: Optional[str]) -> None:
+    def __init__(self, iterator: Any, dataset: Any, note: Optional[str], phase: Optional[str]) -> None:
         self.iterator: Callable[[], Any] = weakref.ref(iterator)
         self.dataset: Callable[[], Any] = weakref.ref(dataset)
         self.note = note
+        self.untold = phase is None
+        """A loop of the script's own: Keras did not say what this dataset is."""
         self.began_s = time.monotonic()
         self.written: Optional[List[Stage]] = None
         self.sent_elements = 0
@@ -75,8 +78,8 @@ def _phase_of(dataset: Any) -> Optional[str]:
 def _began(iterator: Any, dataset: Any, note: Optional[str] = None) -> None:
     if not executing_eagerly() or type(dataset).__name__ == "_PerDeviceGenerator":
         return
-    source = _Source(iterator, dataset, note)
     phase = _phase_of(dataset)
+    source = _Source(iterator, dataset, note, phase)
     if phase == "train":
         _state.training = [source, *_state.training[:1]]
     elif phase is None:
@@ -142,6 +145,8 @@ def _report(source: _Source, iterator: Any) -> bool:
     if source.written is None:
         dataset = source.dataset()
         source.written = walk(dataset) if dataset is not None else []
+        if source.untold and dataset is not None:
+            _tell_dataset(dataset)
     note = source.note
     if note is None and not has_model_proto():
         note = NO_PROTO
@@ -156,6 +161,15 @@ def _report(source: _Source, iterator: Any) -> bool:
         source.sent_graph = (stages, user)
         send_latest("pipeline", source="graph", stages=stages, user=user, note=note)
     return True
+
+
+@guarded("pipeline.dataset")
+def _tell_dataset(dataset: Any) -> None:
+    batches = int(dataset.cardinality())
+    fields = dataset_fields(dataset)
+    send_latest(
+        "dataset", key="train", kind="tf.data", phase="train", batches=batches if batches >= 0 else None, **fields
+    )
 
 
 def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> bool:

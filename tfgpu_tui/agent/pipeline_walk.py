@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Set
 
-from .user_function import Place, place_of, reachable
+from .user_function import Place, in_closure, place_of, reachable
 
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 FUNCTIONS = ("_map_func", "_predicate", "_scan_func", "_reduce_func", "_key_func")
@@ -128,5 +128,6 @@ def generator_of(dataset: Any) -> Optional[Any]:
         return None
     for content in reachable(function):
         if type(content).__name__ == "_GeneratorState":
-            return content._generator
+            # `user_code` times the script's generator and stands before it.
+            return in_closure(content._generator, "generator") or content._generator
     return None

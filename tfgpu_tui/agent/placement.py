@@ -8,6 +8,7 @@ again, within a budget of time. `export_run_metadata` and the graph collection a
 
 from __future__ import annotations
 
+import atexit
 import time
 from typing import Any, List, NamedTuple, Optional, Tuple
 
@@ -15,7 +16,7 @@ from . import placement_eager, placement_record
 from .memory import initialised_context
 from .placement_eager import EagerStep
 from .placement_graph import Traced, best, rows
-from .runtime import after_execution, every, send
+from .runtime import after_execution, every, guarded, send
 
 FREE_COLLECTIONS = 8
 MAX_SHARE = 0.01
@@ -37,6 +38,7 @@ class _State:
         self.graphs: List[_Collected] = []
         self.eager: List[EagerStep] = []
         self.sent_training = False
+        self.at_exit = False
 
 
 _state = _State()
@@ -81,6 +83,10 @@ def _collect(model: Any, phase: str, steps_total: int) -> None:
     _state.collections += 1
     _state.cost_s += time.perf_counter() - begun_s
     if metadata is not None and recording.graphs:
+        if not _state.at_exit:
+            # Registered now, it runs before TensorFlow's own handlers: a script may end before the agent's thread looks.
+            _state.at_exit = True
+            atexit.register(guarded("placement")(_analyse))
         _state.graphs.append(_Collected(metadata, recording))
 
 

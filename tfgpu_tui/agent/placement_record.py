@@ -226,21 +226,8 @@ def _wrap(cls: Any, method: str, key: Optional[str], after: Optional[Callable[[]
             if after is not None:
                 after()
 
-    _look_like(call, original)
     setattr(call, MARK, True)
     setattr(cls, method, call)
-
-
-def _look_like(wrapper: Any, original: Any) -> None:
-    """Lets the wrapper's frame count as Keras' own, so that Keras drops it from tracebacks as it drops its own."""
-    inner = original
-    while hasattr(inner, "__wrapped__"):
-        inner = inner.__wrapped__
-    code = getattr(inner, "__code__", None)
-    if code is not None:
-        wrapper.__code__ = wrapper.__code__.replace(
-            co_filename=code.co_filename, co_firstlineno=code.co_firstlineno, co_name=code.co_name
-        )
 
 
 def _patch_layer(name: str) -> Callable[[Any], None]:

@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any, Optional
 
+from . import input_wait
 from .runtime import send, traces
 
 WINDOW_S = 0.25
@@ -48,7 +49,7 @@ class Windows:
         self.fit = fit
         self.epoch: Optional[int] = None
         self.executions = 0
-        self.batch_size: Optional[int] = None
+        self._batch_size = input_wait.BatchSize()
         self.wait_bound: Optional[str] = None
         self.callbacks: dict[str, float] = {}
         """Seconds by callback class, cumulative; filled by whoever times them."""
@@ -104,6 +105,7 @@ class Windows:
     def emit(self, now: float) -> None:
         """Send what was summed since the last window, if anything."""
         if self._executions:
+            batch_size = self._batch_size.look()
             before = self._callbacks_before
             callbacks = {k: v - before.get(k, 0.0) for k, v in self.callbacks.items() if v > before.get(k, 0.0)}
             send(
@@ -123,8 +125,8 @@ class Windows:
                 periods={str(k): v for k, v in self._periods.items()},
                 step_min_s=self._shortest,
                 step_max_s=self._longest,
-                batch_size=self.batch_size,
-                examples=None if self.batch_size is None else self.batch_size * self._steps,
+                batch_size=batch_size,
+                examples=None if batch_size is None else batch_size * self._steps,
                 traces=self._traced,
                 warmup=self._warmup,
                 wait_bound=self.wait_bound,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
+import types
 from types import ModuleType
 from typing import Any, Optional
 
@@ -98,6 +99,9 @@ class TimedIterator:
 
 
 def _timed_generator(generator: Any) -> Any:
+    # Keras 2's adapter for sequences hands them on to the one for generators.
+    if not isinstance(generator, types.GeneratorType):
+        return generator
     source = _source("generator", generator)
     return generator if source is None else TimedIterator(generator, source)
 
@@ -150,7 +154,6 @@ def _keras3_py_dataset(module: ModuleType) -> None:
 
 
 def _patch_keras2(module: Any) -> None:
-    # The sequence's adapter is a subclass of the generator's, to which it passes a generator of Keras' own.
     _patch_first_argument(module.GeneratorDataAdapter, _timed_generator)
     _patch_first_argument(module.KerasSequenceAdapter, _getitem_timed)
 

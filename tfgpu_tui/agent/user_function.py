@@ -68,6 +68,17 @@ def library_of(file: str) -> Optional[str]:
     return None
 
 
+def in_closure(function: Any, name: str) -> Any:
+    """The variable of that name that a function closes over; None where it has none."""
+    code = getattr(function, "__code__", None)
+    if code is None or name not in code.co_freevars:
+        return None
+    try:
+        return function.__closure__[code.co_freevars.index(name)].cell_contents
+    except ValueError:
+        return None
+
+
 def reachable(function: Any, depth: int = 3) -> Iterator[Any]:
     """The objects in a function's closure, and in the closures of the functions there."""
     for cell in getattr(unwrap(function), "__closure__", None) or ():

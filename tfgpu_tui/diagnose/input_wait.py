@@ -126,24 +126,27 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
         )
     if stage is None:
         return "Look at the pipeline: the stage times say which stage to speed up once they are known."
-    label = stage_label(stage)
+    what = _named(stage)
     kind = str(stage.get("stage"))
     serial = not stage.get("parallelism") or stage["parallelism"] == 1
     if "Generator" in kind:
-        return (
-            f"{label} runs Python, one element at a time: read with tf.data ops, or a PyDataset with several workers."
-        )
+        return f"{what} runs Python, one element at a time: read with tf.data ops, or a PyDataset with several workers."
     if stage.get("python") and serial:
         return (
-            f"Write {label} with TensorFlow ops and num_parallel_calls=tf.data.AUTOTUNE; as Python it runs one "
-            "element at a time (and holds the interpreter's lock)."
+            f"Write {what} with TensorFlow ops and give its map num_parallel_calls=tf.data.AUTOTUNE; as Python it runs "
+            "one element at a time and holds the interpreter's lock."
         )
     if stage.get("python"):
-        return f"Write {label} with TensorFlow ops: as Python its parallel calls share one interpreter lock."
-    if kind == "Map" and serial:
-        return f"Add num_parallel_calls=tf.data.AUTOTUNE to {label}."
-    if kind.startswith(("ParallelMap", "ParallelInterleave")):
-        return f"{label} already runs in parallel: make it cheaper, cache() its result, or give it more CPU cores."
+        return f"Write {what} with TensorFlow ops: as Python its parallel calls share one interpreter lock."
+    if kind in ("Map", "MapAndBatch") and serial:
+        return f"Give the map of {what} num_parallel_calls=tf.data.AUTOTUNE."
+    if kind.startswith(("ParallelMap", "ParallelInterleave", "MapAndBatch")):
+        return f"{what} already runs in parallel: make it cheaper, cache() its result, or give it more CPU cores."
     if kind.startswith("Shuffle"):
-        return f"{label} refills: a smaller buffer, or cache() before it."
-    return f"Make {label} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
+        return f"{what} refills: a smaller buffer, or cache() before it."
+    return f"Make {what} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
+
+
+def _named(stage: dict[str, Any]) -> str:
+    """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
+    return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)

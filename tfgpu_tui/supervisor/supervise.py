@@ -221,7 +221,7 @@ class _Run:
         if stage == "batch":
             # Only Keras' own loop can be asked; a custom loop, or a script between trainings, gets its SIGINT.
             state = self._recorder.state
-            asks = state.phase in ("training", "evaluating") and state.loop in ("fit", None)
+            asks = state.phase in ("tracing", "training", "evaluating") and state.loop in ("fit", None)
             return asks and self._server.command_agents({"cmd": "stop_training"})
         script.send_signal(self._child, SIGNALS[stage])
         return True

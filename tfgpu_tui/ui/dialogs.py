@@ -35,7 +35,7 @@ QUIT = (
     Choice("escape", "cancel", "stay here", "Esc"),
 )
 RERUN = (
-    Choice("enter", "yes", "stop this run after its batch and start again", "Enter"),
+    Choice("enter", "rerun", "stop this run after its batch and start again", "Enter"),
     Choice("escape", "cancel", "let it run", "Esc"),
 )
 

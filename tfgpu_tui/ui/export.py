@@ -11,7 +11,7 @@ from pathlib import Path
 from tfgpu_tui import rundir
 from tfgpu_tui.config import Settings
 from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.ui.app import MonitorApp
+from tfgpu_tui.ui.monitor import MonitorApp
 
 
 def deterministic(svg: str) -> str:
@@ -25,7 +25,7 @@ async def picture(run: RunDir, columns: int, rows: int, theme: str = "textual-da
     """The screen of a run that has ended (or of a running one, as it is now) as SVG text; `keys` are pressed first."""
     app = MonitorApp(run, Settings(), theme=theme)
     async with app.run_test(size=(columns, rows)) as pilot:
-        while app.feed.events == 0 or app.feed.behind or (app.before_feed is not None and app.before_feed.behind):
+        while app.session.feed.events == 0 or app.session.behind:
             await pilot.pause(0.05)
         await pilot.pause(2 * app.settings.interval_s)
         for key in keys:

@@ -75,7 +75,8 @@ def _medium(has_gpu: bool, compare: bool) -> list[Band]:
     bands = [Band((("findings", 1),), 6, 6, 1, 9), Band(plots[0], 6, 10, 3, 8), Band(plots[1], 6, 10, 3, 3)]
     if compare:
         return [*bands, Band((("compare", 2), ("output", 1)), 11, 99, 3, 7), Band((("pipeline", 1),), 4, 8, 1, 2)]
-    low = (("placement", 3), ("output", 2))
+    # Without a GPU there is no reason to give: the placement needs less room.
+    low = (("placement", 3), ("output", 2)) if has_gpu else (("placement", 1), ("output", 1))
     pipeline = (("pipeline", 1),) if has_gpu else (("pipeline", 3), ("epochs", 2))
     return [*bands, Band(pipeline, 5, 9, 5, 5), Band(low, 6, 99, 3, 7)]
 

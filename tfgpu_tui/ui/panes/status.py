@@ -78,7 +78,7 @@ def _left(view: View) -> list[_Group]:
     groups = [_Group(99, ((f"{sign} ", role), (clip(script_name(view), 28), "bold")))]
     if view.notice:
         groups.append(_Group(98, ((printable(view.notice), "notice"),)))
-    words = "lost: its supervisor went away" if view.lost else state.activity()
+    words = "lost: its supervisor went away" if view.lost else state.activity() + _next_stage(view)
     if view.behind is not None:
         words = view.waiting_words()
     if words != "training" or state.epoch is None:
@@ -100,6 +100,16 @@ def _left(view: View) -> list[_Group]:
     if eta is not None:
         groups.append(_Group(20, (("ETA ", "muted"), (units.clock(eta), ""))))
     return groups
+
+
+def _next_stage(view: View) -> str:
+    """`, SIGINT in 24 s`: what follows where a stop does not work."""
+    stopping = view.state.stopping
+    following = {"batch": "SIGINT", "interrupt": "SIGTERM", "terminate": "SIGKILL"}
+    if stopping is None or stopping.grace_s is None or view.state.ended is not None or stopping.stage not in following:
+        return ""
+    left = max(0, round(stopping.t + stopping.grace_s - view.now))
+    return f", {following[stopping.stage]} in {left} s"
 
 
 def _right(view: View) -> list[_Group]:

@@ -1,0 +1,248 @@
+"""One sitting in front of a run and its reruns: reads the feed, judges, stops and starts again. Knows no Textual."""
+
+from __future__ import annotations
+
+import time
+
+from tfgpu_tui import compare, knobs
+from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
+from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.state import RunState
+from tfgpu_tui.ui.control import ERRORS, Control
+from tfgpu_tui.ui.draw import Glyphs
+from tfgpu_tui.ui.feed import Feed
+from tfgpu_tui.ui.view import View
+
+READ_BUDGET_S = 0.07
+"""Of a tick of 0.1 s while there is history to read: most of the time goes into reading, and the keys still answer."""
+DIAGNOSE_PERIOD_S = 1.0
+ALIVE_PERIOD_S = 3.0
+NOTICE_S = 6.0
+PRECIOUS_S = 120.0
+"""A run that trained for longer is not stopped for a rerun without being asked about."""
+
+
+class Session:
+    """What the app shows (`view`) and what its keys do to the run. Every refusal is said in `view.notice`."""
+
+    def __init__(self, run: RunDir, control: Control, glyphs: Glyphs, replay: float | None = None) -> None:
+        self.control = control
+        self.compare_open = False
+        self._compared = False
+        self._findings = FindingLog()
+        self._diagnosed_at = self._alive_at = self._notice_until = 0.0
+        self._rerun_knobs: dict[str, str] | None = None
+        self._knows_run = False
+        self._before_feed: Feed | None = None
+        self.feed = self._open(run, replay)
+        self.view = View(state=self.feed.state, lines=self.feed.lines, glyphs=glyphs, replay=replay, behind=0)
+
+    @property
+    def over(self) -> bool:
+        """True where there is nothing left to stop: the run ended, was lost, or is a recording."""
+        return self.view.state.ended is not None or self.view.lost or self.view.replay is not None
+
+    @property
+    def behind(self) -> bool:
+        """True while there is history to read, of this run or of the one before it."""
+        return not self.feed.paused and (self.feed.behind or self._before_behind)
+
+    @property
+    def _before_behind(self) -> bool:
+        return self._before_feed is not None and self._before_feed.behind
+
+    def close(self) -> None:
+        """Gives the files back."""
+        self.feed.close()
+        if self._before_feed is not None:
+            self._before_feed.close()
+
+    # Reading.
+
+    def read(self) -> None:
+        """Takes in what is new, within its time, and what follows from it."""
+        if self._before_feed is not None and self._before_feed.behind and not self.feed.behind:
+            self._before_feed.advance(READ_BUDGET_S)
+        try:
+            changed = self.feed.advance(READ_BUDGET_S)
+        except OSError as error:
+            self.say(f"the journal can't be read: {error.strerror}")
+            return
+        view, feed = self.view, self.feed
+        view.behind = feed.events if feed.behind else None
+        if not feed.paused:
+            view.now = feed.now(time.time())
+        if changed and not feed.behind:
+            self._learn()
+        self._compare_when_due()
+
+    def look_after_run(self) -> None:
+        """Old notices, a supervisor that is gone, a rerun that is due."""
+        now = time.monotonic()
+        if self.view.notice is not None and now >= self._notice_until and self._rerun_knobs is None:
+            self.view.notice = None
+        if self.view.replay is not None or self.feed.behind:
+            return
+        if self.view.state.ended is None and now - self._alive_at >= ALIVE_PERIOD_S:
+            self._alive_at = now
+            self.view.lost = not self._is_running()
+        if self._rerun_knobs is not None and (self.view.state.ended is not None or self.view.lost):
+            self._start_again(self._rerun_knobs)
+
+    def say(self, words: str) -> None:
+        """One sentence in the status line, for some seconds."""
+        self.view.notice = words
+        self._notice_until = time.monotonic() + NOTICE_S
+
+    def _open(self, run: RunDir, replay: float | None = None) -> Feed:
+        log = self._findings = FindingLog()
+        return Feed(run, replay, look=lambda state: self._judge(log, state))
+
+    def _judge(self, log: FindingLog, state: RunState) -> None:
+        found = log.update(diagnose(state), state.now)
+        if log is self._findings:
+            self.view.findings = found
+
+    def _learn(self) -> None:
+        state = self.view.state
+        if state.run is not None and not self._knows_run:
+            self._knows_run = True
+            self.view.next_knobs = dict(state.run.knobs)
+            self._find_parent(state.run.parent)
+        now = time.monotonic()
+        if now - self._diagnosed_at >= DIAGNOSE_PERIOD_S or state.ended is not None:
+            self._diagnosed_at = now
+            self._judge(self._findings, state)
+
+    def _find_parent(self, parent: str | None) -> None:
+        """The run that this one was started from, where this sitting did not see it itself."""
+        if parent is None or self.view.before is not None:
+            return
+        try:
+            run = self.control.find(parent)
+        except ERRORS:
+            return  # its folder was deleted: there is nothing to compare with
+        self._before_feed = Feed(run)
+        self.view.before = self._before_feed.state
+
+    def _compare_when_due(self) -> None:
+        """Opens the comparison, once, when both runs have enough steps to say something beyond the noise."""
+        before = self.view.before
+        if before is None or self._compared or self._before_behind or self.feed.behind:
+            return
+        if compare.ready(before, self.view.state):
+            self._compared = self.compare_open = True
+            self.say("c closes the comparison")
+
+    def _is_running(self) -> bool:
+        try:
+            return self.control.is_running(self.feed.run)
+        except ERRORS:
+            return False
+
+    # What the keys do.
+
+    def toggle_freeze(self) -> None:
+        """Holds the view still, or lets it go on."""
+        if self.view.frozen_since is None:
+            self.view.frozen_since = self.view.now
+            self.feed.paused = True
+        else:
+            self.view.frozen_since = None
+            self.feed.resume()
+
+    def toggle_compare(self) -> None:
+        """Opens or closes the comparison."""
+        if self.view.before is None:
+            self.say("nothing to compare yet: r reruns this script")
+            return
+        self.compare_open = not self.compare_open
+        self._compared = True
+
+    def step_growth(self) -> None:
+        """Memory growth of the next run: its next value."""
+        if self.refused():
+            return
+        value = knobs.following("memory_growth", self.view.next_knobs.get("memory_growth"))
+        others = {k: v for k, v in self.view.next_knobs.items() if k != "memory_growth"}
+        self.view.next_knobs = others if value == knobs.SCRIPT else {**others, "memory_growth": value}
+
+    def choose(self, finding: Finding | None) -> bool:
+        """Takes a finding's knob into the settings of the next run; False, and said, where it has none."""
+        if finding is None or finding.knob is None:
+            self.say("no finding to try" if finding is None else "this finding needs a change in the script")
+            return False
+        if self.refused():
+            return False
+        self.view.next_knobs = {**self.view.next_knobs, **knobs.parse([finding.knob])}
+        return True
+
+    def refused(self) -> bool:
+        """True, and said, where nothing can be started or stopped."""
+        if self.view.replay is not None:
+            self.say("this is a replay: the run is over")
+        elif self._rerun_knobs is not None:
+            self.say("a rerun is already on its way")
+        else:
+            return False
+        return True
+
+    def trained_s(self) -> float:
+        """Seconds from the first step to the last: what a rerun would throw away; 0 for a run that is over."""
+        state = self.view.state
+        if self.over or state.first_step_t is None or state.last_step_t is None:
+            return 0.0
+        return state.last_step_t - state.first_step_t
+
+    def rerun(self) -> None:
+        """Asks the run to stop after its batch; the new one starts when it has ended."""
+        if self.view.frozen_since is not None:
+            self.toggle_freeze()
+        asked = dict(self.view.next_knobs)
+        if self.over:
+            self._start_again(asked)
+        elif self.stop("batch"):
+            self._rerun_knobs = asked
+            self.view.notice = "rerun"
+
+    def stop(self, stage: str) -> bool:
+        """Asks the run to stop; False, and said, where it can't be asked."""
+        try:
+            self.control.stop(self.feed.run, stage)
+        except ERRORS as error:
+            self.say(str(error))
+            return False
+        return True
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tells the script's terminal its size."""
+        try:
+            self.control.resize(self.feed.run, columns, rows)
+        except ERRORS:
+            return  # it ended meanwhile, and has no terminal any more
+
+    def _start_again(self, asked: dict[str, str]) -> None:
+        self._rerun_knobs = None
+        try:
+            run = self.control.start_again(self.feed.run, asked)
+        except ERRORS as error:
+            self.say(f"the rerun did not start: {error}")
+            return
+        self.close()
+        self._before_feed = None
+        old = self.view
+        self.feed = self._open(run)
+        self.view = View(
+            state=self.feed.state,
+            lines=self.feed.lines,
+            glyphs=old.glyphs,
+            before=old.state,
+            next_knobs=asked,
+            whole_run=old.whole_run,
+            metric=old.metric,
+            now=time.time(),
+        )
+        self._compared = self.compare_open = False
+        self._alive_at = time.monotonic()
+        self.say("rerun started; the comparison opens by itself")
+        self.read()
