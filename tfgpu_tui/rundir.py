@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
@@ -23,19 +22,17 @@ from tfgpu_tui import events
 from tfgpu_tui.journal import JournalReader as JournalReader
 from tfgpu_tui.journal import JournalWriter as JournalWriter
 from tfgpu_tui.journal import last_event
+from tfgpu_tui.sockets import MAX_SOCKET_PATH_BYTES as MAX_SOCKET_PATH_BYTES
+from tfgpu_tui.sockets import StateDirError as StateDirError
+from tfgpu_tui.sockets import remove_socket as remove_socket
+from tfgpu_tui.sockets import socket_path as socket_path
 
 STARTING_S = 30.0
 """A run without a supervisor's pid yet counts as running for so long after it was made."""
-MAX_SOCKET_PATH_BYTES = 107
-"""sun_path holds 108 bytes with its final zero (unix(7))."""
 
 
 class RunNotFound(Exception):
     """No such run; the text is a whole sentence for a person."""
-
-
-class StateDirError(Exception):
-    """The state or the runtime folder can't be used; the text is a whole sentence for a person."""
 
 
 @dataclass(frozen=True)
@@ -190,41 +187,6 @@ def _make_unique(runs: Path, stem: str) -> Path:
     raise OSError(17, "too many runs within one second")
 
 
-def socket_path() -> Path:
-    """A new, short, unused path for a run's socket in a folder of mode 0700 that is ours. Raises StateDirError."""
-    name = f"{os.urandom(6).hex()}.sock"
-    candidates = []
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        candidates.append(Path(runtime) / "tfgpu-tui")
-    candidates += [Path(base) / f"tfgpu-tui-{os.getuid()}" for base in (tempfile.gettempdir(), "/tmp")]
-    for folder in candidates:
-        if len(os.fsencode(folder / name)) <= MAX_SOCKET_PATH_BYTES and _private(folder):
-            return folder / name
-    # Somebody else owns the name in /tmp: a folder of our own under a fresh name.
-    try:
-        return Path(tempfile.mkdtemp(prefix="tfgpu-tui-", dir="/tmp")) / name
-    except OSError as error:
-        raise StateDirError(
-            f"no folder for the run's socket: {', '.join(map(str, candidates))} can't be used ({error.strerror}); "
-            "set XDG_RUNTIME_DIR to a folder of yours"
-        ) from error
-
-
-def _private(folder: Path) -> bool:
-    """Makes `folder` where it is missing; True where it is a real folder of ours that nobody else can enter."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        status = folder.lstat()
-        is_ours = status.st_uid == os.getuid() and (status.st_mode & 0o170000) == 0o040000
-        if is_ours and status.st_mode & 0o077:
-            folder.chmod(0o700)
-        return is_ours and os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        return False
-
-
 def write_meta(run: RunDir, meta: Meta) -> None:
     """Replaces meta.json in one step, so that a reader never sees half of it."""
     temporary = run.path / f".meta.{os.getpid()}"
@@ -366,12 +328,3 @@ def as_json(run: RunSummary) -> dict[str, Any]:
 
 def _iso(t: float | None) -> str | None:
     return None if t is None else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec="milliseconds")
-
-
-def remove_socket(path: Path) -> None:
-    """Removes a run's socket, and the folder that was made for it alone; what is gone already is no error."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-    with contextlib.suppress(OSError):
-        if path.parent.name != "tfgpu-tui" and path.parent.name != f"tfgpu-tui-{os.getuid()}":
-            path.parent.rmdir()

@@ -42,7 +42,7 @@ def test_an_op_belongs_to_the_innermost_call_and_its_gradient_follows() -> None:
 
 
 def test_an_unknown_loop_body_falls_back_to_the_layer_that_loops() -> None:
-    owner = {"rnn/while": (7,)}
+    owner: dict[str, names.Stack] = {"rnn/while": (7,)}
     name = "StatefulPartitionedCall/rnn/while/body/_3/something/Add"
     assert names.find(names.own_names(name), owner, {}) == (7,)
 

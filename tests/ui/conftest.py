@@ -78,7 +78,8 @@ def training_run(tmp_path: Path) -> Callable[..., RunDir]:
 def screen(run: RunDir, control: FakeControl, **more: object) -> MonitorApp:
     """The app on a run, reading every 0.1 s so that tests wait less."""
     settings = Settings(interval_s=0.1, ascii=bool(more.pop("ascii", False)))
-    return MonitorApp(run, settings, control=control, theme="textual-dark", **more)  # type: ignore[arg-type]
+    theme = str(more.pop("theme", "textual-dark"))
+    return MonitorApp(run, settings, control=control, theme=theme, **more)  # type: ignore[arg-type]
 
 
 def rows_of(app: MonitorApp) -> list[str]:

@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 
 from tests.ui import recording
-from tests.ui.conftest import FakeControl, now_script, screen, shows
+from tests.ui.conftest import FakeControl, now_script, rows_of, screen, shows
 from tfgpu_tui import events as ev
 from tfgpu_tui.terminal import char_width
-from tfgpu_tui.ui.pane import RowsWidget
 
 HOSTILE = "[bold red]x[/]\x1b[2J\x1b]0;own\x07\r\n\u202eevil\x9b31m"
 
@@ -20,6 +19,7 @@ async def test_hostile_names_and_output(tmp_path: Path, control: FakeControl) ->
     events.append(ev.ScriptError(t=time.time(), exception=HOSTILE, message=HOSTILE, file=HOSTILE, line=3, main=True))
     events.append(ev.HookOff(t=time.time(), hook=HOSTILE, reason=HOSTILE))
     events.append(ev.Fault(t=time.time(), part="gpu", message=HOSTILE))
+    events.append(ev.Phase(t=time.time(), phase=HOSTILE))
     output = HOSTILE.encode() + b"\r\n\x1b[31m[red]not markup[/red]\x1b[0m\x1b[?1049l\x1b[5n\x1b[6n\r\n"
     run = recording.write(tmp_path / "train-1", events, output)
     app = screen(run, control)
@@ -29,10 +29,8 @@ async def test_hostile_names_and_output(tmp_path: Path, control: FakeControl) ->
             if key:
                 await pilot.press("escape", key)
                 await pilot.pause(0.1)
-            for widget in app.screen.query(RowsWidget):
-                for row in widget.shown_rows:
-                    for text, _ in row:
-                        assert all(char_width(c) >= 0 for c in text), (widget.id, text)
+            for row in rows_of(app):
+                assert all(char_width(c) >= 0 for c in row), row
             if key == "question_mark":
                 await pilot.press("escape")
 

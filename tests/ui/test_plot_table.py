@@ -61,7 +61,7 @@ def test_the_time_axis_marks_epochs() -> None:
 
 
 def test_scales() -> None:
-    assert [plot.nice_ceiling(v) for v in (0.9, 31.8, 51, 100, None, 0)] == [1.0, 50.0, 100.0, 100.0, 1.0, 1.0]
+    assert [plot.nice_ceiling(v) for v in (0.9, 31.8, 51, 100, None, 0)] == [1.0, 40.0, 60.0, 100.0, 1.0, 1.0]
     assert plot.nice_bytes(1.2 * 2**30) == 1.5 * 2**30
 
 
@@ -95,6 +95,13 @@ def test_frames_have_the_pane_s_size() -> None:
             boxed = Content(title=content.title, count=50, line=content.line, right=content.right, box=box)
             for row in frame(boxed, Box(width, 8), UNICODE):
                 assert width_of(row) == width
+
+
+def test_a_severity_is_named_even_where_since_when_has_no_room() -> None:
+    right = (("info", "info"), (", since 00:00", "muted"))
+    for length in range(40, 66):
+        content = Content(title=(("x" * length, "info"),), right=right, box="info")
+        assert "info" in "".join(text for text, _ in frame(content, Box(80, 3), UNICODE)[0])
 
 
 def test_ascii_rows_hold_only_ascii() -> None:

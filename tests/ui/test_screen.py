@@ -377,8 +377,7 @@ async def test_scrolling_the_output(training_run: Make, control: FakeControl) ->
 
 
 async def test_ascii_and_ansi(training_run: Make, control: FakeControl) -> None:
-    app = screen(training_run(), control, ascii=True)
-    app.theme = "ansi-dark"
+    app = screen(training_run(), control, ascii=True, theme="ansi-dark")
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "Input-bound", "encoder")
         panes = [p for p in app.query(Pane) if p.display and p.pane_name != "output"]

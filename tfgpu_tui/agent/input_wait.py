@@ -68,6 +68,23 @@ def in_graphs() -> tuple[float, int]:
     return seconds, batches
 
 
+def by_site() -> list[tuple[float, int]]:
+    """Seconds and batches of each stopwatch so far."""
+    return [site.row.read() for site in sites]
+
+
+def since(before: list[tuple[float, int]]) -> tuple[float, int]:
+    """Seconds and batches since `by_site()` gave `before`. A step may take one batch from each of several iterators:
+    the site with the most says how many steps there were."""
+    before = before + [(0.0, 0)] * (len(sites) - len(before))
+    seconds, batches = 0.0, 0
+    for site, (seconds_before, batches_before) in zip(sites, before):
+        s, n = site.row.read()
+        seconds += s - seconds_before
+        batches = max(batches, n - batches_before)
+    return max(seconds, 0.0), batches
+
+
 class BatchSize:
     """Which size of batch came in between two looks, from the sites that took one."""
 

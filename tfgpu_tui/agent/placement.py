@@ -84,7 +84,7 @@ def _collect(model: Any, phase: str, steps_total: int) -> None:
     _state.cost_s += time.perf_counter() - begun_s
     if metadata is not None and recording.graphs:
         if not _state.at_exit:
-            # Registered now, it runs before TensorFlow's own handlers: a script may end before the agent's thread looks.
+            # The script may end before the agent's thread looks. Registered now, it runs before TensorFlow's own.
             _state.at_exit = True
             atexit.register(guarded("placement")(_analyse))
         _state.graphs.append(_Collected(metadata, recording))

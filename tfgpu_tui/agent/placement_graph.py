@@ -14,11 +14,11 @@ from .placement_names import INPUT, LOSS, OPTIMIZER, Key, Stack
 from .placement_record import Recording
 
 PLUMBING = frozenset(
-    {"_Arg", "_Retval", "NoOp", "_DeviceArg", "_DeviceRetval", "Placeholder"}
-    | {"VarHandleOp", "VarIsInitializedOp", "DestroyResourceOp"}
+    {"_Arg", "_Retval", "NoOp", "Const", "_DeviceArg", "_DeviceRetval", "Placeholder"}
+    | {"VarHandleOp", "VarIsInitializedOp", "DestroyResourceOp", "ReadVariableOp"}
     | {"Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"}
 )
-"""Nodes that compute nothing: arguments, handles, and what a lowered loop is made of."""
+"""Nodes that compute nothing: arguments, constants, variables (which have their own column), a lowered loop's frame."""
 OURS = frozenset({"Timestamp", "InplaceAdd", "InplaceUpdate"})
 """The agent's own clock in the graph (`clock.py`)."""
 INPUT_OPS = ("IteratorGetNext", "OptionalGetValue", "OptionalHasValue", "OptionalFromValue", "OptionalNone")
@@ -111,7 +111,7 @@ def tally(graph: Any, traced: Traced) -> Result:
         total += 1
         parts = names.own_names(node.name)
         backward = names.is_backward(parts)
-        stack = names.find(parts, traced.owner, traced.scope_owner)
+        stack = _owner_of_fused(node, traced) or names.find(parts, traced.owner, traced.scope_owner)
         if stack is None and is_backward_call(node):
             backward, stack = True, _forward_call(node, traced)
         if stack is None:
@@ -131,6 +131,17 @@ def tally(graph: Any, traced: Traced) -> Result:
             row.float64 += 1
     trains = any(row.backward for row in tallies.values()) or any(OPTIMIZER in stack for stack in tallies)
     return Result(tallies, total, unattributed, trains)
+
+
+def _owner_of_fused(node: Any, traced: Traced) -> Optional[Stack]:
+    """Who made the product in a fused node: grappler names it after its last op, which may be the next layer's.
+
+    The second input of `_FusedMatMul` and `_FusedConv2D` is the kernel, read within the layer that owns it.
+    """
+    if not node.op.startswith("_Fused") or len(node.input) < 2:
+        return None
+    kernel = node.input[1].partition(":")[0]
+    return names.find(names.own_names(kernel), traced.owner, traced.scope_owner)
 
 
 def is_backward_call(node: Any) -> bool:

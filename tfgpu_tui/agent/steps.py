@@ -102,6 +102,10 @@ class Windows:
         if now - self._since >= WINDOW_S:
             self.emit(now)
 
+    def idle(self, now: float) -> bool:
+        """Whether there is something to send that has waited for longer than a window."""
+        return self._executions > 0 and now - self._since >= 2 * WINDOW_S
+
     def emit(self, now: float) -> None:
         """Send what was summed since the last window, if anything."""
         if self._executions:

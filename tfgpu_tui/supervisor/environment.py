@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from tfgpu_tui.events import Environment
 from tfgpu_tui.supervisor import cgroup
 
+PROBE_LIMIT_S = 5.0
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302", "0x0380")
 """VGA controller, 3D controller, other display controller (PCI class codes): not the GPU's audio function."""
@@ -82,12 +84,12 @@ def _memory_total_bytes(path: Path = Path("/proc/meminfo")) -> int | None:
     return int(found.group(1)) * 1024 if found else None
 
 
-def start_tensorflow_probe(python: str, cwd: str) -> subprocess.Popen[bytes] | None:
-    """Starts the script's interpreter to ask, without importing it, whether TensorFlow is installed. It prints `yes`
-    or `no`. None where the interpreter can't be started."""
+async def tensorflow_is_missing(python: str, cwd: str) -> bool:
+    """Asks the script's interpreter, without importing it, whether TensorFlow is installed. False where it is, and
+    where the interpreter does not answer in time."""
     code = "import importlib.util as u; print('yes' if u.find_spec('tensorflow') else 'no')"
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [python, "-c", code],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -96,4 +98,12 @@ def start_tensorflow_probe(python: str, cwd: str) -> subprocess.Popen[bytes] | N
             start_new_session=True,
         )
     except OSError:
-        return None
+        return False
+    deadline = time.monotonic() + PROBE_LIMIT_S
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+    finally:
+        process.kill()
+        out, _ = process.communicate()
+    return out == b"no\n"

@@ -21,7 +21,7 @@ from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 
 if TYPE_CHECKING:
-    from tfgpu_tui.supervisor.supervise import Outcome
+    from tfgpu_tui.supervisor.ending import Outcome
 
 
 def run_detached(run: RunDir) -> int:

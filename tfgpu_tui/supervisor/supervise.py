@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Coroutine
@@ -16,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import tfgpu_tui
-from tfgpu_tui import report, rundir
-from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunEnded, RunStarted, TrainEnd
+from tfgpu_tui import rundir
+from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, TrainEnd
 from tfgpu_tui.plain import StatusPrinter
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import environment
+from tfgpu_tui.supervisor.ending import Outcome, conclude
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
 from tfgpu_tui.supervisor.listening import listen
 from tfgpu_tui.supervisor.output import OutputLog
-from tfgpu_tui.supervisor.record import Recorder, say, write_report
+from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.server import Server
 from tfgpu_tui.supervisor.stopping import SIGNALS, STAGES, Stopper
 
@@ -37,7 +37,7 @@ REACHABLE_S, RETRY_LISTENING_S = 2.0, 60.0
 """Periods of looking whether the run's socket is still there, and of trying again where none can be made."""
 LAST_WORDS_S = 1.0
 """After the script's end: for its agents' last events and its terminal's last output."""
-PROBE_AFTER_S, PROBE_LIMIT_S = 1.0, 5.0
+PROBE_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,6 @@ class Started:
     early_signals: list[signal.Signals]
     faults: list[tuple[str, str]]
     status_every_s: float | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: the exit status for a shell, and the report's text."""
-
-    status: int
-    text: str
 
 
 def supervise(started: Started) -> Outcome:
@@ -96,7 +88,7 @@ def supervise(started: Started) -> Outcome:
         if started.listener is not None:
             started.listener.close()
             rundir.remove_socket(Path(meta.socket))
-    return _conclude(started, recorder, exit_code, number)
+    return conclude(started.run, meta, recorder, started.begun, exit_code, number)
 
 
 def _not_started(started: Started, recorder: Recorder) -> tuple[int | None, int | None]:
@@ -104,36 +96,6 @@ def _not_started(started: Started, recorder: Recorder) -> tuple[int | None, int 
     recorder.fault("script", message)
     say(message)
     return script.CANNOT_RUN, None
-
-
-def _conclude(started: Started, recorder: Recorder, exit_code: int | None, number: int | None) -> Outcome:
-    now = time.time()
-    recorder.report_drops()
-    recorder.record(
-        RunEnded(
-            t=now,
-            src="child",
-            pid=started.child.pid if started.child else None,
-            exit_code=exit_code,
-            signal=number,
-            wall_s=now - started.begun,
-        )
-    )
-    recorder.close()
-    status = exit_code if exit_code is not None else 128 + (number or 0)
-    try:
-        built = report.build(recorder.state)
-        text = report.text(built)
-    except Exception as error:  # a mistake in the report must not change the training's exit status
-        recorder.note_traceback()
-        return Outcome(status, f"tfgpu-tui: the report failed ({error!r}); see {started.run.supervisor_log}")
-    for path in (started.run.report_path, started.meta.report_json):
-        try:
-            if path is not None:
-                write_report(built, Path(path))
-        except OSError as error:
-            text += f"\ntfgpu-tui: the report can't be written to {path}: {error.strerror}"
-    return Outcome(status, text)
 
 
 class _Run:
@@ -334,15 +296,7 @@ class _Run:
         state = self._recorder.state
         if state.phase is not None or state.environment.tensorflow is not None:
             return
-        process = environment.start_tensorflow_probe(self._meta.python, self._meta.cwd)
-        if process is None:
-            return
-        try:
-            answer = await _output_of(process, PROBE_LIMIT_S)
-        finally:
-            process.kill()
-            process.wait()
-        if answer == b"no\n":
+        if await environment.tensorflow_is_missing(self._meta.python, self._meta.cwd):
             self._recorder.record(Environment(t=time.time(), src="host", tensorflow="missing"))
             if self._started.status_every_s is not None:
                 say(f"{self._meta.python} has no TensorFlow: only the machine and its GPUs are shown")
@@ -355,15 +309,3 @@ class _Run:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._output_ended.wait(), LAST_WORDS_S)
         await self._server.drain_agents(LAST_WORDS_S)
-
-
-async def _output_of(process: subprocess.Popen[bytes], limit_s: float) -> bytes:
-    """What a small process prints until it ends or the time is up."""
-    deadline = time.monotonic() + limit_s
-    while process.poll() is None and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    assert process.stdout is not None
-    if process.poll() is None:
-        return b""
-    with process.stdout:
-        return process.stdout.read()

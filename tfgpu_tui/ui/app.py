@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from textual.theme import BUILTIN_THEMES
 
@@ -23,6 +24,7 @@ def run_screen(run: RunDir, settings: Settings, mode: str = "live", speed: float
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
     status = app.run()
+    signal.alarm(0)  # MonitorApp sets it when a signal told it to leave
     return (app.return_code or 0) if status is None else status
 
 

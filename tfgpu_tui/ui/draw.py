@@ -223,7 +223,7 @@ def frame(content: Content, box: Box, glyphs: Glyphs) -> list[Row]:
     title = tuple((text, role or title_role) for text, role in content.title)
     mark = glyphs.focus if box.focused else glyphs.rule
     edge: Role = content.box if content.box is not None else ("focus" if box.focused else "rule")
-    room = box.width - width_of(title) - 8
+    room = box.width - width_of(title) - 10
     right = _as_many((*content.right, *more), room)
     tail: Row = ((" ", ""), *right, (" ", ""), (glyphs.rule, edge)) if right else ()
     rows: list[Row] = []
@@ -254,6 +254,17 @@ def _as_many(spans: Row, room: int) -> Row:
             break
         if text:
             out.append((text, role))
+    return tuple(out)
+
+
+def whole_groups(groups: Sequence[Row], width: int, gap: str = "  ") -> Row:
+    """The first groups of words that fit into `width` cells, each whole."""
+    out: list[Span] = [(" ", "")]
+    for group in groups:
+        before: Row = ((gap, ""),) if len(out) > 1 else ()
+        if width_of((*out, *before, *group)) > width:
+            break
+        out += (*before, *group)
     return tuple(out)
 
 

@@ -24,6 +24,8 @@ from tfgpu_tui.ui.panes import PANES, metric, status
 from tfgpu_tui.ui.session import PRECIOUS_S, Session
 from tfgpu_tui.ui.view import View
 
+LEAVE_LIMIT_S = 3
+
 CATCH_UP_PERIOD_S = 0.1
 MIN_SCRIPT_COLUMNS, MIN_SCRIPT_ROWS = 40, 10
 
@@ -86,7 +88,7 @@ class MonitorApp(App[int]):
         # SIGHUP ignored (nohup) a dead terminal makes it spin.
         for number in (signal.SIGHUP, signal.SIGTERM):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, self._leave)
+                loop.add_signal_handler(number, self._told_to_leave)
         self._arrange()
         self._tick()
         self.set_interval(self.settings.interval_s, self._tick)
@@ -291,6 +293,13 @@ class MonitorApp(App[int]):
         elif answer in ("batch", "kill") and self.session.stop(answer):
             self.session.say("asked the training to stop; q leaves once it has ended")
         self._tick()
+
+    def _told_to_leave(self) -> None:
+        """By a signal, perhaps because the terminal is gone: then Textual's writer thread has died, and when its queue
+        is full, exit waits for it for ever (8.2.8, WriterThread.stop). SIGALRM's default action ends us all the same;
+        `run_screen` takes it back."""
+        signal.alarm(LEAVE_LIMIT_S)
+        self._leave()
 
     def _leave(self) -> None:
         self.exit(exit_status(self.view.state))

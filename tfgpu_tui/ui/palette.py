@@ -41,7 +41,9 @@ def _styles(theme: Theme) -> dict[str, Style]:
         muted = Style(color=paper.blend(ink, 0.62).rich_color)
         rule = Style(color=paper.blend(ink, 0.35).rich_color)
     good, warning, error = theme.success, theme.warning, theme.error
-    blue, cyan = theme.primary, theme.secondary or theme.primary
+    # The themes' own secondary colours are made for surfaces: too dark for a line on the background.
+    cyan = "ansi_cyan" if theme.ansi else ("#56b6c2" if theme.dark else "#0b6b7a")
+    blue = "ansi_blue" if theme.ansi else ("#5fa8ff" if theme.dark else "#1f5fbf")
     magenta = "ansi_magenta" if theme.ansi else ("#b48ead" if theme.dark else "#8f4f8f")
     return {
         "": Style.null(),
@@ -59,7 +61,7 @@ def _styles(theme: Theme) -> dict[str, Style]:
         "compute": paint(good),
         "host": paint(magenta),
         "gpu": paint(good),
-        "memory": paint(blue if theme.ansi or not theme.dark else "#5fa8ff"),
+        "memory": paint(blue),
         "reserved": rule if theme.ansi else muted,
         "limit": paint(error),
         "metric": paint(cyan),

@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, frame, inside, scroll_limit
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.view import View
@@ -56,7 +57,9 @@ class RowsWidget(Widget, can_focus=False):
         if y >= len(self._rows):
             return Strip.blank(width, base)
         style = self._palette().style
-        segments = [Segment(text, base + style(role)) for text, role in self._rows[y] if text]
+        # Panes make names printable where they take them; this is the last door before the terminal.
+        spans = [(text if text.isprintable() else printable(text), role) for text, role in self._rows[y] if text]
+        segments = [Segment(text, base + style(role)) for text, role in spans]
         return Strip(segments).adjust_cell_length(width, base)
 
 

@@ -53,11 +53,11 @@ def axis(started: float, now: float, whole: bool) -> Axis:
 
 
 def nice_ceiling(value: float | None) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten: a scale that does not jump with every sample."""
+    """The next round number (1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten): a scale that rarely jumps."""
     if value is None or value <= 0 or not math.isfinite(value):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    for factor in (1.0, 2.0, 2.5, 5.0, 10.0):
+    for factor in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
         if value <= factor * power * (1 + 1e-9):
             return factor * power
     return 10.0 * power
@@ -180,6 +180,7 @@ def with_limit(rows: list[Row], value: float, top: float, role: Role, glyphs: Gl
 def time_row(window: Axis, started: float, width: int, marks: Sequence[Mark], glyphs: Glyphs) -> Row:
     """The time axis below a plot of `width` cells: epoch marks, and the times at both ends."""
     cells = [glyphs.rule] * width
+    right = units.clock(window.end - started)
     free_from = 0
     for mark in marks:
         if mark.kind not in ("epoch", "retrace", "end") or not window.begin <= mark.t < window.end:
@@ -187,13 +188,15 @@ def time_row(window: Axis, started: float, width: int, marks: Sequence[Mark], gl
         at = int((mark.t - window.begin) / window.span_s * width)
         if cells[at] not in (glyphs.rule, glyphs.mark):
             continue
+        # The end of the axis belongs to its time.
+        if at >= width - len(right) - 1:
+            continue
         cells[at] = glyphs.mark
         label = {"epoch": mark.label.replace("epoch ", "e"), "retrace": "r", "end": "end"}[mark.kind]
-        if at >= free_from and at + 1 + len(label) <= width:
+        if at >= free_from and at + 2 + len(label) <= width - len(right):
             cells[at + 1 : at + 1 + len(label)] = label
             free_from = at + len(label) + 2
     left = units.clock(window.begin - started)
-    right = units.clock(window.end - started)
     if width > len(right) + 2:
         cells[-len(right) :] = right
     return ((f"{left:>5}", "muted"), (glyphs.origin, "rule"), (glyphs.rule, "rule"), ("".join(cells), "rule"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfgpu_tui import units
 from tfgpu_tui.ui import plot
-from tfgpu_tui.ui.draw import Box, Content, Row, Span, note, static
+from tfgpu_tui.ui.draw import Box, Content, Row, note, static, whole_groups
 from tfgpu_tui.ui.panes.gpu import why_no_gpu
 from tfgpu_tui.ui.view import View
 
@@ -19,7 +19,7 @@ def content(view: View, box: Box) -> Content:
     whole = cores * 100.0 if cores else None
     of = f" of {units.percent(whole)}" if whole else ""
     title: Row = ((f"CPU {units.percent(host.tree_cpu_percent)}{of}", ""),)
-    rows: list[Row] = [_numbers(view)]
+    rows: list[Row] = [_numbers(view, box.width)]
     said = any(finding.id.startswith("gpu.") for finding, _ in view.findings)
     if not view.has_gpu and state.gpu_status is not None and not said and box.height >= 6:
         rows.append(((" GPU: ", "muted"), (why_no_gpu(view), "muted")))
@@ -35,21 +35,20 @@ def content(view: View, box: Box) -> Content:
     return static(title, [*rows, *drawn, time])
 
 
-def _numbers(view: View) -> Row:
+def _numbers(view: View, width: int) -> Row:
     host = view.state.host
     assert host is not None
     busiest = max(host.cores_percent, default=None)
-    spans: list[Span] = [
-        (" busiest core ", "muted"),
-        (units.percent(busiest), "warning" if busiest is not None and busiest >= 97 else ""),
-    ]
-    if host.cpu_percent is not None:
-        spans += [("  machine ", "muted"), (units.percent(host.cpu_percent), "")]
+    groups: list[Row] = [
+        (("busiest core ", "muted"),
+         (units.percent(busiest), "warning" if busiest is not None and busiest >= 97 else "")),
+    ]  # fmt: skip
     if host.throttled_percent:
-        spans += [("  held back by the quota ", "muted"), (units.percent(host.throttled_percent), "warning")]
+        groups.append((("held back by the quota ", "muted"), (units.percent(host.throttled_percent), "warning")))
+    groups.append((("machine ", "muted"), (units.percent(host.cpu_percent), "")))
     if host.disk_read_bps is not None:
-        spans += [("  reads ", "muted"), (units.rate(host.disk_read_bps), "")]
-    return tuple(spans)
+        groups.append((("reads ", "muted"), (units.rate(host.disk_read_bps), "")))
+    return whole_groups(groups, width)
 
 
 def _cores(view: View, width: int) -> list[Row]:

@@ -32,9 +32,11 @@ def _gpu(view: View, box: Box, gpu: GpuView) -> Content:
         (
             (" in use ", "muted"), (units.size(tensorflow.get("current_bytes")), "memory"),
             ("  peak ", "muted"), (units.size(tensorflow.get("peak_bytes")), ""),
-            ("  reserved ", "muted"), (units.size(mine), ""),
         ),
-        _host_numbers(view),
+        (
+            (" reserved ", "muted"), (units.size(mine), ""),
+            ("  host ", "muted"), (units.size(view.state.host.tree_rss_bytes if view.state.host else None), ""),
+        ),
     ]  # fmt: skip
     if box.height < 6:
         rows = rows[:1]
@@ -72,14 +74,6 @@ def _host(view: View, box: Box) -> Content:
     height = max(1, box.height - len(rows) - 1)
     drawn = plot.labelled(plot.area(values, top, height, "memory", view.glyphs), _short(top), "0", view.glyphs)
     return static(title, [*rows, *drawn, _time(view, cells)])
-
-
-def _host_numbers(view: View) -> Row:
-    host = view.state.host
-    return (
-        (" host ", "muted"), (units.size(host.tree_rss_bytes if host else None), ""),
-        ("  peak ", "muted"), (units.size(view.state.rss_peak_bytes), ""),
-    )  # fmt: skip
 
 
 def _tensorflow_numbers(device: str, values: dict[str, object]) -> Row:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from tfgpu_tui import units
+from tfgpu_tui.diagnose.finding import WARNING_SHARE
 from tfgpu_tui.diagnose.input_wait import slowest_stage, stage_shares
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import table
@@ -33,7 +34,7 @@ def content(view: View, box: Box) -> Content:
     title: Row = ((f"input pipeline{printable(kind)}", ""),)
     if pipeline is None or not (pipeline.stages or pipeline.user):
         return note(title, _why_empty(view), box.width)
-    slowest, shares = slowest_stage(view.state), stage_shares(pipeline.stages)
+    slowest, shares = _held_up_by(view), stage_shares(pipeline.stages)
     rows = [_cells(s, share, s is slowest, view) for s, share in zip(pipeline.stages, shares, strict=True)]
     rows += [_user_cells(user) for user in pipeline.user]
     widths = table.layout(COLUMNS, rows, box.width - 1)
@@ -62,6 +63,12 @@ def _why_empty(view: View) -> str:
             return "arrays in memory: Keras slices the batches itself, nothing is read meanwhile"
         return f"the data comes from {dataset.kind}; its stages are not known yet"
     return view.waiting_words()
+
+
+def _held_up_by(view: View) -> dict[str, Any] | None:
+    """The slowest stage, where the step waits for input at all: in a healthy run no stage is slow."""
+    wait = view.state.current().shares()["input_wait"]
+    return slowest_stage(view.state) if wait is not None and wait >= WARNING_SHARE else None
 
 
 def _name(stage: dict[str, Any]) -> str:
@@ -122,7 +129,7 @@ def _ms(per_batch_us: float | None) -> str:
 def _chain(view: View, width: int) -> list[Row]:
     """The stages in as few lines as they need: `TFRecord ▸ ◀ Map load 38 ms ▶ ▸ Batch ▸ model`."""
     assert view.state.pipeline is not None
-    slow = slowest_stage(view.state)
+    slow = _held_up_by(view)
     spans: list[Cell] = []
     for stage in view.state.pipeline.stages:
         text = _name(stage)
@@ -141,7 +148,7 @@ def _chain(view: View, width: int) -> list[Row]:
 
 
 def _slowest(view: View) -> Row:
-    slow = slowest_stage(view.state)
+    slow = _held_up_by(view)
     if slow is None:
         return ()
     where = f" at {_where(slow)}" if slow.get("file") else ""

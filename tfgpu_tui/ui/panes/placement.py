@@ -14,7 +14,7 @@ from tfgpu_tui.ui.view import View
 COLUMNS = (
     Column("layer", least=16, most=40),
     Column("class", least=11, most=22, yields=5),
-    Column("forward", least=14, most=24),
+    Column("forward", least=17, most=24),
     Column("backward", least=9, most=24, yields=3),
     Column("variables", least=9, most=16, yields=4),
     Column("weights", right=True, least=7, yields=6),

@@ -51,11 +51,11 @@ def _plot(view: View, width: int, height: int) -> list[Row]:
 
 
 def _usual_highest(totals: list[float]) -> float:
-    """The scale leaves out single spikes (tracing, the first step) that would flatten everything else: 2 x median."""
+    """The scale leaves out single spikes (tracing, the first step) that would flatten everything else."""
     known = sorted(t for t in totals if t > 0)
     if not known:
         return 1.0
-    return min(known[-1], 2 * known[len(known) // 2])
+    return min(known[-1], 1.5 * known[len(known) // 2])
 
 
 def _details(view: View, width: int) -> list[Row]:

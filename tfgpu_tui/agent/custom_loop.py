@@ -1,0 +1,204 @@
+"""Loops of the user's own: which calls are a training step, patched in from the outside.
+
+What trains is what takes gradients: an outermost tf.function call in which `GradientTape.gradient` or an optimizer was
+traced, an optimizer that is applied eagerly, or `train_on_batch`. The times are summed in `custom_steps`.
+
+Private APIs: `polymorphic_function.Function.__call__` (TensorFlow 2.15 to 2.21), `backprop.GradientTape.gradient`,
+`BaseOptimizer.apply` (Keras 3.3 to 3.15), `Optimizer.apply_gradients` (Keras 2.15, tf_keras 2.21), `train_on_batch`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from . import input_wait, keras_loop
+from .custom_steps import HOOK, current
+from .runtime import executing_eagerly, guarded, is_off, on_import, switch_off
+
+_counter = time.perf_counter
+
+
+def _ours() -> bool:
+    """Whether the calls of this thread are for us: not inside of a fit, nor once this hook failed."""
+    return not is_off(HOOK) and not keras_loop.active()
+
+
+@guarded(HOOK)
+def _next_begins(iterator: Any, start: float) -> None:
+    if _ours():
+        current().next_begins(iterator, start)
+
+
+@guarded(HOOK)
+def _batch_arrived(iterator: Any, start: float, end: float) -> None:
+    if _ours():
+        current().batch_arrived(iterator, start, end)
+
+
+input_wait.listeners.append(_next_begins)
+input_wait.arrivals.append(_batch_arrived)
+
+
+@on_import("tensorflow.python.eager.polymorphic_function.polymorphic_function")
+def _functions(module: ModuleType) -> None:
+    cls: Any = module.Function  # type: ignore[attr-defined]
+    original = cls.__call__
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        state = current()
+        if state.inside or not executing_eagerly() or not _ours():
+            return original(self, *args, **kwargs)
+        state.inside = True
+        try:
+            _begins(state, self)
+            return original(self, *args, **kwargs)
+        finally:
+            state.inside = False
+            _ends(state, self)
+
+    cls.__call__ = call
+
+
+def _begins(state: Any, key: Any, label: str = "custom") -> None:
+    try:
+        state.region_begins(key, _counter(), label)
+    except Exception as error:
+        switch_off(HOOK, error)
+
+
+def _ends(state: Any, key: Any) -> None:
+    if is_off(HOOK):
+        return
+    try:
+        state.region_ends(key, _counter())
+    except Exception as error:
+        switch_off(HOOK, error)
+
+
+@on_import("tensorflow.python.eager.backprop")
+def _gradients(module: ModuleType) -> None:
+    cls: Any = module.GradientTape  # type: ignore[attr-defined]
+    original = cls.gradient
+
+    @functools.wraps(original)
+    def gradient(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        _gradient_taken()
+        return result
+
+    cls.gradient = gradient
+
+
+@guarded(HOOK)
+def _gradient_taken() -> None:
+    if _ours():
+        current().gradient_taken(_counter())
+
+
+def _patch_optimizer(cls: Any, name: str) -> None:
+    original = getattr(cls, name)
+
+    @functools.wraps(original)
+    def apply(self: Any, *args: Any, **kwargs: Any) -> Any:
+        state = current()
+        if state.applying:
+            return _call(original, self, args, kwargs)
+        state.applying = True
+        try:
+            result = _call(original, self, args, kwargs)
+        finally:
+            state.applying = False
+        _applied(self)
+        return result
+
+    # Marks it for AutoGraph as something that converts by itself (tensorflow/python/autograph/impl/api.py,
+    # `is_autograph_artifact`): otherwise AutoGraph would rewrite this very wrapper.
+    apply.autograph_info__ = {}  # type: ignore[attr-defined]
+    setattr(cls, name, apply)
+
+
+def _call(original: Callable[..., Any], optimizer: Any, args: Any, kwargs: Any) -> Any:
+    """Call the optimizer as AutoGraph would have: converted, where the code around it is."""
+    if executing_eagerly():
+        return original(optimizer, *args, **kwargs)
+    from tensorflow.python.autograph.core import ag_ctx
+    from tensorflow.python.autograph.impl import api
+
+    return api.tf_convert(original, ag_ctx.control_status_ctx())(optimizer, *args, **kwargs)
+
+
+@guarded(HOOK)
+def _applied(optimizer: Any) -> None:
+    if _ours():
+        current().applied(optimizer, _counter())
+
+
+def _patch_train_on_batch(cls: Any) -> None:
+    original = cls.train_on_batch
+
+    @functools.wraps(original)
+    def train_on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        state = current()
+        if state.inside or not _ours():
+            return original(self, *args, **kwargs)
+        state.inside = True
+        try:
+            _begins(state, self, "train_on_batch")
+            return original(self, *args, **kwargs)
+        finally:
+            state.inside = False
+            _ends(state, self)
+
+    cls.train_on_batch = train_on_batch
+
+
+@on_import("keras.src.optimizers.base_optimizer")
+def _keras3_optimizer(module: ModuleType) -> None:
+    _patch_optimizer(module.BaseOptimizer, "apply")  # type: ignore[attr-defined]
+
+
+def _patch_keras2_optimizers(module: Any) -> None:
+    for name in ("_BaseOptimizer", "Optimizer"):
+        cls = getattr(module, name, None)
+        if cls is not None and "apply_gradients" in vars(cls):
+            _patch_optimizer(cls, "apply_gradients")
+
+
+@on_import("keras.src.optimizers.optimizer")
+def _keras2_optimizer(module: ModuleType) -> None:
+    _patch_keras2_optimizers(module)
+
+
+@on_import("tf_keras.src.optimizers.optimizer")
+def _tf_keras_optimizer(module: ModuleType) -> None:
+    _patch_keras2_optimizers(module)
+
+
+@on_import("keras.src.optimizers.legacy.optimizer_v2")
+def _keras2_legacy_optimizer(module: ModuleType) -> None:
+    _patch_optimizer(module.OptimizerV2, "apply_gradients")  # type: ignore[attr-defined]
+
+
+@on_import("tf_keras.src.optimizers.legacy.optimizer_v2")
+def _tf_keras_legacy_optimizer(module: ModuleType) -> None:
+    _patch_optimizer(module.OptimizerV2, "apply_gradients")  # type: ignore[attr-defined]
+
+
+@on_import("keras.src.backend.tensorflow.trainer")
+def _keras3_train_on_batch(module: ModuleType) -> None:
+    _patch_train_on_batch(module.TensorFlowTrainer)  # type: ignore[attr-defined]
+
+
+@on_import("keras.src.engine.training")
+def _keras2_train_on_batch(module: ModuleType) -> None:
+    _patch_train_on_batch(module.Model)  # type: ignore[attr-defined]
+
+
+@on_import("tf_keras.src.engine.training")
+def _tf_keras_train_on_batch(module: ModuleType) -> None:
+    _patch_train_on_batch(module.Model)  # type: ignore[attr-defined]

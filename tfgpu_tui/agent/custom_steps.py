@@ -1,0 +1,329 @@
+"""Sums the steps of loops of the user's own, from what one thread does: batches taken, functions called, gradients.
+
+    next() ... next() | function(s), or eager code up to the optimizer | ... | next() ...
+      input wait      |                 compute                        | host
+
+A step ends with the last thing that trained before the next batch is asked for, or before the same function or optimizer
+trains again. Time goes from end to end. An iterator that was not in use before, and whose batches are not mixed with
+those of the others, begins a new pass (an epoch, a validation): the time before its first batch belongs to no step.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import threading
+import time
+import weakref
+from typing import Any, Optional
+
+from . import input_wait, steps, stopping
+from .runtime import every, execution_done, hurry, send, set_phase
+
+HOOK = "custom_loop"
+TENTATIVE_BATCHES = 4
+"""Batches of a pass without a gradient after which the pass counts as a test: before, gradients may be accumulating."""
+POLL_S = 0.25
+STALE_S = 1.0
+_counter = time.perf_counter
+
+
+class Pass:
+    """One pass over one iterator (or several that are taken together)."""
+
+    def __init__(self) -> None:
+        self.iterators: list[weakref.ref[Any]] = []
+        self.phase: Optional[str] = None
+        """`train` once something trained on its batches, `test` (or `predict`) once it is clear that nothing does."""
+        self.tentative: list[tuple[float, float, float]] = []
+        """Batches that nothing trained on so far: wall, function, wait."""
+
+    def has(self, iterator: Any) -> bool:
+        return any(ref() is iterator for ref in self.iterators)
+
+
+class ThreadState:
+    """What one thread does. `inside` and `applying` are its own; the rest is shared with the poll, under the lock."""
+
+    def __init__(self) -> None:
+        self.inside = False
+        self.applying = False
+        self.lock = threading.RLock()
+        self._windows: dict[tuple[str, str], steps.Windows] = {}
+        self._label = "custom"
+        self._pass = Pass()
+        self._trained_ever = False
+        self._fit = 0
+        # The step that is being summed, from the end of the one before.
+        self._base: Optional[float] = None
+        self._wait = 0.0
+        self._busy = 0.0
+        self._arrived: Optional[float] = None
+        self._outstanding = False
+        """A batch arrived, and nothing was called with it yet."""
+        self._called = False
+        # What trained since then, and the sums at the end of the last such thing.
+        self._keys: set[int] = set()
+        self._count = 0
+        self._end: Optional[float] = None
+        self._at_end = (0.0, 0.0)
+        # The outermost function that runs now.
+        self._region: Optional[float] = None
+        self._region_key: Any = None
+        self._region_before: list[tuple[float, int]] = []
+        self._region_trained = False
+        self._region_label = "custom"
+        self._stopped = False
+
+    # -- batches
+
+    def next_begins(self, iterator: Any, start: float) -> None:
+        with self.lock:
+            self._finish_batch(start)
+            if not self._pass.has(iterator):
+                if not self._outstanding:
+                    self._new_pass(start)
+                self._pass.iterators.append(weakref.ref(iterator))
+            if self._base is None:
+                self._base = start
+
+    def batch_arrived(self, iterator: Any, start: float, end: float) -> None:
+        with self.lock:
+            self._wait += end - start
+            self._arrived = end
+            self._outstanding = True
+
+    def _finish_batch(self, now: float) -> None:
+        """The next batch is asked for: what was done with the one before is a step, or else was no training."""
+        if self._end is not None:
+            self._commit()
+        elif self._called and not self._outstanding and self._base is not None and self._pass.phase != "train":
+            wait, busy = self._wait, self._busy
+            self._pass.tentative.append((now - self._base, wait + busy, wait))
+            self._reset(now)
+            if self._pass.phase is not None or len(self._pass.tentative) >= TENTATIVE_BATCHES:
+                self._flush_tentative()
+
+    def _flush_tentative(self) -> None:
+        phase = "test" if self._trained_ever else "predict"
+        self._pass.phase = phase
+        set_phase("evaluating" if phase == "test" else "predicting")
+        windows = self._windows_of(phase)
+        for wall, function, wait in self._pass.tentative:
+            windows.add(1, wall, min(function, wall), wait, _counter())
+        self._pass.tentative.clear()
+
+    def _new_pass(self, now: float) -> None:
+        for windows in self._windows.values():
+            windows.emit(now)
+        self._pass = Pass()
+        self._reset(now)
+
+    def _reset(self, base: Optional[float]) -> None:
+        self._base = base
+        self._wait = self._busy = 0.0
+        self._called = False
+        self._keys.clear()
+        self._count = 0
+        self._end = None
+
+    # -- functions, optimizers
+
+    def region_begins(self, key: Any, start: float, label: str) -> None:
+        with self.lock:
+            if id(key) in self._keys:
+                self._commit()
+            if self._base is None:
+                self._base = start
+            self._region = start
+            self._region_key = key
+            self._region_label = label
+            self._region_trained = label == "train_on_batch"
+            self._region_before = input_wait.by_site()
+
+    def region_ends(self, key: Any, end: float) -> None:
+        with self.lock:
+            if self._region is None:
+                return
+            seconds, batches = input_wait.since(self._region_before)
+            wait = min(seconds, end - self._region)
+            self._wait += wait
+            self._busy += end - self._region - wait
+            self._called = True
+            self._outstanding = False
+            self._region = None
+            trained = self._trains(key)
+            if trained:
+                self._trained(key, end, max(batches, 1), self._region_label)
+            elif batches and self._end is None:
+                # A function that takes its own batches and trains on none of them.
+                self._finish_batch(end)
+        if trained:
+            execution_done(None, "train", steps.total("train") + self._count)
+            self._stop_if_wanted()
+
+    def _trains(self, key: Any) -> bool:
+        """Whether this function trains: seen while it was traced, and remembered with it."""
+        if self._region_trained:
+            try:
+                key._tfgpu_trains = True
+            except AttributeError:
+                pass  # an object with slots is asked again at its next trace
+            return True
+        return bool(getattr(key, "_tfgpu_trains", False))
+
+    def gradient_taken(self, now: float) -> None:
+        """A gradient was taken: while tracing a function, or eagerly."""
+        if self.inside:
+            self._region_trained = True
+        elif not self.applying:
+            with self.lock:
+                # Without an optimizer that follows, the end of the step; with one, `applied` moves it.
+                self._eager_training(now)
+
+    def applied(self, optimizer: Any, now: float) -> None:
+        """An optimizer was applied: while tracing a function, or eagerly."""
+        if self.inside:
+            self._region_trained = True
+            return
+        with self.lock:
+            if id(optimizer) in self._keys:
+                # Its step before ended without a new batch: what came since then is this one.
+                self._commit()
+            self._keys.add(id(optimizer))
+            self._eager_training(now)
+        execution_done(None, "train", steps.total("train") + 1)
+        self._stop_if_wanted()
+
+    def _eager_training(self, now: float) -> None:
+        if self._base is None:
+            self._base = now
+            return
+        began = self._base if self._arrived is None else max(self._arrived, self._base)
+        self._busy = max(self._busy, now - began)
+        self._called = True
+        self._outstanding = False
+        self._trained(None, now, 1, "eager")
+
+    def _trained(self, key: Any, end: float, count: int, label: str) -> None:
+        if not self._trained_ever:
+            self._trained_ever = True
+            self._fit = steps.new_loop()
+        self._pass.phase = "train"
+        if self._pass.tentative:
+            # They were parts of this step: gradients were being accumulated.
+            assert self._base is not None
+            self._base -= sum(wall for wall, _, _ in self._pass.tentative)
+            self._wait += sum(wait for _, _, wait in self._pass.tentative)
+            self._busy += sum(function - wait for _, function, wait in self._pass.tentative)
+            self._pass.tentative.clear()
+        if key is not None:
+            self._keys.add(id(key))
+        self._count = max(self._count, count)
+        self._end = end
+        self._at_end = (self._wait, self._busy)
+        self._label = label
+        set_phase("training")
+
+    def _commit(self) -> None:
+        """The step that is pending ended: count it, and go on from its end."""
+        if self._end is None or self._base is None:
+            return
+        end = self._end
+        wait, busy = self._at_end
+        wall = end - self._base
+        if wall > 0.0:
+            blocked = min(wait + busy, wall)
+            self._windows_of("train").add(self._count, wall, blocked, wait, _counter())
+        rest = self._wait - wait, self._busy - busy
+        self._reset(end)
+        self._wait, self._busy = rest
+
+    def _windows_of(self, phase: str) -> steps.Windows:
+        key = (phase, self._label)
+        if key not in self._windows:
+            self._windows[key] = steps.Windows(phase, self._label, self._fit)
+        return self._windows[key]
+
+    def _stop_if_wanted(self) -> None:
+        """There is nothing that asks such a loop to end, so it gets what Ctrl-C would do, between two steps."""
+        reason = stopping.wanted(self._count)
+        if reason is None or self._stopped or threading.current_thread() is not threading.main_thread():
+            return
+        self._stopped = True
+        with self.lock:
+            self._commit()
+            for windows in self._windows.values():
+                windows.emit(_counter())
+        send("train_end", fit=self._fit, phase="train", stopped=reason)
+        hurry()
+        _thread.interrupt_main()
+
+    # -- from the link's thread
+
+    def poll(self, now: float) -> None:
+        """Show what a long function does while it runs, and the last steps of a loop that is over."""
+        with self.lock:
+            if self._region is not None:
+                self._poll_region(now)
+            elif self._end is not None and now - self._end > STALE_S:
+                self._commit()
+            for windows in self._windows.values():
+                if windows.idle(now):
+                    windows.emit(now)
+
+    def _poll_region(self, now: float) -> None:
+        assert self._region is not None and self._base is not None
+        if not (self._region_trained or getattr(self._region_key, "_tfgpu_trains", False)):
+            return
+        seconds, batches = input_wait.since(self._region_before)
+        if batches < 2 or now - self._region < POLL_S:
+            return
+        if self._end is not None:
+            self._commit()
+        wait = self._wait + min(seconds, now - self._region)
+        self._busy += now - self._region - min(seconds, now - self._region)
+        self._wait = wait
+        self._trained(self._region_key, now, batches, self._region_label)
+        self._commit()
+        self._region = now
+        self._region_before = input_wait.by_site()
+
+    def close(self) -> None:
+        with self.lock:
+            self._commit()
+            if self._pass.tentative and self._pass.phase is not None:
+                self._flush_tentative()
+            for windows in self._windows.values():
+                windows.emit(_counter())
+
+
+class _Threads(threading.local):
+    def __init__(self) -> None:
+        self.state = ThreadState()
+        _states.append(self.state)
+
+
+_states: list[ThreadState] = []
+_threads = _Threads()
+
+
+def current() -> ThreadState:
+    """The state of the calling thread."""
+    return _threads.state
+
+
+@every(POLL_S)
+def poll() -> None:
+    """See `ThreadState.poll`."""
+    now = _counter()
+    for state in list(_states):
+        state.poll(now)
+
+
+def _close() -> None:
+    for state in list(_states):
+        state.close()
+
+
+atexit.register(_close)

@@ -1,0 +1,53 @@
+"""The end of a run: its last event, its report in every place that it belongs, and the exit status for a shell."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfgpu_tui import report
+from tfgpu_tui.events import RunEnded
+from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.supervisor.record import Recorder, write_report
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the exit status for a shell, and the report's text."""
+
+    status: int
+    text: str
+
+
+def conclude(
+    run: RunDir, meta: Meta, recorder: Recorder, begun: float, exit_code: int | None, number: int | None
+) -> Outcome:
+    """The last event, then report.json in the run's folder and wherever else it was asked for."""
+    now = time.time()
+    recorder.report_drops()
+    recorder.record(
+        RunEnded(
+            t=now,
+            src="child",
+            pid=meta.script_pid,
+            exit_code=exit_code,
+            signal=number,
+            wall_s=now - begun,
+        )
+    )
+    recorder.close()
+    status = exit_code if exit_code is not None else 128 + (number or 0)
+    try:
+        built = report.build(recorder.state)
+        text = report.text(built)
+    except Exception as error:  # a mistake in the report must not change the training's exit status
+        recorder.note_traceback()
+        return Outcome(status, f"tfgpu-tui: the report failed ({error!r}); see {run.supervisor_log}")
+    for path in (run.report_path, meta.report_json):
+        try:
+            if path is not None:
+                write_report(built, Path(path))
+        except OSError as error:
+            text += f"\ntfgpu-tui: the report can't be written to {path}: {error.strerror}"
+    return Outcome(status, text)
