@@ -18,7 +18,7 @@ import weakref
 from typing import Any, Optional
 
 from . import input_wait, steps, stopping
-from .runtime import every, execution_done, hurry, send, set_phase
+from .runtime import every, execution_done, hurry, send, set_phase, traces
 
 HOOK = "custom_loop"
 TENTATIVE_BATCHES = 4
@@ -62,6 +62,7 @@ class ThreadState:
         self._outstanding = False
         """A batch arrived, and nothing was called with it yet."""
         self._called = False
+        self._traces = traces()
         # What trained since then, and the sums at the end of the last such thing.
         self._keys: set[int] = set()
         self._count = 0
@@ -123,6 +124,7 @@ class ThreadState:
         self._base = base
         self._wait = self._busy = 0.0
         self._called = False
+        self._traces = traces()
         self._keys.clear()
         self._count = 0
         self._end = None
@@ -234,7 +236,10 @@ class ThreadState:
         wall = end - self._base
         if wall > 0.0:
             blocked = min(wait + busy, wall)
-            self._windows_of("train").add(self._count, wall, blocked, wait, _counter())
+            windows = self._windows_of("train")
+            windows.step_begins(self._traces)
+            # Each turn of a loop inside of a function counts as an execution: else its warm-up would never end.
+            windows.add(self._count, wall, blocked, wait, _counter(), self._count)
         rest = self._wait - wait, self._busy - busy
         self._reset(end)
         self._wait, self._busy = rest

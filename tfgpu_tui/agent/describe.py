@@ -14,7 +14,6 @@ from typing import Any, Callable, Dict, List, Optional
 from . import gpu_identity, model_facts, pipeline, placement_record
 from .memory import initialised_context
 from .runtime import after_execution, asked_knobs, guarded, on_import, send, send_latest
-from .user_code import user_times
 
 GROWTH_VARIABLE = "TF_FORCE_GPU_ALLOW_GROWTH"
 DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adapter")
@@ -29,6 +28,7 @@ class _State:
         self.knobs_told = False
         self.dataset: Optional[Dict[str, Any]] = None
         """The training's, until its first step."""
+        self.calls_before: pipeline.Calls = {}
         self.models: Dict[int, Dict[str, Any]] = {}
 
 
@@ -133,7 +133,7 @@ def _tell_dataset(kind: str, dataset: Any, phase: str, batch_size: Any, batches:
     if isinstance(batch_size, int) and batch_size > 0:
         fields["batch_size"] = batch_size
     if phase == "train":
-        _state.dataset = fields
+        _state.dataset, _state.calls_before = fields, pipeline.user_calls()
     send_latest("dataset", key=phase, **fields)
 
 
@@ -143,7 +143,7 @@ def _first_batch(model: Any, phase: str, steps: int) -> None:
     known, _state.dataset = _state.dataset, None
     if phase != "train" or known is None or known["batch_size"] is not None:
         return
-    seen = [entry["elements"] for entry in user_times() if entry["elements"]]
+    seen = [entry["elements"] for entry in pipeline.called_since(_state.calls_before) if entry["elements"]]
     if len(seen) == 1 and seen[0][0]["shape"]:
         send_latest("dataset", key="train", **{**known, "elements": seen[0], "batch_size": seen[0][0]["shape"][0]})
 

@@ -68,11 +68,14 @@ class Windows:
         self._traced = 0
         self._callbacks_before = dict(self.callbacks)
 
-    def step_begins(self) -> None:
-        """What was traced between two steps (a validation's function) does not make the next one a warm-up."""
-        self._traces = traces()
+    def step_begins(self, traces_then: Optional[int] = None) -> None:
+        """What was traced between two steps (a validation's function) does not make the next one a warm-up. The step
+        begins now, or began when `traces()` was `traces_then`."""
+        self._traces = traces() if traces_then is None else traces_then
 
-    def add(self, steps: int, wall: float, function: float, wait: Optional[float], now: float) -> None:
+    def add(
+        self, steps: int, wall: float, function: float, wait: Optional[float], now: float, executions: int = 1
+    ) -> None:
         """One execution that ended `now`: `wall` since the one before, `function` of it in the train function, `wait` of
         that blocked on the next batch (None where it is not known)."""
         traced = traces() - self._traces
@@ -82,8 +85,8 @@ class Windows:
             self._warmup = warmup
         self._traces += traced
         self._traced += traced
-        self.executions += 1
-        self._executions += 1
+        self.executions += executions
+        self._executions += executions
         self._steps += steps
         self._wall += wall
         self._function += function
