@@ -22,7 +22,8 @@ def choose(
 ) -> str:
     """An absolute path, its links not followed (a virtual environment's python is a link). Raises InterpreterError.
 
-    Without `given`: $VIRTUAL_ENV, $CONDA_PREFIX, python3 or python on PATH, and at last the tool's own interpreter;
+    Without `given`: $VIRTUAL_ENV, $CONDA_PREFIX, the tool's own where TensorFlow is installed beside it (someone called
+    `/env/bin/tfgpu-tui` without activating that environment), python3 or python on PATH, and at last the tool's own;
     the tool's own is passed over where it is private (installed by pipx or as a uv tool): it has no TensorFlow, and
     packages don't belong in there.
     """
@@ -39,6 +40,8 @@ def choose(
                 f"{variable} is {prefix}, but {path} can't be run: activate again, or use --python PATH"
             )
         return str(path.absolute())
+    if own and not private and has_tensorflow(own_prefix):
+        return own
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     if private:
         folders = [folder for folder in folders if Path(folder) != Path(own_prefix) / "bin"]
@@ -49,6 +52,11 @@ def choose(
     if private or not own:
         raise InterpreterError("no python on PATH and no active environment: say which one with --python PATH")
     return own
+
+
+def has_tensorflow(prefix: str) -> bool:
+    """Whether TensorFlow is installed in that environment, judged by its folder alone."""
+    return any(Path(prefix).glob("lib/python3*/site-packages/tensorflow/__init__.py"))
 
 
 def is_private(prefix: str) -> bool:

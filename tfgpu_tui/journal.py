@@ -11,9 +11,12 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from tfgpu_tui import events
-from tfgpu_tui.events import Event
+if TYPE_CHECKING:
+    from tfgpu_tui.events import Event
+
+# The classes of all events take 15 ms to make: they are imported where they are used, after the script was started.
 
 _READ_BYTES = 1 << 20
 
@@ -35,6 +38,8 @@ class JournalWriter:
 
     def append(self, event: Event) -> bool:
         """False where the event is lost. Raises ValueError on a number that JSON does not have (NaN, infinity)."""
+        from tfgpu_tui import events
+
         line = events.encode(event).encode() + b"\n"
         if self._torn:
             line = b"\n" + line  # ends the half line that a full disk left behind
@@ -64,6 +69,8 @@ class JournalReader:
 
     def poll(self, limit: int | None = None) -> list[Event]:
         """Every new event, at most `limit`; [] when there is nothing new. A last line without its newline waits."""
+        from tfgpu_tui import events
+
         found: list[Event] = []
         while limit is None or len(found) < limit:
             if not self._lines and not self._read():
@@ -111,6 +118,8 @@ class JournalReader:
 
 def last_event(journal: Path, tail_bytes: int = 1 << 16) -> Event | None:
     """The last whole event of a journal, found from its end."""
+    from tfgpu_tui import events
+
     try:
         with journal.open("rb") as file:
             file.seek(0, os.SEEK_END)

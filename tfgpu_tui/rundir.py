@@ -18,7 +18,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tfgpu_tui import events
 from tfgpu_tui.journal import JournalReader as JournalReader
 from tfgpu_tui.journal import JournalWriter as JournalWriter
 from tfgpu_tui.journal import last_event
@@ -209,6 +208,8 @@ def read_meta(run: RunDir) -> Meta:
             first = next(iter(reader.poll(1)), None)
     except OSError as error:
         raise RunNotFound(f"{run.journal} can't be read: {error.strerror}") from error
+    from tfgpu_tui import events  # late: see journal.py
+
     if not isinstance(first, events.RunStarted):
         raise RunNotFound(f"{run.path} is no run: it has neither a meta.json nor a journal that begins with a run")
     return Meta(
@@ -285,6 +286,8 @@ def list_runs() -> list[RunSummary]:
 def summary(run: RunDir) -> RunSummary:
     """What became of a run. Raises RunNotFound."""
     meta = read_meta(run)
+    from tfgpu_tui import events  # late: see journal.py
+
     ended = last_event(run.journal)
     if isinstance(ended, events.RunEnded):
         return RunSummary(run.id, meta.argv, "ended", ended.exit_code, ended.signal, meta.started, ended.t, run.path)

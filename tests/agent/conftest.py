@@ -1,4 +1,4 @@
-"""A recorder in place of the supervisor: starts a script exactly as the supervisor does and collects what the agent sends."""
+"""A recorder in place of the supervisor: starts a script as the supervisor does and collects what the agent sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INJECT = Path(__file__).resolve().parents[2] / "tfgpu_tui" / "agent" / "inject"
 
 
 def other_pythons() -> list[str]:
-    """Interpreters with another TensorFlow or Keras, on which the tests of the agent run too: TFGPU_TUI_TEST_PYTHONS."""
+    """TFGPU_TUI_TEST_PYTHONS: interpreters with another TensorFlow or Keras, on which the agent's tests run, too."""
     return [p for p in os.environ.get("TFGPU_TUI_TEST_PYTHONS", "").split(":") if p]
 
 
@@ -114,9 +114,9 @@ def run_script(
 ) -> tuple[list[Event], subprocess.CompletedProcess[str]]:
     """Run a script under the agent, as the supervisor would; returns the agent's events and the finished process.
 
-    `script` is a path, the source itself (dedented and written to `train.py` in a temporary folder), or the interpreter's
-    own arguments (`["-m", "package"]`). `environment` adds variables, or removes those that are None. With
-    `agent=False` the same, without the agent. `answer(event)` may return a command for the process that sent the event.
+    `script` is a path, the source itself (dedented and written to `train.py` in a temporary folder), or the
+    interpreter's own arguments (`["-m", "package"]`). `environment` adds variables, or removes those that are None.
+    With `agent=False` the same, without the agent. `answer(event)` may return a command for the sender of the event.
     """
     folder = tempfile.mkdtemp(prefix="tfgpu-script-")
     if isinstance(script, str) and "\n" in script:

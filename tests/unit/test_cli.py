@@ -132,14 +132,26 @@ def test_the_active_environments_python_is_chosen(tmp_path: Path) -> None:
         "CONDA_PREFIX": str(tmp_path / "conda"),
         "PATH": str(path.parent),
     }
-    assert interpreter.choose(None, environ) == str(venv)
+    tool = ("/the/tools/own", str(tmp_path / "tool"))
+    assert interpreter.choose(None, environ, *tool) == str(venv)
     del environ["VIRTUAL_ENV"]
-    assert interpreter.choose(None, environ) == str(conda)
+    assert interpreter.choose(None, environ, *tool) == str(conda)
     del environ["CONDA_PREFIX"]
-    assert interpreter.choose(None, environ) == str(path)
+    assert interpreter.choose(None, environ, *tool) == str(path)
     executable(tmp_path / "usr" / "bin" / "python3")
-    assert interpreter.choose(None, environ) == str(tmp_path / "usr" / "bin" / "python3")
-    assert interpreter.choose(None, {"PATH": ""}, own="/the/tools/own") == "/the/tools/own"
+    assert interpreter.choose(None, environ, *tool) == str(tmp_path / "usr" / "bin" / "python3")
+    assert interpreter.choose(None, {"PATH": ""}, *tool) == "/the/tools/own"
+
+
+def test_the_tools_own_environment_serves_when_it_has_tensorflow(tmp_path: Path) -> None:
+    own = executable(tmp_path / "env" / "bin" / "python3")
+    system = executable(tmp_path / "usr" / "bin" / "python3")
+    package = tmp_path / "env" / "lib" / "python3.11" / "site-packages" / "tensorflow"
+    package.mkdir(parents=True)
+    environ = {"PATH": str(system.parent)}
+    assert interpreter.choose(None, environ, str(own), str(tmp_path / "env")) == str(system)
+    (package / "__init__.py").touch()
+    assert interpreter.choose(None, environ, str(own), str(tmp_path / "env")) == str(own)
 
 
 def test_a_stale_environment_is_said(tmp_path: Path) -> None:

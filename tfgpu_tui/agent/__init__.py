@@ -46,8 +46,10 @@ def install() -> Any:
     return imports.PatchingFinder()
 
 
-def report_error(cls: type[BaseException], value: BaseException, traceback: Any) -> None:
-    """Send the exception that is about to end this process. From `sys.excepthook`."""
-    from . import errors
+def report_error(cls: type[BaseException], value: BaseException, traceback: Any) -> Any:
+    """Send the exception that is about to end this process. Returns its traceback without the agent's own frames."""
+    from . import errors, tracebacks
 
     errors.report(cls, value, traceback)
+    tracebacks.clean(value)
+    return tracebacks.without_agent(traceback)

@@ -12,7 +12,6 @@ function is being traced, which comes after that.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Optional
 
 from .runtime import on_import
@@ -28,7 +27,7 @@ _used = 0
 
 
 @on_import("tensorflow.python.framework.auto_control_deps")
-def _keep_order(module: ModuleType) -> None:
+def _keep_order(module: Any) -> None:
     """Our clock ops must run, but must not be ordered against the user's own stateful ops (py_function, print)."""
     name = "MUST_RUN_ORDER_INSENSITIVE_STATEFUL_OPS"
     setattr(module, name, getattr(module, name) | {"Timestamp"})

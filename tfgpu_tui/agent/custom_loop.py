@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from . import input_wait, keras_loop
@@ -44,8 +43,8 @@ input_wait.arrivals.append(_batch_arrived)
 
 
 @on_import("tensorflow.python.eager.polymorphic_function.polymorphic_function")
-def _functions(module: ModuleType) -> None:
-    cls: Any = module.Function  # type: ignore[attr-defined]
+def _functions(module: Any) -> None:
+    cls: Any = module.Function
     original = cls.__call__
 
     @functools.wraps(original)
@@ -81,8 +80,8 @@ def _ends(state: Any, key: Any) -> None:
 
 
 @on_import("tensorflow.python.eager.backprop")
-def _gradients(module: ModuleType) -> None:
-    cls: Any = module.GradientTape  # type: ignore[attr-defined]
+def _gradients(module: Any) -> None:
+    cls: Any = module.GradientTape
     original = cls.gradient
 
     @functools.wraps(original)
@@ -118,7 +117,7 @@ def _patch_optimizer(cls: Any, name: str) -> None:
 
     # Marks it for AutoGraph as something that converts by itself (tensorflow/python/autograph/impl/api.py,
     # `is_autograph_artifact`): otherwise AutoGraph would rewrite this very wrapper.
-    apply.autograph_info__ = {}  # type: ignore[attr-defined]
+    vars(apply)["autograph_info__"] = {}
     setattr(cls, name, apply)
 
 
@@ -134,7 +133,8 @@ def _call(original: Callable[..., Any], optimizer: Any, args: Any, kwargs: Any) 
 
 @guarded(HOOK)
 def _applied(optimizer: Any) -> None:
-    if _ours():
+    # A replica's thread traces its part of a step outside of any region of its own (tf.distribute runs them in threads).
+    if _ours() and (executing_eagerly() or current().inside):
         current().applied(optimizer, _counter())
 
 
@@ -158,8 +158,8 @@ def _patch_train_on_batch(cls: Any) -> None:
 
 
 @on_import("keras.src.optimizers.base_optimizer")
-def _keras3_optimizer(module: ModuleType) -> None:
-    _patch_optimizer(module.BaseOptimizer, "apply")  # type: ignore[attr-defined]
+def _keras3_optimizer(module: Any) -> None:
+    _patch_optimizer(module.BaseOptimizer, "apply")
 
 
 def _patch_keras2_optimizers(module: Any) -> None:
@@ -170,35 +170,35 @@ def _patch_keras2_optimizers(module: Any) -> None:
 
 
 @on_import("keras.src.optimizers.optimizer")
-def _keras2_optimizer(module: ModuleType) -> None:
+def _keras2_optimizer(module: Any) -> None:
     _patch_keras2_optimizers(module)
 
 
 @on_import("tf_keras.src.optimizers.optimizer")
-def _tf_keras_optimizer(module: ModuleType) -> None:
+def _tf_keras_optimizer(module: Any) -> None:
     _patch_keras2_optimizers(module)
 
 
 @on_import("keras.src.optimizers.legacy.optimizer_v2")
-def _keras2_legacy_optimizer(module: ModuleType) -> None:
-    _patch_optimizer(module.OptimizerV2, "apply_gradients")  # type: ignore[attr-defined]
+def _keras2_legacy_optimizer(module: Any) -> None:
+    _patch_optimizer(module.OptimizerV2, "apply_gradients")
 
 
 @on_import("tf_keras.src.optimizers.legacy.optimizer_v2")
-def _tf_keras_legacy_optimizer(module: ModuleType) -> None:
-    _patch_optimizer(module.OptimizerV2, "apply_gradients")  # type: ignore[attr-defined]
+def _tf_keras_legacy_optimizer(module: Any) -> None:
+    _patch_optimizer(module.OptimizerV2, "apply_gradients")
 
 
 @on_import("keras.src.backend.tensorflow.trainer")
-def _keras3_train_on_batch(module: ModuleType) -> None:
-    _patch_train_on_batch(module.TensorFlowTrainer)  # type: ignore[attr-defined]
+def _keras3_train_on_batch(module: Any) -> None:
+    _patch_train_on_batch(module.TensorFlowTrainer)
 
 
 @on_import("keras.src.engine.training")
-def _keras2_train_on_batch(module: ModuleType) -> None:
-    _patch_train_on_batch(module.Model)  # type: ignore[attr-defined]
+def _keras2_train_on_batch(module: Any) -> None:
+    _patch_train_on_batch(module.Model)
 
 
 @on_import("tf_keras.src.engine.training")
-def _tf_keras_train_on_batch(module: ModuleType) -> None:
-    _patch_train_on_batch(module.Model)  # type: ignore[attr-defined]
+def _tf_keras_train_on_batch(module: Any) -> None:
+    _patch_train_on_batch(module.Model)

@@ -3,9 +3,10 @@
     next() ... next() | function(s), or eager code up to the optimizer | ... | next() ...
       input wait      |                 compute                        | host
 
-A step ends with the last thing that trained before the next batch is asked for, or before the same function or optimizer
-trains again. Time goes from end to end. An iterator that was not in use before, and whose batches are not mixed with
-those of the others, begins a new pass (an epoch, a validation): the time before its first batch belongs to no step.
+A step ends with the last thing that trained before the next batch is asked for, or before the same function or
+optimizer trains again. Time goes from end to end. An iterator that was not in use before, and whose batches are not
+mixed with those of the others, begins a new pass (an epoch, a validation): the time before its first batch belongs to
+no step.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class ThreadState:
         self._pass.phase = phase
         set_phase("evaluating" if phase == "test" else "predicting")
         windows = self._windows_of(phase)
+        windows.step_begins()
         for wall, function, wait in self._pass.tentative:
             windows.add(1, wall, min(function, wall), wait, _counter())
         self._pass.tentative.clear()

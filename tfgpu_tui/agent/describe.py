@@ -133,7 +133,7 @@ def _tell_dataset(kind: str, dataset: Any, phase: str, batch_size: Any, batches:
     if isinstance(batch_size, int) and batch_size > 0:
         fields["batch_size"] = batch_size
     if phase == "train":
-        _state.dataset, _state.calls_before = fields, pipeline.user_calls()
+        _state.dataset = fields
     send_latest("dataset", key=phase, **fields)
 
 
@@ -166,15 +166,17 @@ def _epoch_iterators(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        before = pipeline.user_calls()
         original(self, *args, **kwargs)
-        _describe_keras3(self, sys._getframe(1))
+        _describe_keras3(self, sys._getframe(1), before)
 
     cls.__init__ = __init__
 
 
 @guarded("describe.dataset")
-def _describe_keras3(iterator: Any, frame: Any) -> None:
+def _describe_keras3(iterator: Any, frame: Any, before: pipeline.Calls) -> None:
     adapter = iterator.data_adapter
+    _state.calls_before = before
     workers = getattr(getattr(adapter, "py_dataset", None), "workers", None)
     batches = iterator.steps_per_epoch or iterator._num_batches
     _tell_dataset(
@@ -196,20 +198,22 @@ def _data_handlers(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        before = pipeline.user_calls()
         original(self, *args, **kwargs)
         if type(self) is cls:
-            _describe_keras2(self, kwargs, sys._getframe(1))
+            _describe_keras2(self, kwargs, sys._getframe(1), before)
 
     cls.__init__ = __init__
 
 
 @guarded("describe.dataset")
-def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any) -> None:
+def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: pipeline.Calls) -> None:
     # Between the two stands get_data_handler.
     caller = frame.f_back if frame.f_code.co_name == "get_data_handler" else frame
     phase = phase_of_caller(caller)
     if caller.f_code.co_name == "fit" and caller.f_locals.get("data_handler") is not None:
         phase = "test"
+    _state.calls_before = before
     adapter = handler._adapter
     kind = model_facts.adapter_kind(adapter)
     _tell_dataset(

@@ -4,8 +4,9 @@ Eager calls are timed around the call. Calls inside a graph get a stopwatch of `
 `for x in dataset` inside a tf.function has no such call: AutoGraph makes a scan of it, whose body is timed from the
 other side (wait = start of this body - end of the one before).
 
-Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `iterator_ops.OwnedIterator._next_internal` and `.get_next_as_optional`,
-`input_lib.DistributedIteratorBase.get_next` and `.get_next_as_optional`, `dataset_autograph._general_purpose_scan`.
+Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `_next_internal` and `get_next_as_optional` of `iterator_ops.
+OwnedIterator`, `get_next` and `get_next_as_optional` of `input_lib.DistributedIteratorBase`, and
+`dataset_autograph._general_purpose_scan`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any, Optional
 
 from . import clock
@@ -24,14 +24,19 @@ HOOK = "input_wait"
 _counter = time.perf_counter
 
 
-class EagerWait(threading.local):
-    """What the current thread waited for in eager calls."""
+class EagerWait:
+    """What one thread waited for in eager calls."""
 
     inside = False
     seconds = 0.0
     batches = 0
     iterator_id = 0
     batch_size: Optional[int] = None
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.wait = EagerWait()
 
 
 class Site:
@@ -43,7 +48,7 @@ class Site:
         """First dimension of the batch where TensorFlow knows it while tracing; None where it varies."""
 
 
-eager = EagerWait()
+_local = _Local()
 sites: list[Site] = []
 
 OnNext = Callable[[Any, float, float], None]
@@ -51,6 +56,11 @@ listeners: list[Callable[[Any, float], None]] = []
 """Called as (iterator, time of the call) before an eager call for a batch. Must not raise."""
 arrivals: list[OnNext] = []
 """Called as (iterator, time of the call, time of the return) after an eager call that gave a batch. Must not raise."""
+
+
+def eager() -> EagerWait:
+    """What the calling thread waited for so far."""
+    return _local.wait
 
 
 def known() -> bool:
@@ -76,10 +86,9 @@ def by_site() -> list[tuple[float, int]]:
 def since(before: list[tuple[float, int]]) -> tuple[float, int]:
     """Seconds and batches since `by_site()` gave `before`. A step may take one batch from each of several iterators:
     the site with the most says how many steps there were."""
-    before = before + [(0.0, 0)] * (len(sites) - len(before))
     seconds, batches = 0.0, 0
-    for site, (seconds_before, batches_before) in zip(sites, before):
-        s, n = site.row.read()
+    for index, (s, n) in enumerate(by_site()):
+        seconds_before, batches_before = before[index] if index < len(before) else (0.0, 0)
         seconds += s - seconds_before
         batches = max(batches, n - batches_before)
     return max(seconds, 0.0), batches
@@ -90,24 +99,26 @@ class BatchSize:
 
     def __init__(self) -> None:
         self._counts: list[int] = []
-        self._eager = 0
+        self._thread = eager()
+        self._batches = 0
         self.look()
 
     def look(self) -> Optional[int]:
-        """The size of the batches since the last look, in the calling thread; None where it is not known, or varies."""
-        counts = [site.row.read()[1] for site in sites]
+        """The size of the batches since the last look, in graphs and in the thread that made this; None where it varies
+        or is not known."""
+        counts = [batches for _, batches in by_site()]
         before = self._counts + [0] * (len(counts) - len(self._counts))
-        sizes = {site.batch_size for site, now, then in zip(sites, counts, before) if now > then}
-        if eager.batches > self._eager:
-            sizes.add(eager.batch_size)
-        self._counts, self._eager = counts, eager.batches
+        sizes = {sites[i].batch_size for i, count in enumerate(counts) if count > before[i]}
+        if self._thread.batches > self._batches:
+            sizes.add(self._thread.batch_size)
+        self._counts, self._batches = counts, self._thread.batches
         return sizes.pop() if len(sizes) == 1 else None
 
 
 def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_next(self: Any, *args: Any, **kwargs: Any) -> Any:
-        state = eager
+        state = _local.wait
         if state.inside:  # a distributed iterator asks its parts: count once
             return original(self, *args, **kwargs)
         state.inside = True
@@ -192,21 +203,21 @@ def _first_dimension(shapes: Iterable[Any]) -> Optional[int]:
 
 
 @on_import("tensorflow.python.data.ops.iterator_ops")
-def _iterators(module: ModuleType) -> None:
+def _iterators(module: Any) -> None:
     cls = module.OwnedIterator
     cls._next_internal = _wrap(cls._next_internal, optional=False)
     cls.get_next_as_optional = _wrap(cls.get_next_as_optional, optional=True)
 
 
 @on_import("tensorflow.python.distribute.input_lib")
-def _distributed_iterators(module: ModuleType) -> None:
+def _distributed_iterators(module: Any) -> None:
     cls = module.DistributedIteratorBase
     cls.get_next = _wrap(cls.get_next, optional=False)
     cls.get_next_as_optional = _wrap(cls.get_next_as_optional, optional=True)
 
 
 @on_import("tensorflow.python.data.ops.dataset_autograph")
-def _loops_in_functions(module: ModuleType) -> None:
+def _loops_in_functions(module: Any) -> None:
     original = module._general_purpose_scan
 
     @functools.wraps(original)

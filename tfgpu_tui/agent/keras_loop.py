@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any, Optional
 
 from . import callback_times, clock, input_wait, steps, stopping
@@ -39,6 +39,7 @@ class Loop:
         self.frame_id = frame_id
         self.thread = threading.get_ident()
         self.params: dict[str, Any] = dict(getattr(owner, "params", None) or {})
+        self.eager = input_wait.eager()
         self.windows = steps.Windows(phase, "fit", fit)
         self.epoch: Optional[int] = None
         self.epoch_started = self.started = _counter()
@@ -86,13 +87,13 @@ class Loop:
         self.begin_batch = batch if isinstance(batch, int) else 0
         self.windows.step_begins()
         seconds, self.batches_before = input_wait.in_graphs()
-        self.wait_before = seconds + input_wait.eager.seconds
+        self.wait_before = seconds + self.eager.seconds
         self.begin_exit = _counter()
 
     def function_ended(self, entry: float) -> None:
         self.function = entry - self.begin_exit
         seconds, self.batches = input_wait.in_graphs()
-        self.wait = seconds + input_wait.eager.seconds - self.wait_before if input_wait.known() else None
+        self.wait = seconds + self.eager.seconds - self.wait_before if input_wait.known() else None
 
     def batch_ended(self, batch: Any, logs: Any) -> None:
         now = _counter()
@@ -207,10 +208,8 @@ def _drop_dead() -> None:
 
 def _begin(owner: Any, phase: str, frame_id: int) -> None:
     _drop_dead()
-    if phase == "train":
-        fit = steps.new_loop()
-    else:
-        fit = _running[0].fit if _running else steps.current_loop()
+    # A validation carries the number of its fit, an evaluation on its own that of the last one.
+    fit = steps.new_loop() if phase == "train" else steps.current_loop()
     if _running:
         _running[-1].windows.emit(_counter())
     loop = Loop(owner, phase, fit, frame_id)
@@ -246,7 +245,7 @@ def _current(owner: Any, phase: str) -> Optional[Loop]:
 
 
 def _steps_per_execution(model: Any) -> int:
-    value = getattr(model, "steps_per_execution", None)  # Keras 3: an int
+    value: Any = getattr(model, "steps_per_execution", None)  # Keras 3: an int
     if value is None:
         value = getattr(model, "_steps_per_execution", None)  # Keras 2: a variable
         value = value.numpy() if hasattr(value, "numpy") else value
@@ -371,8 +370,8 @@ def _epoch_ended(owner: Any, logs: Any) -> None:
         loop.epoch_ended(logs)
 
 
-def _patch(module: ModuleType) -> None:
-    cls: Any = module.CallbackList  # type: ignore[attr-defined]
+def _patch(module: Any) -> None:
+    cls: Any = module.CallbackList
     for phase in PHASES:
         _patch_loop(cls, phase)
         _patch_batches(cls, phase)
@@ -380,18 +379,18 @@ def _patch(module: ModuleType) -> None:
 
 
 @on_import("keras.src.callbacks.callback_list")
-def _keras3(module: ModuleType) -> None:
+def _keras3(module: Any) -> None:
     _patch(module)
 
 
 @on_import("keras.src.callbacks")
-def _keras2(module: ModuleType) -> None:
+def _keras2(module: Any) -> None:
     if not hasattr(module, "__path__"):  # Keras 3 has a package of this name
         _patch(module)
 
 
 @on_import("tf_keras.src.callbacks")
-def _tf_keras(module: ModuleType) -> None:
+def _tf_keras(module: Any) -> None:
     _patch(module)
 
 

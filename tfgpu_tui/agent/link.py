@@ -82,6 +82,7 @@ class Link:
         self._periodic: list[tuple[float, Callable[[], None]]] = []
         self._dead = False
         self.dropped = 0
+        self._socket: Optional[socket.socket] = None
         self._forget()
         if sock is not None:
             self._socket = socket.socket(fileno=sock.detach())
@@ -98,12 +99,12 @@ class Link:
         self._reported_drops = self.dropped = 0
         self._serial = 0
         self._thread: Optional[threading.Thread] = None
-        self._socket: Optional[socket.socket] = None
 
     def after_fork(self) -> None:
         """In the child: the connection, the thread and what was queued are the parent's."""
         if self._socket is not None:
             self._socket.close()
+            self._socket = None
         self._forget()
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .placement_names import LOSS, OPTIMIZER, Interval, Key, Stack
-from .runtime import guarded, on_import
+from .runtime import executing_eagerly, guarded, on_import
 
 LAYER_CLASSES = (
     ("keras.src.layers.layer", "Layer"),
@@ -209,6 +209,20 @@ def _applied() -> None:
         _state.eager.applied()
 
 
+def _as_autograph_would(function: Any) -> Any:
+    """Converted where the code around the call is converted, as AutoGraph does with every function on its way."""
+    if executing_eagerly():
+        return function
+    from tensorflow.python.autograph.core import ag_ctx
+
+    status = ag_ctx.control_status_ctx()
+    if status.status != ag_ctx.Status.ENABLED:
+        return function
+    from tensorflow.python.autograph.impl import api
+
+    return api.tf_convert(function, status)
+
+
 def _wrap(cls: Any, method: str, key: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
     """Notes every call of `cls.method`, as `key` or as the object itself; once for each class that defines it."""
     original = cls.__dict__.get(method)
@@ -219,13 +233,16 @@ def _wrap(cls: Any, method: str, key: Optional[str], after: Optional[Callable[[]
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         frame = _enter(id(self) if key is None else key, self)
         try:
-            return original(self, *args, **kwargs)
+            return _as_autograph_would(original)(self, *args, **kwargs)
         finally:
             if frame is not None:
                 _leave(frame)
             if after is not None:
                 after()
 
+    # AutoGraph leaves alone what carries this (`is_autograph_artifact` in tensorflow/python/autograph/impl/api.py);
+    # otherwise it would rewrite this wrapper.
+    setattr(call, "autograph_info__", {})  # noqa: B010
     setattr(call, MARK, True)
     setattr(cls, method, call)
 

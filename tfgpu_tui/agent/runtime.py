@@ -196,7 +196,8 @@ def after_execution(function: AfterExecution) -> AfterExecution:
 def execution_done(model: Any, phase: str, steps: int) -> None:
     """Called by the loops after each execution: cheap when nothing was traced since the last one."""
     global _traces_told
-    if _traces == _traces_told:
+    # A replica's thread that traces its part of a step is no execution (tf.distribute runs replicas in threads).
+    if _traces == _traces_told or not executing_eagerly():
         return
     _traces_told = _traces
     for function in _after:
@@ -204,7 +205,7 @@ def execution_done(model: Any, phase: str, steps: int) -> None:
 
 
 @on_import("tensorflow.python.framework.func_graph")
-def _count_traces(module: ModuleType) -> None:
+def _count_traces(module: Any) -> None:
     """`func_graph_from_py_func` makes the graph of every tf.function, loop body and map function (TF 2.15 to 2.21)."""
     original = module.func_graph_from_py_func
 
@@ -229,5 +230,5 @@ def _count_traces(module: ModuleType) -> None:
 
 
 @on_import("tensorflow")
-def _imported(module: ModuleType) -> None:
+def _imported(module: Any) -> None:
     set_phase("imported")

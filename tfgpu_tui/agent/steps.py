@@ -76,13 +76,15 @@ class Windows:
     def add(
         self, steps: int, wall: float, function: float, wait: Optional[float], now: float, executions: int = 1
     ) -> None:
-        """One execution that ended `now`: `wall` since the one before, `function` of it in the train function, `wait` of
-        that blocked on the next batch (None where it is not known)."""
+        """One execution that ended `now`: `wall` since the one before, `function` of it in the train function, `wait`
+        of that blocked on the next batch (None where it is not known)."""
         traced = traces() - self._traces
         warmup = self.executions < WARMUP_EXECUTIONS or traced > 0
         if warmup != self._warmup:
             self.emit(now)
             self._warmup = warmup
+        if not self._executions:  # time between two loops does not make the first window short
+            self._since = now - wall
         self._traces += traced
         self._traced += traced
         self.executions += executions

@@ -13,8 +13,8 @@ _asked = False
 
 
 def wanted(pending: int = 0) -> Optional[str]:
-    """`stop` or `stop-after` when the training should end after the current batch; None while it should go on. `pending`
-    steps are done, but not yet counted."""
+    """`stop` or `stop-after` when the training should end after the current batch; None while it should go on.
+    `pending` steps are done, but not yet counted."""
     if _asked:
         return "stop"
     if _limit is not None and steps.total("train") + pending >= _limit:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from types import ModuleType, TracebackType
-from typing import Optional
+from types import TracebackType
+from typing import Any, Optional
 
 from .runtime import on_import
 
@@ -42,22 +42,22 @@ def _is_ours(traceback: TracebackType) -> bool:
     return traceback.tb_frame.f_code.co_filename.startswith(FOLDER + os.sep)
 
 
-def _exclude(module: ModuleType) -> None:
+def _exclude(module: Any) -> None:
     """TensorFlow and Keras shorten tracebacks to the user's frames; `_EXCLUDED_PATHS` says what is not the user's."""
-    paths = getattr(module, "_EXCLUDED_PATHS")  # noqa: B009  (TF 2.15 to 2.21, Keras 2.15, 3.3 to 3.15, tf_keras 2.21)
-    setattr(module, "_EXCLUDED_PATHS", (*paths, FOLDER))  # noqa: B010
+    # TensorFlow 2.15 to 2.21, Keras 2.15 and 3.15, tf_keras 2.21
+    module._EXCLUDED_PATHS = (*module._EXCLUDED_PATHS, FOLDER)
 
 
 @on_import("tensorflow.python.util.traceback_utils")
-def _tensorflow(module: ModuleType) -> None:
+def _tensorflow(module: Any) -> None:
     _exclude(module)
 
 
 @on_import("keras.src.utils.traceback_utils")
-def _keras(module: ModuleType) -> None:
+def _keras(module: Any) -> None:
     _exclude(module)
 
 
 @on_import("tf_keras.src.utils.traceback_utils")
-def _tf_keras(module: ModuleType) -> None:
+def _tf_keras(module: Any) -> None:
     _exclude(module)

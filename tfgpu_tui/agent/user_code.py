@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import time
 import types
-from types import ModuleType
 from typing import Any, Optional
 
 from . import user_function
@@ -123,7 +122,7 @@ def _time_getitem(value: Any) -> None:
         _took(source, start, element)
         return element
 
-    getitem._tfgpu_timed = True  # type: ignore[attr-defined]
+    vars(getitem)["_tfgpu_timed"] = True
     cls.__getitem__ = getitem
 
 
@@ -144,13 +143,13 @@ def _getitem_timed(value: Any) -> Any:
 
 
 @on_import("keras.src.trainers.data_adapters.generator_data_adapter")
-def _keras3_generator(module: ModuleType) -> None:
-    _patch_first_argument(module.GeneratorDataAdapter, _timed_generator)  # type: ignore[attr-defined]
+def _keras3_generator(module: Any) -> None:
+    _patch_first_argument(module.GeneratorDataAdapter, _timed_generator)
 
 
 @on_import("keras.src.trainers.data_adapters.py_dataset_adapter")
-def _keras3_py_dataset(module: ModuleType) -> None:
-    _patch_first_argument(module.PyDatasetAdapter, _getitem_timed)  # type: ignore[attr-defined]
+def _keras3_py_dataset(module: Any) -> None:
+    _patch_first_argument(module.PyDatasetAdapter, _getitem_timed)
 
 
 def _patch_keras2(module: Any) -> None:
@@ -159,18 +158,18 @@ def _patch_keras2(module: Any) -> None:
 
 
 @on_import("keras.src.engine.data_adapter")
-def _keras2(module: ModuleType) -> None:
+def _keras2(module: Any) -> None:
     _patch_keras2(module)
 
 
 @on_import("tf_keras.src.engine.data_adapter")
-def _tf_keras(module: ModuleType) -> None:
+def _tf_keras(module: Any) -> None:
     _patch_keras2(module)
 
 
 @on_import("tensorflow.python.data.ops.dataset_ops")
-def _from_generator(module: ModuleType) -> None:
-    cls = module.DatasetV2._GeneratorState  # type: ignore[attr-defined]
+def _from_generator(module: Any) -> None:
+    cls = module.DatasetV2._GeneratorState
     original = cls.__init__
 
     @functools.wraps(original)

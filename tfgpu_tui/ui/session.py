@@ -244,5 +244,7 @@ class Session:
         )
         self._compared = self.compare_open = False
         self._alive_at = time.monotonic()
-        self.say("rerun started; the comparison opens by itself")
+        long_enough = compare.ready(old.state, old.state)
+        later = "the comparison opens by itself" if long_enough else "the run before is too short to compare with"
+        self.say(f"rerun started; {later}")
         self.read()

@@ -6,39 +6,43 @@ to the `sitecustomize` that it hides, if there is one, through the import system
 one is reported by `site.py` exactly as without us. Nothing here may print or raise.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+
+if False:  # for type checkers alone: `typing` costs milliseconds
+    from typing import Any
 
 _ENTRY = os.path.dirname(__file__)
 _AGENT = os.path.dirname(os.path.abspath(_ENTRY))
 _PACKAGE = "_tfgpu_agent"
 _TRIGGERS = frozenset(("tensorflow", "keras", "tf_keras"))
 # The connection on which the main process said hello; the agent takes it over.
-_hello = None
+_hello: Any = None
 
 
-def _say_hello():
-    """Tell the supervisor that the agent is alive, though TensorFlow may never be imported. Only in the main process."""
+def _say_hello() -> None:
+    """Tell the supervisor that the agent is alive, though TensorFlow may never be imported. Main process only."""
     global _hello
     if os.environ.get("TFGPU_TUI_PARENT") != str(os.getppid()):
         return
-    import time
-
     import _socket  # not `socket`: that one costs several milliseconds
+    import time
 
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     sock.setblocking(False)
     line = '{"v":1,"t":%.6f,"src":"agent","pid":%d,"type":"agent_connected","main":true,"python":"%d.%d.%d"}\n'
     try:
         sock.connect(os.environ["TFGPU_TUI_SOCKET"])
-        sock.send((line % ((time.time(), os.getpid()) + sys.version_info[:3])).encode(), _socket.MSG_NOSIGNAL)
+        sock.send((line % (time.time(), os.getpid(), *sys.version_info[:3])).encode(), _socket.MSG_NOSIGNAL)
     except OSError:
         sock.close()
         return
     _hello = sock
 
 
-def _forget_hello():
+def _forget_hello() -> None:
     """In a forked child: the connection is the parent's."""
     global _hello
     if _hello is not None:
@@ -46,7 +50,7 @@ def _forget_hello():
         _hello = None
 
 
-def _agent():
+def _agent() -> Any:
     """The agent package, loaded by its path: the tool may live in an environment that this python can't import from."""
     package = sys.modules.get(_PACKAGE)
     if package is None:
@@ -55,6 +59,7 @@ def _agent():
         spec = util.spec_from_file_location(
             _PACKAGE, os.path.join(_AGENT, "__init__.py"), submodule_search_locations=[_AGENT]
         )
+        assert spec is not None and spec.loader is not None
         package = util.module_from_spec(spec)
         sys.modules[_PACKAGE] = package
         spec.loader.exec_module(package)
@@ -62,7 +67,7 @@ def _agent():
     return package
 
 
-def _failed(error):
+def _failed(error: BaseException) -> None:
     """The agent itself does not load: say so on the connection, if there is one."""
     if _hello is None:
         return
@@ -81,7 +86,7 @@ class _Trigger:
     """A meta-path entry that finds nothing itself: the first import of TensorFlow makes way for the agent's own."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
         if name not in _TRIGGERS or _trigger not in sys.meta_path:
             return None
         place = sys.meta_path.index(_trigger)
@@ -99,13 +104,13 @@ class _Trigger:
 _trigger = _Trigger()
 
 
-def _watch_for_errors():
+def _watch_for_errors() -> None:
     """Chain `sys.excepthook`: report the exception that ends the process, then do what would have been done."""
     previous = sys.excepthook
 
-    def excepthook(cls, value, traceback):
+    def excepthook(cls: Any, value: Any, traceback: Any) -> None:
         try:
-            _agent().report_error(cls, value, traceback)
+            traceback = _agent().report_error(cls, value, traceback)
         except Exception as error:
             _failed(error)
         previous(cls, value, traceback)
@@ -125,7 +130,7 @@ if "TFGPU_TUI_SOCKET" in os.environ:
 # The sitecustomize that this one hides. Where there is none, the ModuleNotFoundError is the one that site.py expects.
 del sys.modules["sitecustomize"]
 try:
-    import sitecustomize  # noqa: F401
+    import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
 finally:
     if "TFGPU_TUI_SOCKET" in os.environ:
         _watch_for_errors()
