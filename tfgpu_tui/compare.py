@@ -11,7 +11,7 @@ from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.input_wait import gpu_busy
 from tfgpu_tui.state import STEADY_STEPS, RunState
 
-MIN_STEADY_S = 3.0
+MIN_STEADY_S = 1.5
 MIN_WINDOWS = 6
 SMALLEST_CHANGE = 0.03
 """Changes under 3 % are never called a change: two runs of the same script differ by as much."""

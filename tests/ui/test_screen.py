@@ -230,6 +230,7 @@ async def test_a_long_training_is_not_stopped_without_being_asked(training_run: 
     app = screen(training_run(seconds=200), control)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "Input-bound")
+        await until(pilot, lambda: app.view.behind is None)
         await pilot.press("r")
         await shows(pilot, "stop this run and start again?", "3 minutes")
         await pilot.press("escape")

@@ -163,6 +163,27 @@ def test_filling_up_at_the_start_is_no_leak() -> None:
     assert host_growth(points[:20]) is None
 
 
+def reserved(knobs: dict[str, str], mine: int = 130 << 30, peak: int = 9 << 30) -> RunState:
+    """A GPU of 139 GiB of which this run holds `mine` bytes and its model used `peak`."""
+    process = {"pid": 4711, "memory_bytes": mine, "ours": True}
+    sample = {"index": 0, "uuid": "GPU-a", "memory_total_bytes": 139 << 30, "processes": [process]}
+    device = {"device": "GPU:0", "current_bytes": peak, "peak_bytes": peak}
+    return state_of(
+        start(knobs),
+        [
+            ev.Environment(t=T0, nvidia_devices=1, tf_gpus=[{"device": "GPU:0", "uuid": "GPU-a"}]),
+            ev.GpuSample(t=T0 + 1, gpus=[sample]),
+            ev.TfMemory(t=T0 + 1, devices=[device]),
+        ],
+    )
+
+
+def test_reserved_memory_is_not_use() -> None:
+    assert the("memory.preallocated", reserved({})).knob == "memory_growth=on"
+    assert "memory.preallocated" not in ids(reserved({"memory_growth": "on"}))
+    assert "memory.preallocated" not in ids(reserved({}, peak=120 << 30))
+
+
 def test_a_failed_script_shows_the_users_own_line() -> None:
     error = ev.ScriptError(t=T0 + 5, exception="ValueError", message="bad shape\nmore", file="/h/u/net.py", line=12,
                            function="call")  # fmt: skip

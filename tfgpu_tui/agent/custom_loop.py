@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import input_wait, keras_loop
-from .custom_steps import HOOK, current
+from .custom_steps import HOOK, current, training_traced
 from .runtime import executing_eagerly, guarded, is_off, on_import, switch_off
 
 _counter = time.perf_counter
@@ -95,7 +95,9 @@ def _gradients(module: Any) -> None:
 
 @guarded(HOOK)
 def _gradient_taken() -> None:
-    if _ours():
+    if not executing_eagerly():
+        training_traced()
+    elif _ours():
         current().gradient_taken(_counter())
 
 
@@ -133,8 +135,9 @@ def _call(original: Callable[..., Any], optimizer: Any, args: Any, kwargs: Any) 
 
 @guarded(HOOK)
 def _applied(optimizer: Any) -> None:
-    # A replica's thread traces its part of a step outside of any region of its own (tf.distribute runs them in threads).
-    if _ours() and (executing_eagerly() or current().inside):
+    if not executing_eagerly():
+        training_traced()
+    elif _ours():
         current().applied(optimizer, _counter())
 
 

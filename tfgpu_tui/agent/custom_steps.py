@@ -73,7 +73,7 @@ class ThreadState:
         self._region: Optional[float] = None
         self._region_key: Any = None
         self._region_before: list[tuple[float, int]] = []
-        self._region_trained = False
+        self.region_trained = False
         self._region_label = "custom"
         self._stopped = False
 
@@ -142,7 +142,7 @@ class ThreadState:
             self._region = start
             self._region_key = key
             self._region_label = label
-            self._region_trained = label == "train_on_batch"
+            self.region_trained = label == "train_on_batch"
             self._region_before = input_wait.by_site()
 
     def region_ends(self, key: Any, end: float) -> None:
@@ -168,7 +168,7 @@ class ThreadState:
 
     def _trains(self, key: Any) -> bool:
         """Whether this function trains: seen while it was traced, and remembered with it."""
-        if self._region_trained:
+        if self.region_trained:
             try:
                 key._tfgpu_trains = True
             except AttributeError:
@@ -177,18 +177,15 @@ class ThreadState:
         return bool(getattr(key, "_tfgpu_trains", False))
 
     def gradient_taken(self, now: float) -> None:
-        """A gradient was taken: while tracing a function, or eagerly."""
-        if self.inside:
-            self._region_trained = True
-        elif not self.applying:
+        """A gradient was taken eagerly."""
+        if not self.inside and not self.applying:
             with self.lock:
                 # Without an optimizer that follows, the end of the step; with one, `applied` moves it.
                 self._eager_training(now)
 
     def applied(self, optimizer: Any, now: float) -> None:
-        """An optimizer was applied: while tracing a function, or eagerly."""
-        if self.inside:
-            self._region_trained = True
+        """An optimizer was applied eagerly."""
+        if self.inside:  # within train_on_batch
             return
         with self.lock:
             if id(optimizer) in self._keys:
@@ -281,7 +278,7 @@ class ThreadState:
 
     def _poll_region(self, now: float) -> None:
         assert self._region is not None and self._base is not None
-        if not (self._region_trained or getattr(self._region_key, "_tfgpu_trains", False)):
+        if not (self.region_trained or getattr(self._region_key, "_tfgpu_trains", False)):
             return
         seconds, batches = input_wait.since(self._region_before)
         if batches < 2 or now - self._region < POLL_S:
@@ -318,6 +315,18 @@ _threads = _Threads()
 def current() -> ThreadState:
     """The state of the calling thread."""
     return _threads.state
+
+
+def training_traced() -> None:
+    """A gradient or an optimizer is being traced: the function that runs now trains. tf.distribute traces the part of
+    each replica in a thread of its own, so the function may be another thread's."""
+    state = current()
+    if state.inside:
+        state.region_trained = True
+        return
+    for other in list(_states):
+        if other.inside:
+            other.region_trained = True
 
 
 @every(POLL_S)

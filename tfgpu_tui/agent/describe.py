@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
 
-from . import gpu_identity, model_facts, pipeline, placement_record
+from . import gpu_identity, model_facts, pipeline, pipeline_user, placement_record
 from .memory import initialised_context
 from .runtime import after_execution, asked_knobs, guarded, on_import, send, send_latest
 
@@ -28,7 +28,7 @@ class _State:
         self.knobs_told = False
         self.dataset: Optional[Dict[str, Any]] = None
         """The training's, until its first step."""
-        self.calls_before: pipeline.Calls = {}
+        self.calls_before: pipeline_user.Calls = {}
         self.models: Dict[int, Dict[str, Any]] = {}
 
 
@@ -143,7 +143,7 @@ def _first_batch(model: Any, phase: str, steps: int) -> None:
     known, _state.dataset = _state.dataset, None
     if phase != "train" or known is None or known["batch_size"] is not None:
         return
-    seen = [entry["elements"] for entry in pipeline.called_since(_state.calls_before) if entry["elements"]]
+    seen = [entry["elements"] for entry in pipeline_user.called_since(_state.calls_before) if entry["elements"]]
     if len(seen) == 1 and seen[0][0]["shape"]:
         send_latest("dataset", key="train", **{**known, "elements": seen[0], "batch_size": seen[0][0]["shape"][0]})
 
@@ -166,7 +166,7 @@ def _epoch_iterators(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        before = pipeline.user_calls()
+        before = pipeline_user.user_calls()
         original(self, *args, **kwargs)
         _describe_keras3(self, sys._getframe(1), before)
 
@@ -174,7 +174,7 @@ def _epoch_iterators(module: ModuleType) -> None:
 
 
 @guarded("describe.dataset")
-def _describe_keras3(iterator: Any, frame: Any, before: pipeline.Calls) -> None:
+def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> None:
     adapter = iterator.data_adapter
     _state.calls_before = before
     workers = getattr(getattr(adapter, "py_dataset", None), "workers", None)
@@ -198,7 +198,7 @@ def _data_handlers(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        before = pipeline.user_calls()
+        before = pipeline_user.user_calls()
         original(self, *args, **kwargs)
         if type(self) is cls:
             _describe_keras2(self, kwargs, sys._getframe(1), before)
@@ -207,7 +207,7 @@ def _data_handlers(module: ModuleType) -> None:
 
 
 @guarded("describe.dataset")
-def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: pipeline.Calls) -> None:
+def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: pipeline_user.Calls) -> None:
     # Between the two stands get_data_handler.
     caller = frame.f_back if frame.f_code.co_name == "get_data_handler" else frame
     phase = phase_of_caller(caller)

@@ -13,11 +13,11 @@ import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from . import pipeline_user
 from .model_facts import dataset_fields
 from .pipeline_model import delivered, graph_stages, live_stages
 from .pipeline_walk import Stage, walk
 from .runtime import every, executing_eagerly, guarded, on_import, send_latest
-from .user_code import user_times
 
 PERIOD_S = 1.0
 FIRST_PERIOD_S = 0.2
@@ -39,7 +39,7 @@ class _Source:
         self.untold = phase is None
         """A loop of the script's own: Keras did not say what this dataset is."""
         self.began_s = time.monotonic()
-        self.calls_before = user_calls()
+        self.calls_before = pipeline_user.user_calls()
         self.written: Optional[List[Stage]] = None
         self.sent_elements = 0
         self.sent_nodes = 0
@@ -157,8 +157,8 @@ def _report(source: _Source, iterator: Any) -> bool:
         if serialized is not None:
             return _send_live(source, source.written, serialized)
         note = NO_AUTOTUNE
-    user = _user(source)
-    stages = _with_user(graph_stages(source.written), user)
+    user = pipeline_user.described(source.calls_before)
+    stages = pipeline_user.name_generator(graph_stages(source.written), user)
     if (stages, user) != source.sent_graph:
         source.sent_graph = (stages, user)
         send_latest("pipeline", source="graph", stages=stages, user=user, note=note)
@@ -182,64 +182,10 @@ def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> bool
     # What ran out of data drops its inner iterators, and their times with them.
     if elements > source.sent_elements and len(model.nodes) >= source.sent_nodes:
         source.sent_elements, source.sent_nodes = elements, len(model.nodes)
-        user = _user(source)
-        stages = _with_user(live_stages(model, written), user)
+        user = pipeline_user.described(source.calls_before)
+        stages = pipeline_user.name_generator(live_stages(model, written), user)
         send_latest("pipeline", source="model_proto", stages=stages, user=user)
     return elements > 0
-
-
-Calls = Dict[Tuple[Any, ...], Tuple[int, float]]
-
-
-def user_calls() -> Calls:
-    """(calls, seconds) of each of the user's generators and `__getitem__` so far, as `user_code` times them."""
-    return {_key(entry): (entry["calls"], entry["seconds"]) for entry in user_times()}
-
-
-def called_since(before: Calls) -> List[Dict[str, Any]]:
-    """The entries of `user_times` that were called since, with what was taken since."""
-    out = []
-    for entry in user_times():
-        calls, seconds = before.get(_key(entry), (0, 0.0))
-        if entry["calls"] > calls:
-            out.append({**entry, "calls": entry["calls"] - calls, "seconds": entry["seconds"] - seconds})
-    return out
-
-
-def _key(entry: Dict[str, Any]) -> Tuple[Any, ...]:
-    return (entry["name"], entry["kind"], entry["file"], entry["line"])
-
-
-def _user(source: _Source) -> List[Dict[str, Any]]:
-    return [
-        {
-            "name": entry["name"],
-            "kind": entry["kind"],
-            "calls": entry["calls"],
-            "mean_us": entry["seconds"] / entry["calls"] * 1e6,
-            "file": entry["file"],
-            "line": entry["line"],
-        }
-        for entry in called_since(source.calls_before)
-    ]
-
-
-def _with_user(stages: List[Dict[str, Any]], user: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Names the user's generator or `__getitem__` in the generator stage, where Keras' own wrapper stands there."""
-    if len(user) != 1:
-        return stages
-    (entry,) = user
-    for stage in stages:
-        of_library = stage["name"].endswith(")")
-        if stage["stage"] == "Generator" and (stage["function"] is None or of_library):
-            stage.update(
-                name=f"Generator {entry['name']}",
-                function=entry["name"],
-                file=entry["file"],
-                line=entry["line"],
-                python=True,
-            )
-    return stages
 
 
 @on_import("tensorflow.python.data.ops.iterator_ops")

@@ -183,6 +183,9 @@ class Session:
             self.say("this is a replay: the run is over")
         elif self._rerun_knobs is not None:
             self.say("a rerun is already on its way")
+        elif self.feed.behind:
+            # How long it trained, and so what a stop would throw away, is not known before that.
+            self.say("one moment: the run's history is still being read")
         else:
             return False
         return True

@@ -149,7 +149,9 @@ def _growth(view: View) -> list[Span]:
 def footer(view: View, width: int, zoomed: bool = False) -> Row:
     """As many keys as fit; `?` and `q` always."""
     keys = {k.name: k for k in KEYS}
-    skip = {"apply"} if not any(offered(view, f) for f, _ in view.findings) else set()
+    # Enter takes the first finding, or in the list the chosen one.
+    reachable = view.findings if zoomed else view.findings[:1]
+    skip = {"apply"} if not any(offered(view, f) for f, _ in reachable) else set()
     if view.replay is not None:
         skip |= {"growth", "rerun", "apply"}
     names = [n for n in _FOOTER_FIRST if n not in skip]
