@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--python", default=sys.executable)
     arguments = parser.parse_args()
-    plain = {k: v for k, v in os.environ.items() if not k.startswith("TFGPU_TUI_") and k != "PYTHONPATH"}
+    # With bytecode, as pip installs it.
+    left_out = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("TFGPU_TUI_") and k not in left_out}
     recorder = Recorder()
     try:
         child = {**plain, "PYTHONPATH": str(INJECT), "TFGPU_TUI_SOCKET": recorder.path, "TFGPU_TUI_PARENT": "0"}

@@ -1,4 +1,4 @@
-"""The user's own Python in the pipeline that feeds the model now: generators and `__getitem__`, timed by `user_code`."""
+"""The user's own Python in the pipeline that feeds the model now: generators and `__getitem__`, with times."""
 
 from __future__ import annotations
 

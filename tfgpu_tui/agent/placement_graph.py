@@ -58,10 +58,12 @@ class Traced:
         self.owner: Dict[str, Stack] = {}
         self.asked: Dict[str, str] = {}
         self.stacks: Dict[Stack, None] = {}
+        called: Dict[str, Stack] = {}
         for record in recording.graphs.values():
             operations = record.graph.get_operations()
             op_names = [op.name for op in operations]
             owner = names.paint(op_names, record.base, record.intervals)
+            called.update(owner)
             names.paint_loss(op_names, record.intervals, owner)
             self.owner.update(owner)
             for operation in operations:
@@ -69,7 +71,8 @@ class Traced:
                 if asked is not None:
                     self.asked[operation.name] = asked
             self.stacks.update(record.stacks)
-        self.scope_owner = names.scopes(self.owner)
+        # A scope says something only where a layer, a loss or an optimizer opened it.
+        self.scope_owner = names.scopes(called)
 
     def asked_of(self, parts: List[str]) -> Optional[str]:
         """The device that the script asked for, from an op's `own_names`; None where it asked for none."""
@@ -111,9 +114,10 @@ def tally(graph: Any, traced: Traced) -> Result:
         total += 1
         parts = names.own_names(node.name)
         backward = names.is_backward(parts)
-        stack = _owner_of_fused(node, traced) or names.find(parts, traced.owner, traced.scope_owner)
-        if stack is None and is_backward_call(node):
+        if is_backward_call(node):
             backward, stack = True, _forward_call(node, traced)
+        else:
+            stack = _owner_of_fused(node, traced) or names.find(parts, traced.owner, traced.scope_owner)
         if stack is None:
             stack = _rest(node, backward)
         if stack is None:

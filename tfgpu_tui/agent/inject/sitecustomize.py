@@ -6,12 +6,12 @@ to the `sitecustomize` that it hides, if there is one, through the import system
 one is reported by `site.py` exactly as without us. Nothing here may print or raise.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
-if False:  # for type checkers alone: `typing` costs milliseconds
+# Annotations of `Any` are quoted, and `__future__` is not imported: each module that is loaded here is paid by every
+# process of the run.
+if False:
     from typing import Any
 
 _ENTRY = os.path.dirname(__file__)
@@ -19,7 +19,7 @@ _AGENT = os.path.dirname(os.path.abspath(_ENTRY))
 _PACKAGE = "_tfgpu_agent"
 _TRIGGERS = frozenset(("tensorflow", "keras", "tf_keras"))
 # The connection on which the main process said hello; the agent takes it over.
-_hello: Any = None
+_hello: "Any" = None
 
 
 def _say_hello() -> None:
@@ -50,7 +50,7 @@ def _forget_hello() -> None:
         _hello = None
 
 
-def _agent() -> Any:
+def _agent() -> "Any":
     """The agent package, loaded by its path: the tool may live in an environment that this python can't import from."""
     package = sys.modules.get(_PACKAGE)
     if package is None:
@@ -86,7 +86,7 @@ class _Trigger:
     """A meta-path entry that finds nothing itself: the first import of TensorFlow makes way for the agent's own."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         if name not in _TRIGGERS or _trigger not in sys.meta_path:
             return None
         place = sys.meta_path.index(_trigger)
@@ -108,7 +108,7 @@ def _watch_for_errors() -> None:
     """Chain `sys.excepthook`: report the exception that ends the process, then do what would have been done."""
     previous = sys.excepthook
 
-    def excepthook(cls: Any, value: Any, traceback: Any) -> None:
+    def excepthook(cls: "Any", value: "Any", traceback: "Any") -> None:
         try:
             traceback = _agent().report_error(cls, value, traceback)
         except Exception as error:

@@ -15,12 +15,15 @@ LABEL = 9
 
 def content(view: View, box: Box) -> Content:
     """The first finding with its evidence, the others in one line; zoomed, a list with a cursor."""
-    if not view.findings:
-        return _none(view, box)
-    return _list(view, box) if box.zoomed else _first(view, box)
+    if view.findings and box.zoomed:
+        return _list(view, box)
+    if all(f.severity == "info" and not offered(view, f) for f, _ in view.findings):
+        return _nothing_wrong(view, box)
+    return _first(view, box)
 
 
-def _none(view: View, box: Box) -> Content:
+def _nothing_wrong(view: View, box: Box) -> Content:
+    """Information only: what was looked at, and with which result."""
     state = view.state
     lines: list[Row] = []
     role: Role = "info"
@@ -36,11 +39,18 @@ def _none(view: View, box: Box) -> Content:
         title = state.activity()
         words = f"nothing is judged before {STEADY_STEPS} steps after warm-up: the first steps trace and compile"
     else:
-        title, role = "nothing wrong found", "good"
-        words = f"after {state.judged.steps} steps nothing is found that holds this training back"
+        shares = state.judged.shares()
+        title, role = f"Nothing wrong found: {units.share(shares['compute'])} of each step computes", "good"
+        words = (
+            f"the input pipeline costs {units.share(shares['input_wait'])} of a step, the host "
+            f"{units.share(shares['host'])} (callbacks, metrics, Python); judged on {state.judged.steps} steps"
+        )
     lines += [((line, "muted"),) for line in wrap(words, box.width - 4)]
     missing = _missing(view)
     lines += [((line, "warning"),) for line in wrap(missing, box.width - 4)] if missing else []
+    for finding, _ in view.findings:
+        lines.append(_other(finding, box.width - 4))
+        lines += _labelled("", finding.lines[0], box.width - 4, 1, "muted") if finding.lines else []
     return Content(title=((title, role),), count=len(lines), line=lines.__getitem__, box=role)
 
 
