@@ -115,7 +115,7 @@ def rows(a: RunState, b: RunState) -> list[Row]:
     out = _knob_rows(a, b)
     out.append(_speed_row(a, b))
     out.append(
-        _plain("examples/s", a.judged.examples_per_s, b.judged.examples_per_s, units.number, less_is_better=False)
+        _plain("examples/s", a.examples_per_s(a.judged), b.examples_per_s(b.judged), units.number, less_is_better=False)
     )
     before, after = a.judged.shares(), b.judged.shares()
     for key, label in (("input_wait", "input wait"), ("compute", "compute"), ("host", "host")):

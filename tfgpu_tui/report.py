@@ -124,7 +124,7 @@ def _training(state: RunState) -> dict[str, Any]:
             "min": _ms(timed.step_min_s),
             "max": _ms(timed.step_max_s),
         },
-        "examples_per_s": _rounded(timed.examples_per_s, 1),
+        "examples_per_s": _rounded(state.examples_per_s(timed), 1),
         "loop": state.loop,
         "traces": train.traces,
         "evaluate_steps": state.totals["test"].steps if "test" in state.totals else 0,
@@ -279,7 +279,7 @@ def _unknown_times(state: RunState) -> dict[str, str]:
     if state.placement is None:
         reasons = [reason for hook, reason in state.hooks_off.items() if "placement" in hook]
         out["placement"] = "; ".join(reasons) or "no graph of a training step was collected"
-    if state.train.examples is None:
+    if state.train.examples is None and state.batch_size is None:
         out["training.examples_per_s"] = "the batch size could not be read"
     return out
 

@@ -58,11 +58,6 @@ class StepTotals:
         """Wall time per step."""
         return self.wall_s / self.steps if self.steps else None
 
-    @property
-    def examples_per_s(self) -> float | None:
-        """Examples through the optimiser per second of step time."""
-        return self.examples / self.wall_s if self.examples and self.wall_s else None
-
     def percentile_s(self, q: float) -> float | None:
         """The `q`-quantile (0..1) of the wall time per step, from the histogram: right within 4.5 %."""
         total = sum(self.periods.values())
@@ -245,6 +240,13 @@ class RunState:
             out.add(window)
         return out if out.steps else (self.judged if self.judged.steps else self.train)
 
+    def examples_per_s(self, totals: StepTotals) -> float | None:
+        """Examples through the optimiser per second of step time. Where the shape of a batch has no fixed size (its
+        last one may be smaller), the dataset's batch size stands for it; None where neither is known."""
+        if totals.examples and totals.wall_s:
+            return totals.examples / totals.wall_s
+        return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
+
     def eta_s(self) -> float | None:
         """Seconds to the end of this fit at the speed so far, epoch edges included; None where the end is unknown."""
         if self.epoch is None or self.epochs is None or self.epoch_steps is None or not self.running:
@@ -350,6 +352,7 @@ def _model(s: RunState, e: ev.Model) -> None:
 def _dataset(s: RunState, e: ev.Dataset) -> None:
     if e.phase == "train" or s.dataset is None:
         s.dataset = e
+        s.batch_size = e.batch_size if e.batch_size is not None else s.batch_size
 
 
 def _steps(s: RunState, e: ev.Steps) -> None:

@@ -27,6 +27,10 @@ def other_pythons() -> list[str]:
     return [p for p in os.environ.get("TFGPU_TUI_TEST_PYTHONS", "").split(":") if p]
 
 
+class HangUp(Exception):
+    """Raised by an `answer`: the supervisor goes away."""
+
+
 class Recorder:
     """A Unix socket that takes any number of agents, keeps their events in order of arrival, and can answer."""
 
@@ -84,7 +88,13 @@ class Recorder:
         for line in lines:
             event: Event = json.loads(line, parse_constant=_no_constants)
             self.events.append(event)
-            reply = self._answer(event) if self._answer else None
+            try:
+                reply = self._answer(event) if self._answer else None
+            except HangUp:
+                selector.unregister(connection)
+                connection.close()
+                del buffers[connection]
+                return
             if reply is not None:
                 connection.sendall(json.dumps(reply).encode() + b"\n")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import INJECT, of_type, run_script
+from .conftest import INJECT, HangUp, Recorder, of_type, run_script
 
 LOOK = """
 import json, sys
@@ -30,8 +30,6 @@ def fake_keras(tmp_path: Path) -> str:
 def test_paths_and_modules_are_those_of_plain_python(tmp_path: Path) -> None:
     script = tmp_path / "look.py"
     script.write_text(LOOK)
-    import json
-
     _, plain = run_script(script, agent=False)
     _, with_agent = run_script(script)
     path, modules, custom, cache = json.loads(plain.stdout)
@@ -191,7 +189,7 @@ def test_a_supervisor_that_hangs_up_is_not_noticed(fake_keras: str) -> None:
     """
 
     def hang_up(event: dict[str, object]) -> None:
-        raise ConnectionResetError
+        raise HangUp
 
     _, process = run_script(source, environment={"PYTHONPATH": fake_keras}, answer=hang_up)
     assert process.returncode == 0, process.stderr
@@ -205,8 +203,6 @@ def test_an_agent_that_does_not_load_says_so_and_leaves_the_script_alone(fake_ke
     (broken / "inject" / "sitecustomize.py").write_text((INJECT / "sitecustomize.py").read_text())
     # It comes before the one that works, and is the one that python finds.
     environment = {"PYTHONPATH": f"{broken / 'inject'}:{fake_keras}"}
-    from .conftest import Recorder
-
     recorder = Recorder()
     try:
         environment |= {"TFGPU_TUI_SOCKET": recorder.path, "TFGPU_TUI_PARENT": str(os.getpid())}
@@ -216,9 +212,3 @@ def test_an_agent_that_does_not_load_says_so_and_leaves_the_script_alone(fake_ke
     assert (process.returncode, process.stdout, process.stderr) == (0, "1\n", "")
     (off,) = of_type(recorder.events, "hook_off")
     assert "no_such_module" in off["reason"]
-
-
-def test_interpreter() -> None:
-    """The tests of this folder run on this interpreter; others come from TFGPU_TUI_TEST_PYTHONS."""
-    _, process = run_script(["-c", "import sys; print(sys.version_info[:2])"], python=sys.executable)
-    assert process.stdout.strip() == str(sys.version_info[:2])

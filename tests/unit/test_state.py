@@ -47,6 +47,18 @@ def test_evaluation_is_counted_apart() -> None:
     assert state.train.steps == 55
 
 
+def test_examples_per_second_with_and_without_a_fixed_batch() -> None:
+    assert state_of(start(), windows(9)).examples_per_s(state_of(start(), windows(9)).judged) == pytest.approx(
+        3200, 0.05
+    )
+    state = state_of(
+        start(), [ev.Dataset(t=T0, kind="tf.data", batch_size=64)], windows(9, examples=None, batch_size=None)
+    )
+    assert state.examples_per_s(state.judged) == pytest.approx(6400, rel=0.05)
+    unknown = state_of(start(), windows(9, examples=None, batch_size=None))
+    assert unknown.examples_per_s(unknown.judged) is None
+
+
 def test_environment_merges_without_forgetting() -> None:
     state = state_of(start())
     assert (state.environment.cpu_count, state.environment.tensorflow) == (2, "2.21.0")

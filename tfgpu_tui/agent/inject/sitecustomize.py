@@ -109,10 +109,13 @@ def _watch_for_errors() -> None:
     previous = sys.excepthook
 
     def excepthook(cls: "Any", value: "Any", traceback: "Any") -> None:
-        try:
-            traceback = _agent().report_error(cls, value, traceback)
-        except Exception as error:
-            _failed(error)
+        # After Ctrl-C, nothing may be imported: some modules evaluate text as they load, and that makes python forget
+        # that it has to die of SIGINT (run_eval_code_obj in pythonrun.c).
+        if _PACKAGE in sys.modules or not issubclass(cls, KeyboardInterrupt):
+            try:
+                traceback = _agent().report_error(cls, value, traceback)
+            except Exception as error:
+                _failed(error)
         previous(cls, value, traceback)
 
     sys.excepthook = excepthook

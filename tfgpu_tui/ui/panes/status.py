@@ -94,8 +94,8 @@ def _left(view: View) -> list[_Group]:
     current = state.current()
     if current.mean_s is not None:
         groups.append(_Group(80, ((units.duration(current.mean_s), "bold"), ("/step", "muted"))))
-    if current.examples_per_s is not None:
-        groups.append(_Group(10, ((units.number(current.examples_per_s), ""), (" ex/s", "muted"))))
+    if (per_s := state.examples_per_s(current)) is not None:
+        groups.append(_Group(10, ((units.number(per_s), ""), (" ex/s", "muted"))))
     eta = state.eta_s()
     if eta is not None:
         groups.append(_Group(20, (("ETA ", "muted"), (units.clock(eta), ""))))

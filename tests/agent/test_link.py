@@ -1,0 +1,184 @@
+"""The link to the supervisor, over a real socket, against peers that read slowly, not at all, or go away."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfgpu_tui.agent import link as link_module
+from tfgpu_tui.agent.link import QUEUE_LIMIT, Link, encode, stamped
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        listening.settimeout(20)
+        yield listening
+
+
+def lines(connection: socket.socket, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """Events from the connection until there are enough; fails after 20 s."""
+    connection.settimeout(20)
+    data, events = b"", []
+    while not enough(events):
+        part = connection.recv(65536)
+        assert part, "the link closed the connection"
+        *whole, data = (data + part).split(b"\n")
+        events += [json.loads(line) for line in whole]
+    return events
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "not in 20 s"
+        time.sleep(0.01)
+
+
+def test_says_hello_first_and_keeps_the_order(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    for number in range(5):
+        link.put(stamped("metrics", {"step": number}))
+    connection, _ = server.accept()
+    with connection:
+        events = lines(connection, lambda e: len(e) >= 6)
+    assert [e["type"] for e in events] == ["agent_connected"] + ["metrics"] * 5
+    assert [e["step"] for e in events[1:]] == [0, 1, 2, 3, 4]
+    assert {e["pid"] for e in events} == {os.getpid()}
+
+
+def test_the_latest_replaces_what_still_waits(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    with link._io_lock:  # the thread can't send yet
+        link.put(stamped("phase", {"phase": "importing"}), ("phase", None))
+        link.put(stamped("phase", {"phase": "imported"}), ("phase", None))
+        link.put(stamped("memory", {}), ("memory", 1))
+    connection, _ = server.accept()
+    with connection:
+        events = lines(connection, lambda e: len(e) >= 3)
+    assert [e.get("phase") for e in events[1:]] == ["imported", None]
+
+
+def test_a_peer_that_does_not_read_costs_messages_never_time(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    text = "x" * 4000
+    link.put(stamped("log", {}))
+    connection, _ = server.accept()
+    with connection:
+        start = time.perf_counter()
+        for _ in range(4 * QUEUE_LIMIT):
+            link.put(stamped("log", {"text": text}))
+        took = time.perf_counter() - start
+        assert took < 5, "put() waited for the peer"
+        wait_until(lambda: link.dropped > 0)
+        expected = link.dropped
+        events = lines(connection, lambda e: bool(e) and e[-1]["type"] == "dropped")
+    assert events[-1]["count"] == expected
+    assert len([e for e in events if e["type"] == "log"]) == 4 * QUEUE_LIMIT + 1 - expected
+
+
+def test_a_peer_that_goes_away_ends_the_link_for_good(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    link.put(stamped("log", {}))
+    connection, _ = server.accept()
+    connection.close()
+    wait_until(lambda: link._dead)
+    link.put(stamped("log", {}))
+    link.flush()
+    assert not link._queue
+
+
+def test_no_peer_at_all(tmp_path: Path) -> None:
+    link = Link(str(tmp_path / "none"))
+    link.put(stamped("log", {}))
+    wait_until(lambda: link._dead)
+
+
+def test_commands_arrive(server: socket.socket) -> None:
+    commands: list[dict[str, Any]] = []
+    arrived = threading.Event()
+
+    def obey(command: dict[str, Any]) -> None:
+        commands.append(command)
+        arrived.set()
+
+    link = Link(server.getsockname(), on_command=obey)
+    link.put(stamped("log", {}))
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(b'not json\n["no command"]\n{"cmd": "stop_')
+        connection.sendall(b'training"}\n')
+        assert arrived.wait(20)
+    assert commands == [{"cmd": "stop_training"}]
+
+
+def test_a_forked_child_gets_a_connection_of_its_own(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    link.put(stamped("log", {"who": "parent"}))
+    parents, _ = server.accept()
+    with parents:
+        lines(parents, lambda e: len(e) >= 2)
+        child = os.fork()
+        if child == 0:
+            try:
+                link.after_fork()
+                link.put(stamped("log", {"who": "child"}))
+                link.flush()
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        childs, _ = server.accept()
+        with childs:
+            events = lines(childs, lambda e: len(e) >= 2)
+        assert [(e["type"], e["pid"]) for e in events] == [("agent_connected", child), ("log", child)]
+        link.put(stamped("log", {"who": "parent again"}))
+        (event,) = lines(parents, lambda e: len(e) >= 1)
+        assert event["who"] == "parent again"
+
+
+def test_periodic_functions_run_on_the_links_thread(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    ran = threading.Event()
+    names: list[str] = []
+
+    def note() -> None:
+        names.append(threading.current_thread().name)
+        ran.set()
+
+    link.every(0.01, note)
+    link.put(stamped("log", {}))
+    connection, _ = server.accept()
+    with connection:
+        assert ran.wait(20)
+    assert set(names) == {"tfgpu-tui"}
+
+
+class Scalar:
+    """Like a NumPy scalar."""
+
+    def item(self) -> float:
+        return 2.5
+
+
+def test_numbers_that_json_does_not_have_become_text() -> None:
+    event = {"a": float("nan"), "b": [float("inf"), -float("inf")], "c": {1: Scalar()}, "d": object, "e": (True, None)}
+    decoded = json.loads(encode(event))
+    assert decoded["a"] == "nan"
+    assert decoded["b"] == ["inf", "-inf"]
+    assert decoded["c"] == {"1": 2.5}
+    assert decoded["d"] == str(object)
+    assert decoded["e"] == [True, None]
+
+
+def test_at_most_four_sends_a_second() -> None:
+    assert link_module.PERIOD_S >= 0.25
