@@ -48,14 +48,12 @@ def test_evaluation_is_counted_apart() -> None:
 
 
 def test_examples_per_second_with_and_without_a_fixed_batch() -> None:
-    assert state_of(start(), windows(9)).examples_per_s(state_of(start(), windows(9)).judged) == pytest.approx(
-        3200, 0.05
-    )
-    state = state_of(
-        start(), [ev.Dataset(t=T0, kind="tf.data", batch_size=64)], windows(9, examples=None, batch_size=None)
-    )
+    fixed = state_of(start(), windows(9))
+    assert fixed.examples_per_s(fixed.judged) == pytest.approx(3200, rel=0.05)
+    ragged: list[ev.Event] = [steps(3 + i, examples=None, batch_size=None) for i in range(3)]
+    state = state_of(start(), [ev.Dataset(t=T0, kind="tf.data", batch_size=64)], ragged)
     assert state.examples_per_s(state.judged) == pytest.approx(6400, rel=0.05)
-    unknown = state_of(start(), windows(9, examples=None, batch_size=None))
+    unknown = state_of(start(), ragged)
     assert unknown.examples_per_s(unknown.judged) is None
 
 
