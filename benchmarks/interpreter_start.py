@@ -1,6 +1,6 @@
 """What every python process of a run pays at its start for the injected `sitecustomize`, TensorFlow or not.
 
-    python benchmarks/interpreter_start.py [--pairs 40] [--python PATH]
+python benchmarks/interpreter_start.py [--pairs 40] [--python PATH]
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ def main() -> None:
     recorder = Recorder()
     try:
         child = {**plain, "PYTHONPATH": str(INJECT), "TFGPU_TUI_SOCKET": recorder.path, "TFGPU_TUI_PARENT": "0"}
-        cases = {"plain": plain, "child process": child, "main process": {**child, "TFGPU_TUI_PARENT": str(os.getpid())}}
+        cases = {
+            "plain": plain,
+            "child process": child,
+            "main process": {**child, "TFGPU_TUI_PARENT": str(os.getpid())},
+        }
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(arguments.pairs):
             for name, environment in cases.items():

@@ -64,9 +64,7 @@ def test_the_first_executions_are_a_window_of_their_own(sent: list[dict[str, Any
     ]
 
 
-def test_a_step_that_traced_is_a_window_of_its_own(
-    sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_that_traced_is_a_window_of_its_own(sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     traced = 0
     monkeypatch.setattr(steps, "traces", lambda: traced)
     windows = steps.Windows("train", "fit", 1)

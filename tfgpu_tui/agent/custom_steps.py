@@ -204,7 +204,8 @@ class ThreadState:
         self._busy = max(self._busy, now - began)
         self._called = True
         self._outstanding = False
-        self._trained(None, now, 1, "eager")
+        called_functions = self._end is not None and self._label != "eager"
+        self._trained(None, now, 1, self._label if called_functions else "eager")
 
     def _trained(self, key: Any, end: float, count: int, label: str) -> None:
         if not self._trained_ever:
@@ -245,6 +246,9 @@ class ThreadState:
 
     def _windows_of(self, phase: str) -> steps.Windows:
         key = (phase, self._label)
+        for other, windows in self._windows.items():
+            if other != key:  # steps are numbered in the order in which they are sent
+                windows.emit(_counter())
         if key not in self._windows:
             self._windows[key] = steps.Windows(phase, self._label, self._fit)
         return self._windows[key]
@@ -337,9 +341,10 @@ def poll() -> None:
         state.poll(now)
 
 
-def _close() -> None:
+def settle() -> None:
+    """Count the steps that are still pending, and send all that was summed."""
     for state in list(_states):
         state.close()
 
 
-atexit.register(_close)
+atexit.register(settle)

@@ -25,6 +25,8 @@ from .runtime import every, execution_done, guarded, hurry, is_off, on_import, s
 
 HOOK = "keras_loop"
 PHASES = {"train": "training", "test": "evaluating", "predict": "predicting"}
+LOOK_AFTER_S = 1.0
+"""How long a train function may run before we look whether its fit is still on the stack."""
 _counter = time.perf_counter
 
 
@@ -55,6 +57,7 @@ class Loop:
         self.begin_entry = self.begin_exit = 0.0
         self.wait_before = 0.0
         self.batches = self.batches_before = 0
+        self.in_function = False
         self.function = 0.0
         self.wait: Optional[float] = None
         self.executions = 0
@@ -88,9 +91,11 @@ class Loop:
         self.windows.step_begins()
         seconds, self.batches_before = input_wait.in_graphs()
         self.wait_before = seconds + self.eager.seconds
+        self.in_function = True
         self.begin_exit = _counter()
 
     def function_ended(self, entry: float) -> None:
+        self.in_function = False
         self.function = entry - self.begin_exit
         seconds, self.batches = input_wait.in_graphs()
         self.wait = seconds + self.eager.seconds - self.wait_before if input_wait.known() else None
@@ -180,9 +185,9 @@ def active() -> bool:
     loop = _running[-1]
     if loop.thread != threading.get_ident():
         return False
-    # A fit that an exception ended never says so: look for its frame, now and then.
-    if loop.last_exit is not None and _counter() - loop.last_exit < 1.0:
+    if loop.in_function and _counter() - loop.begin_exit < LOOK_AFTER_S:
         return True
+    # A fit that an exception ended never says so: look for its frame.
     _drop_dead()
     return bool(_running)
 

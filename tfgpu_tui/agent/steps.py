@@ -113,33 +113,34 @@ class Windows:
 
     def emit(self, now: float) -> None:
         """Send what was summed since the last window, if anything."""
-        if self._executions:
-            batch_size = self._batch_size.look()
-            before = self._callbacks_before
-            callbacks = {k: v - before.get(k, 0.0) for k, v in self.callbacks.items() if v > before.get(k, 0.0)}
-            send(
-                "steps",
-                phase=self.phase,
-                loop=self.loop,
-                fit=self.fit,
-                epoch=self.epoch,
-                first_step=_totals[self.phase] - self._steps + 1,
-                steps=self._steps,
-                executions=self._executions,
-                wall_s=self._wall,
-                wait_s=None if self._unknown else self._wait,
-                compute_s=None if self._unknown else self._function - self._wait,
-                host_s=self._wall - self._function,
-                callbacks=callbacks,
-                periods={str(k): v for k, v in self._periods.items()},
-                step_min_s=self._shortest,
-                step_max_s=self._longest,
-                batch_size=batch_size,
-                examples=None if batch_size is None else batch_size * self._steps,
-                traces=self._traced,
-                warmup=self._warmup,
-                wait_bound=self.wait_bound,
-            )
+        if not self._executions:
+            return
+        batch_size = self._batch_size.look()
+        before = self._callbacks_before
+        callbacks = {k: v - before.get(k, 0.0) for k, v in self.callbacks.items() if v > before.get(k, 0.0)}
+        send(
+            "steps",
+            phase=self.phase,
+            loop=self.loop,
+            fit=self.fit,
+            epoch=self.epoch,
+            first_step=_totals[self.phase] - self._steps + 1,
+            steps=self._steps,
+            executions=self._executions,
+            wall_s=self._wall,
+            wait_s=None if self._unknown else self._wait,
+            compute_s=None if self._unknown else self._function - self._wait,
+            host_s=self._wall - self._function,
+            callbacks=callbacks,
+            periods={str(k): v for k, v in self._periods.items()},
+            step_min_s=self._shortest,
+            step_max_s=self._longest,
+            batch_size=batch_size,
+            examples=None if batch_size is None else batch_size * self._steps,
+            traces=self._traced,
+            warmup=self._warmup,
+            wait_bound=self.wait_bound,
+        )
         warmup = self._warmup
         self._clear(now)
         self._warmup = warmup
