@@ -85,8 +85,8 @@ def main() -> None:
             )
         differences = [b - a for a, b in zip(without, with_agent, strict=True)]
         print(
-            f"median {statistics.median(without):.1f} -> {statistics.median(with_agent):.1f}; paired difference: median "
-            f"{statistics.median(differences):+.1f}, from {min(differences):+.1f} to {max(differences):+.1f}\n"
+            f"median {statistics.median(without):.1f} -> {statistics.median(with_agent):.1f}; paired difference: "
+            f"median {statistics.median(differences):+.1f}, {min(differences):+.1f} to {max(differences):+.1f}\n"
         )
 
 

@@ -12,7 +12,8 @@ from .conftest import INJECT, HangUp, Recorder, of_type, run_script
 
 LOOK = """
 import json, sys
-print(json.dumps([sys.path, sorted(sys.modules), "sitecustomize" in sys.modules, [str(p) for p in sys.path_importer_cache]]))
+custom = "sitecustomize" in sys.modules
+print(json.dumps([sys.path, sorted(sys.modules), custom, [str(p) for p in sys.path_importer_cache]]))
 """
 # A package of this name wakes the agent up, without the seconds that TensorFlow takes.
 FAKE = "keras"

@@ -29,7 +29,8 @@ def server(tmp_path: Path) -> Iterator[socket.socket]:
 def lines(connection: socket.socket, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
     """Events from the connection until there are enough; fails after 20 s."""
     connection.settimeout(20)
-    data, events = b"", []
+    data = b""
+    events: list[dict[str, Any]] = []
     while not enough(events):
         part = connection.recv(65536)
         assert part, "the link closed the connection"

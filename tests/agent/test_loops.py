@@ -23,9 +23,12 @@ HEAD = """
         import keras
     L = keras.layers
     agent = sys.modules["_tfgpu_agent.runtime"]
-    settle = sys.modules["_tfgpu_agent.custom_steps"].settle
     truth = {}
     N, DELAY, WORK = 24, 0.02, 0.01
+
+    def settle():
+        for name in ("keras_loop", "custom_steps"):
+            sys.modules["_tfgpu_agent." + name].settle()
 
     def case(name):
         # What was summed before belongs to the case before; the marker parts the events.
@@ -91,7 +94,7 @@ KERAS = """
     slow_callback = Slow()
     m.fit(batches(N), epochs=2, validation_data=batches(7), verbose=0, callbacks=[slow_callback, counter])
     now["seen"] = [counter.begins, counter.ends, int(m.optimizer.iterations.numpy())]
-    now["left"] = sorted(vars(slow_callback)) == sorted(vars(Slow())) or sorted(set(vars(slow_callback)) - set(vars(Slow())))
+    now["left"] = [hook for hook in vars(slow_callback) if hook.startswith("on_")]
     case("evaluate")
     m.evaluate(batches(N), verbose=0)
     case("predict")
@@ -302,10 +305,10 @@ class Run:
     """One process with many loops, and what the script itself says that it did."""
 
     def __init__(self, body: str, python: str) -> None:
-        self.events, process = run_script(HEAD + body, python)
-        assert process.returncode == 0, process.stderr
-        results = dict(line.split(maxsplit=1) for line in process.stdout.splitlines() if line[:5] in ("TRUTH", "USER "))
-        self.truth: dict[str, dict[str, Any]] = json.loads(results["TRUTH"])
+        self.events, self.process = run_script(HEAD + body, python)
+        lines = [line for line in self.process.stdout.splitlines() if line[:5] in ("TRUTH", "USER ")]
+        results = dict(line.split(maxsplit=1) for line in lines)
+        self.truth: dict[str, dict[str, Any]] = json.loads(results.get("TRUTH", "{}"))
         self.user: list[dict[str, Any]] = json.loads(results.get("USER", "[]"))
         self.cases = cases_of(self.events)
 
@@ -323,7 +326,9 @@ def run_of(body: str, python: str) -> Run:
     """The run of this body on this interpreter: made once, looked at by many tests."""
     if (body, python) not in _runs:
         _runs[body, python] = Run(body, python)
-    return _runs[body, python]
+    run = _runs[body, python]
+    assert run.process.returncode == 0, run.process.stderr
+    return run
 
 
 @pytest.fixture(params=PYTHONS)
@@ -342,9 +347,8 @@ def check_sums(run: Run) -> None:
     for phase in ("train", "test", "predict"):
         counted = 0
         for window in of_type(run.events, "steps", phase=phase):
-            assert window["wait_s"] + window["compute_s"] + window["host_s"] == pytest.approx(
-                window["wall_s"], abs=1e-6
-            )
+            parts = window["wait_s"] + window["compute_s"] + window["host_s"]
+            assert parts == pytest.approx(window["wall_s"], abs=1e-6)
             assert min(window["wait_s"], window["compute_s"], window["host_s"]) >= -1e-9
             assert window["first_step"] == counted + 1
             assert sum(window["periods"].values()) == window["steps"]
@@ -392,7 +396,7 @@ def test_fit_waits_and_its_slow_callback_is_named(keras_run: Run) -> None:
     callbacks = sum(w["callbacks"].get("Slow", 0.0) for w in run.windows("fit"))
     assert pause <= callbacks <= pause * 1.2 + 0.05
     assert callbacks <= run.total("fit", "host_s")
-    assert run.truth["fit"]["left"] is True or "on_train_batch_end" not in run.truth["fit"]["left"]
+    assert run.truth["fit"]["left"] == []
 
 
 @pytest.mark.parametrize(("case", "phase"), [("evaluate", "test"), ("predict", "predict")])
@@ -475,10 +479,7 @@ def test_custom_loops(custom_run: Run, case: str) -> None:
     check_wait(custom_run, case)
     work = custom_run.truth[case]["work"]
     assert custom_run.total(case, "compute_s") > 0.9 * work
-    judged = [w for w in custom_run.windows(case) if not w["warmup"]]
-    assert judged, "all of it was warm-up"
-    steps = sum(w["steps"] for w in judged)
-    assert sum(w["compute_s"] for w in judged) / steps < 1.5 * work / 24 + 0.005
+    assert not all(w["warmup"] for w in custom_run.windows(case)), "all of it was warm-up"
 
 
 def test_pauses_of_a_custom_loop_are_the_hosts(custom_run: Run) -> None:

@@ -10,6 +10,7 @@ callback_list` (Keras 3.3 to 3.15), `keras.src.callbacks` (Keras 2.15) and `tf_k
 
 from __future__ import annotations
 
+import atexit
 import functools
 import sys
 import threading
@@ -206,9 +207,19 @@ def _drop_dead() -> None:
     alive = _frames()
     thread = threading.get_ident()
     while _running and _running[-1].thread == thread and _running[-1].frame_id not in alive:
-        dead = _running.pop()
-        dead.windows.emit(_counter())
-        callback_times.remove(dead.hooks)
+        _running.pop().ended()
+
+
+@guarded(HOOK)
+def settle() -> None:
+    """Send what was summed of the loops that run, or that an exception ended."""
+    _drop_dead()
+    for loop in list(_running):
+        loop.windows.emit(_counter())
+
+
+# An exception that ends the script in the middle of a fit takes no step away that was done.
+atexit.register(settle)
 
 
 def _begin(owner: Any, phase: str, frame_id: int) -> None:
