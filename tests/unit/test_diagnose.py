@@ -60,6 +60,10 @@ def test_without_stage_times_the_reason_is_said() -> None:
         start(), windows(20, wait=0.5), pipeline({"stage": "Map"}, note="TensorFlow 2.15 has no stage times")
     )
     assert "TensorFlow 2.15 has no stage times" in the("input.bound", state).lines[1]
+    untimed = {**SLOW_MAP, "self_us": None, "per_batch_us": None}
+    suspected = the("input.bound", state_of(start(), windows(20, wait=0.5), pipeline(untimed, note="no times")))
+    assert "load_image (data.py:41)" in suspected.next
+    assert "unknown" in suspected.lines[1]
 
 
 def test_hidden_wait_is_no_loss() -> None:

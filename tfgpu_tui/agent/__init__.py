@@ -16,6 +16,7 @@ HOOKS = (
     "input_wait",
     "custom_loop",
     "keras_loop",
+    "building",
     "agent_cost",
     "user_code",
     "describe",

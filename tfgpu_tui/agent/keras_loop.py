@@ -261,10 +261,10 @@ def _current(owner: Any, phase: str) -> Optional[Loop]:
 
 
 def _steps_per_execution(model: Any) -> int:
-    value: Any = getattr(model, "steps_per_execution", None)  # Keras 3: an int
-    if value is None:
-        value = getattr(model, "_steps_per_execution", None)  # Keras 2: a variable
-        value = value.numpy() if hasattr(value, "numpy") else value
+    # Keras 3: an int; Keras 2: a variable, under a strategy one of several replicas.
+    value: Any = getattr(model, "steps_per_execution", None)
+    if hasattr(value, "read_value"):
+        value = value.read_value().numpy()
     return int(value or 1)
 
 

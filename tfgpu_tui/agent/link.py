@@ -1,8 +1,8 @@
-"""The line to the supervisor: a bounded queue, one daemon thread, one non-blocking socket.
+"""The line to the supervisor: a bounded queue, one non-blocking socket, two daemon threads.
 
-The training's threads only append to the queue. The thread empties it at most four times a second, runs the periodic
-functions and reads commands. When the supervisor is gone, the link gives up for good and keeps quiet: the training
-must never notice.
+The training's threads only append to the queue. One thread empties it at most four times a second and reads commands;
+the other one runs the periodic functions, so that a long one (an analysis) holds nothing up. When the supervisor is
+gone, the link gives up for good and keeps quiet: the training must never notice.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 PERIOD_S = 0.25
+WORK_PERIOD_S = 0.05
 QUEUE_LIMIT = 2000
 """Events; what comes on top is dropped and counted."""
 UNSENT_LIMIT_BYTES = 1 << 20
@@ -94,6 +95,7 @@ class Link:
         self._queue_lock = threading.Lock()
         self._io_lock = threading.Lock()
         self._wake = threading.Event()
+        self._over = threading.Event()
         self._unsent = b""
         self._received = b""
         self._reported_drops = self.dropped = 0
@@ -108,7 +110,7 @@ class Link:
         self._forget()
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
-        """Run `function` on the link's thread about every so many seconds. It must not raise."""
+        """Run `function` on the working thread about every so many seconds. It must not raise."""
         self._periodic.append((seconds, function))
 
     def put(self, event: Event, key: Any = None) -> None:
@@ -132,6 +134,11 @@ class Link:
         """Send soon, without waiting for it."""
         self._wake.set()
 
+    def close(self) -> None:
+        """The process ends: start no more periodic functions, and send what is queued."""
+        self._over.set()
+        self.flush()
+
     def flush(self, timeout_s: float = 1.0) -> None:
         """Send what is queued, from this thread, for at most so long. For the end of the process."""
         deadline = time.monotonic() + timeout_s
@@ -147,31 +154,35 @@ class Link:
             time.sleep(0.01)
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="tfgpu-tui", daemon=True)
+        thread = threading.Thread(target=self._run, name="tfgpu-tui link", daemon=True)
         self._thread = thread
         try:
             thread.start()
+            threading.Thread(target=self._work, args=(self._over,), name="tfgpu-tui work", daemon=True).start()
         except RuntimeError:
             return  # the interpreter is ending: the flush at exit sends
         # A multiprocessing child leaves through os._exit: atexit never runs there, its own finalizers do.
         process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
         if process is not None and util is not None and process.parent_process() is not None:
-            util.Finalize(None, self.flush, exitpriority=0)
+            util.Finalize(None, self.close, exitpriority=0)
 
     def _run(self) -> None:
-        due = [time.monotonic() + seconds for seconds, _ in self._periodic]
         while not self._dead:
-            started = time.monotonic()
-            due += [started + seconds for seconds, _ in self._periodic[len(due) :]]
-            for index, (seconds, function) in enumerate(list(self._periodic)):
-                if due[index] <= started:
-                    function()
-                    due[index] = time.monotonic() + seconds
             with self._io_lock:
                 self._send()
                 self._receive()
             self._wake.wait(PERIOD_S)
             self._wake.clear()
+
+    def _work(self, over: threading.Event) -> None:
+        due: list[float] = []
+        while not self._dead and not over.wait(WORK_PERIOD_S):
+            now = time.monotonic()
+            due += [now + seconds for seconds, _ in self._periodic[len(due) :]]
+            for index, (seconds, function) in enumerate(list(self._periodic)):
+                if due[index] <= now and not over.is_set():
+                    function()
+                    due[index] = time.monotonic() + seconds
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

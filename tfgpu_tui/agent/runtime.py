@@ -38,7 +38,7 @@ def start(hello_socket: Any = None) -> None:
     if _link is not None:
         return
     _link = Link(os.environ["TFGPU_TUI_SOCKET"], hello_socket, _obey)
-    atexit.register(_link.flush)
+    atexit.register(_link.close)
     os.register_at_fork(after_in_child=_link.after_fork)
 
 
@@ -133,7 +133,7 @@ def on_import(module_name: str) -> Callable[[Callable[[ModuleType], None]], Call
 
 
 def every(seconds: float) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Decorator: the function runs about every so many seconds on the link's thread, off the training's threads."""
+    """Decorator: the function runs about every so many seconds on a thread of the agent, off the training's threads."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
         hook = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"

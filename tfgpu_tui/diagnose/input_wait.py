@@ -105,9 +105,11 @@ def _second_sign(stage: dict[str, Any] | None, step_s: float) -> bool:
 def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
     if stage is None:
         why = state.pipeline.note if state.pipeline is not None and state.pipeline.note else "no stage times yet"
-        return f"slowest stage unknown: {why}"
-    parts = [f"slowest {stage_label(stage)}: {units.duration(float(stage['per_batch_us']) / 1e6)} a batch"]
-    if stage.get("self_us") is not None:
+        suspect = _python_stage(state)
+        return f"slowest stage unknown: {why}" + (f"; in Python runs {stage_label(suspect)}" if suspect else "")
+    per_batch_us = float(stage["per_batch_us"])
+    parts = [f"slowest {stage_label(stage)}: {units.duration(per_batch_us / 1e6)} a batch"]
+    if stage.get("self_us") is not None and abs(float(stage["self_us"]) - per_batch_us) > 0.01 * per_batch_us:
         parts.append(f"{units.duration(float(stage['self_us']) / 1e6)} an element")
     if not stage.get("parallelism") or stage["parallelism"] == 1:
         parts.append("one at a time")
@@ -125,7 +127,10 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
             "it makes one batch at a time now."
         )
     if stage is None:
-        return "Look at the pipeline: the stage times say which stage to speed up once they are known."
+        suspect = _python_stage(state)
+        if suspect is None:
+            return "Look at the pipeline: the stage times say which stage to speed up once they are known."
+        return f"Start with {_named(suspect)}: it is the part of the pipeline that runs Python, one element at a time."
     what = _named(stage)
     kind = str(stage.get("stage"))
     serial = not stage.get("parallelism") or stage["parallelism"] == 1
@@ -145,6 +150,11 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
     if kind.startswith("Shuffle"):
         return f"{what} refills: a smaller buffer, or cache() before it."
     return f"Make {what} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
+
+
+def _python_stage(state: RunState) -> dict[str, Any] | None:
+    """A stage that runs Python: the first suspect where times are not to be had."""
+    return next((s for s in state.pipeline.stages if s.get("python")), None) if state.pipeline is not None else None
 
 
 def _named(stage: dict[str, Any]) -> str:

@@ -1,0 +1,245 @@
+"""Edges of training: how it is stopped, how it fails, what it says meanwhile, several replicas, children that train."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from .conftest import Event, of_type, other_pythons, run_script
+
+PYTHONS = [sys.executable, *other_pythons()]
+
+HEAD = """
+    import os, sys, time
+    import numpy as np
+    import tensorflow as tf
+    try:
+        import tf_keras as keras
+    except ImportError:
+        import keras
+    x, y = np.random.randn(320, 8).astype("f"), np.random.randn(320, 1).astype("f")
+
+    def model():
+        m = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        m.compile("sgd", "mse", jit_compile=False)
+        return m
+"""
+
+STOP = (
+    HEAD
+    + """
+    m = model()
+    m.fit(tf.data.Dataset.from_tensors((x, y)).repeat(), steps_per_epoch=100000, verbose=0)
+    print("steps", int(m.optimizer.iterations.numpy()))
+"""
+)
+
+CUSTOM = (
+    HEAD
+    + """
+    m, optimizer = model(), keras.optimizers.SGD()
+    @tf.function
+    def step(a, b):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((m(a) - b) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, m.trainable_variables), m.trainable_variables))
+    for a, b in tf.data.Dataset.from_tensors((x, y)).repeat():
+        step(a, b)
+"""
+)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_stop_after(python: str) -> None:
+    events, process = run_script(STOP, python, environment={"TFGPU_TUI_STOP_AFTER": "30"})
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "steps 30\n"
+    (end,) = of_type(events, "train_end", phase="train")
+    assert end["stopped"] == "stop-after"
+    assert sum(w["steps"] for w in of_type(events, "steps")) == 30
+
+
+def test_the_stop_command_ends_the_fit_after_its_batch() -> None:
+    def stop(event: Event) -> dict[str, Any] | None:
+        return {"cmd": "stop_training"} if event["type"] == "steps" else None
+
+    events, process = run_script(STOP, answer=stop)
+    assert process.returncode == 0, process.stderr
+    (end,) = of_type(events, "train_end", phase="train")
+    assert end["stopped"] == "stop"
+    assert f"steps {sum(w['steps'] for w in of_type(events, 'steps'))}\n" == process.stdout
+
+
+def test_stop_after_interrupts_a_loop_that_cannot_be_asked() -> None:
+    events, process = run_script(CUSTOM, environment={"TFGPU_TUI_STOP_AFTER": "30"})
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in process.stderr
+    (end,) = of_type(events, "train_end", phase="train")
+    assert end["stopped"] == "stop-after"
+    steps = sum(w["steps"] for w in of_type(events, "steps", phase="train"))
+    assert 30 <= steps <= 31
+
+
+PHASES = (
+    HEAD
+    + """
+    # A phase replaces one that still waits to be sent, so the script itself looks at what is said.
+    agent = sys.modules["_tfgpu_agent.runtime"]
+    told, send_latest = [], agent.send_latest
+    def listen(kind, **fields):
+        told.extend([fields["phase"]] if kind == "phase" else [])
+        send_latest(kind, **fields)
+    agent.send_latest = listen
+    m = model()
+    m.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
+    m.predict(x, verbose=0)
+    print(*told)
+"""
+)
+
+
+def test_phases_are_told_in_order() -> None:
+    events, process = run_script(PHASES)
+    assert process.returncode == 0, process.stderr
+    assert of_type(events, "phase")[0]["phase"] == "importing"
+    assert of_type(events, "phase")[-1]["phase"] == "idle"
+    told = process.stdout.split()
+    assert told[:3] == ["building", "training", "tracing"]
+    without_tracing = [phase for phase in told if phase != "tracing"]
+    changes = [phase for i, phase in enumerate(without_tracing) if without_tracing[i - 1 : i] != [phase]]
+    assert changes == [
+        "building",
+        *["training", "evaluating"] * 2,
+        "training",
+        "idle",
+        "predicting",
+        "idle",
+    ]
+
+
+FAILURES = {
+    "input in an eager loop": """
+    def bad(x):
+        raise ValueError("bad element")
+    for _ in tf.data.Dataset.range(3).map(lambda x: tf.numpy_function(bad, [x], tf.float32)):
+        pass
+    """,
+    "train step": """
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+        def call(self, x):
+            return self.dense(x)
+        def train_step(self, data):
+            raise RuntimeError("mine")
+    m = Own()
+    m.compile("sgd", "mse", jit_compile=False)
+    m.fit(x, y, verbose=0)
+    """,
+    "callback": """
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 7:
+                raise KeyError("mine")
+    model().fit(x, y, batch_size=32, verbose=0, callbacks=[Fail()])
+    """,
+}
+
+
+def _traceback(text: str) -> list[str]:
+    """The lines that are the same in two runs: without addresses and AutoGraph's file names, from the first one on."""
+    lines = [re.sub(r"0x[0-9a-f]+|generated_file\w+", "…", line) for line in text.splitlines()]
+    start = next(i for i, line in enumerate(lines) if line.startswith("Traceback"))
+    return lines[start:]
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_tracebacks_do_not_show_the_agent(case: str) -> None:
+    source = HEAD + FAILURES[case]
+    _, plain = run_script(source, agent=False)
+    events, process = run_script(source)
+    paths = [re.escape(p.args[1].rpartition("/")[0]) for p in (plain, process)]
+    texts = [re.sub(path, "DIR", p.stderr) for path, p in zip(paths, (plain, process), strict=True)]
+    assert process.returncode == plain.returncode == 1
+    assert _traceback(texts[1]) == _traceback(texts[0])
+    (error,) = of_type(events, "script_error")
+    assert error["file"] == process.args[1]
+    assert error["line"] is not None
+    if case == "callback":
+        assert sum(w["steps"] for w in of_type(events, "steps")) == 7
+
+
+MIRRORED = (
+    HEAD.replace(
+        "    x, y =",
+        """    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    x, y =""",
+    )
+    + """
+    with strategy.scope():
+        m = model()
+    m.fit(x, y, batch_size=32, epochs=2, verbose=0)
+    agent = sys.modules["_tfgpu_agent.runtime"]
+    agent.send("case", name="custom")
+    with strategy.scope():
+        optimizer = keras.optimizers.SGD()
+        optimizer.build(m.trainable_variables)
+    def replica(a, b):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((m(a) - b) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, m.trainable_variables), m.trainable_variables))
+    @tf.function
+    def step(a, b):
+        strategy.run(replica, args=(a, b))
+    for a, b in strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices((x, y)).batch(32)):
+        step(a, b)
+"""
+)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_several_replicas(python: str) -> None:
+    events, process = run_script(MIRRORED, python)
+    assert process.returncode == 0, process.stderr
+    assert of_type(events, "hook_off") == []
+    fit = of_type(events, "steps", phase="train", loop="fit")
+    assert sum(w["steps"] for w in fit) == 20
+    assert all("replicas" in w["wait_bound"] for w in fit)
+    assert all(w["wait_s"] is not None for w in fit)
+    custom = of_type(events, "steps", phase="train", loop="custom")
+    assert sum(w["steps"] for w in custom) == 10
+
+
+def test_a_child_that_trains_reports_by_itself() -> None:
+    source = """
+    import multiprocessing
+
+    def train():
+        import numpy as np
+        import tensorflow as tf
+        from tensorflow import keras
+        m = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        m.compile("sgd", "mse", jit_compile=False)
+        m.fit(np.zeros((64, 8)), np.zeros((64, 1)), batch_size=8, verbose=0)
+
+    if __name__ == "__main__":
+        process = multiprocessing.get_context("spawn").Process(target=train)
+        process.start()
+        process.join()
+    """
+    events, process = run_script(source)
+    assert process.returncode == 0, process.stderr
+    (main,) = of_type(events, "agent_connected", main=True)
+    (child,) = of_type(events, "agent_connected", main=False)
+    steps = of_type(events, "steps")
+    assert {w["pid"] for w in steps} == {child["pid"]} != {main["pid"]}
+    assert sum(w["steps"] for w in steps) == 8
+    assert of_type(events, "train_end", pid=child["pid"])
