@@ -15,7 +15,7 @@ HOOKS = (
     "clock",
     "input_wait",
     "custom_loop",
-    "keras_loop",
+    "keras_hooks",
     "building",
     "agent_cost",
     "user_code",

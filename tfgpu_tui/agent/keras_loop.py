@@ -4,14 +4,12 @@
         | callbacks |  train_function  | callbacks |  other host work until the next begin.entry
 
 The train function holds the wait for the batch, in Keras 2 and 3 alike. A step's wall time runs from end.exit to
-end.exit; the first one of an epoch starts at its begin.entry. `CallbackList` is patched in `keras.src.callbacks.
-callback_list` (Keras 3.3 to 3.15), `keras.src.callbacks` (Keras 2.15) and `tf_keras.src.callbacks` (2.21).
+end.exit; the first one of an epoch starts at its begin.entry. The patches are in `keras_hooks`.
 """
 
 from __future__ import annotations
 
 import atexit
-import functools
 import sys
 import threading
 import time
@@ -21,8 +19,7 @@ from types import FrameType
 from typing import Any, Optional
 
 from . import callback_times, clock, input_wait, steps, stopping
-from .agent_cost import SAMPLE_EVERY, note
-from .runtime import every, execution_done, guarded, hurry, is_off, on_import, send, set_phase, switch_off
+from .runtime import every, execution_done, guarded, hurry, send, set_phase
 
 HOOK = "keras_loop"
 PHASES = {"train": "training", "test": "evaluating", "predict": "predicting"}
@@ -222,7 +219,8 @@ def settle() -> None:
 atexit.register(settle)
 
 
-def _begin(owner: Any, phase: str, frame_id: int) -> None:
+@guarded(HOOK)
+def begin(owner: Any, phase: str, frame_id: int) -> None:
     _drop_dead()
     # A validation carries the number of its fit, an evaluation on its own that of the last one.
     fit = steps.new_loop() if phase == "train" else steps.current_loop()
@@ -234,8 +232,9 @@ def _begin(owner: Any, phase: str, frame_id: int) -> None:
     set_phase(PHASES[phase])
 
 
-def _end(owner: Any, phase: str) -> None:
-    loop = _current(owner, phase)
+@guarded(HOOK)
+def end(owner: Any, phase: str) -> None:
+    loop = current(owner, phase)
     if loop is None:
         return
     while _running and _running[-1] is not loop:
@@ -252,7 +251,7 @@ def _end(owner: Any, phase: str) -> None:
         set_phase(PHASES[outer.phase])
 
 
-def _current(owner: Any, phase: str) -> Optional[Loop]:
+def current(owner: Any, phase: str) -> Optional[Loop]:
     """The running loop of this CallbackList and phase; the innermost one in nearly every call."""
     for loop in reversed(_running):
         if loop.phase == phase and loop.owner() is owner:
@@ -271,143 +270,6 @@ def _steps_per_execution(model: Any) -> int:
 def _replicas(model: Any) -> int:
     strategy = getattr(model, "distribute_strategy", None)
     return int(getattr(strategy, "num_replicas_in_sync", 1))
-
-
-_begin_guarded = guarded(HOOK)(_begin)
-_end_guarded = guarded(HOOK)(_end)
-
-
-def _patch_loop(cls: Any, phase: str) -> None:
-    begin, end = getattr(cls, f"on_{phase}_begin"), getattr(cls, f"on_{phase}_end")
-
-    @functools.wraps(begin)
-    def on_begin(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _begin_guarded(self, phase, id(sys._getframe(1)))
-        return begin(self, *args, **kwargs)
-
-    @functools.wraps(end)
-    def on_end(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return end(self, *args, **kwargs)
-        finally:
-            _end_guarded(self, phase)
-
-    setattr(cls, f"on_{phase}_begin", on_begin)
-    setattr(cls, f"on_{phase}_end", on_end)
-
-
-def _patch_batches(cls: Any, phase: str) -> None:
-    begin, end = getattr(cls, f"on_{phase}_batch_begin"), getattr(cls, f"on_{phase}_batch_end")
-
-    @functools.wraps(begin)
-    def on_batch_begin(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        entry = _counter()
-        result = begin(self, batch, *args, **kwargs)
-        if not is_off(HOOK):
-            try:
-                loop = _current(self, phase)
-                if loop is not None:
-                    loop.batch_begins(batch, entry)
-            except Exception as error:
-                switch_off(HOOK, error)
-        return result
-
-    @functools.wraps(end)
-    def on_batch_end(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        entry = _counter()
-        loop = None
-        if not is_off(HOOK):
-            try:
-                loop = _current(self, phase)
-                if loop is not None:
-                    loop.function_ended(entry)
-            except Exception as error:
-                switch_off(HOOK, error)
-        if loop is None or loop.executions % SAMPLE_EVERY != SAMPLE_EVERY // 2:
-            result = end(self, batch, *args, **kwargs)
-            if loop is not None:
-                _batch_ended(loop, batch, args, kwargs)
-            return result
-        before = _counter()
-        result = end(self, batch, *args, **kwargs)
-        after = _counter()
-        _batch_ended(loop, batch, args, kwargs)
-        note(before - entry + _counter() - after)
-        return result
-
-    setattr(cls, f"on_{phase}_batch_begin", on_batch_begin)
-    setattr(cls, f"on_{phase}_batch_end", on_batch_end)
-
-
-def _batch_ended(loop: Loop, batch: Any, args: Any, kwargs: Any) -> None:
-    try:
-        loop.batch_ended(batch, args[0] if args else kwargs.get("logs"))
-    except Exception as error:
-        switch_off(HOOK, error)
-
-
-def _patch_epochs(cls: Any) -> None:
-    begin, end = cls.on_epoch_begin, cls.on_epoch_end
-
-    @functools.wraps(begin)
-    def on_epoch_begin(self: Any, epoch: Any, *args: Any, **kwargs: Any) -> Any:
-        _epoch_begins(self, epoch)
-        return begin(self, epoch, *args, **kwargs)
-
-    @functools.wraps(end)
-    def on_epoch_end(self: Any, epoch: Any, *args: Any, **kwargs: Any) -> Any:
-        _flush_epoch(self)
-        try:
-            return end(self, epoch, *args, **kwargs)
-        finally:
-            _epoch_ended(self, args[0] if args else kwargs.get("logs"))
-
-    cls.on_epoch_begin, cls.on_epoch_end = on_epoch_begin, on_epoch_end
-
-
-@guarded(HOOK)
-def _epoch_begins(owner: Any, epoch: Any) -> None:
-    loop = _current(owner, "train")
-    if loop is not None:
-        loop.epoch_begins(epoch)
-
-
-@guarded(HOOK)
-def _flush_epoch(owner: Any) -> None:
-    loop = _current(owner, "train")
-    if loop is not None:
-        loop.windows.emit(_counter())
-
-
-@guarded(HOOK)
-def _epoch_ended(owner: Any, logs: Any) -> None:
-    loop = _current(owner, "train")
-    if loop is not None:
-        loop.epoch_ended(logs)
-
-
-def _patch(module: Any) -> None:
-    cls: Any = module.CallbackList
-    for phase in PHASES:
-        _patch_loop(cls, phase)
-        _patch_batches(cls, phase)
-    _patch_epochs(cls)
-
-
-@on_import("keras.src.callbacks.callback_list")
-def _keras3(module: Any) -> None:
-    _patch(module)
-
-
-@on_import("keras.src.callbacks")
-def _keras2(module: Any) -> None:
-    if not hasattr(module, "__path__"):  # Keras 3 has a package of this name
-        _patch(module)
-
-
-@on_import("tf_keras.src.callbacks")
-def _tf_keras(module: Any) -> None:
-    _patch(module)
 
 
 @every(1.0)

@@ -138,8 +138,8 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
         return f"{what} runs Python, one element at a time: read with tf.data ops, or a PyDataset with several workers."
     if stage.get("python") and serial:
         return (
-            f"Write {what} with TensorFlow ops and give its map num_parallel_calls=tf.data.AUTOTUNE; as Python it runs "
-            "one element at a time and holds the interpreter's lock."
+            f"Write {what} with TensorFlow ops, then put num_parallel_calls=tf.data.AUTOTUNE on its map: "
+            "as Python it makes one element at a time."
         )
     if stage.get("python"):
         return f"Write {what} with TensorFlow ops: as Python its parallel calls share one interpreter lock."
