@@ -326,9 +326,16 @@ class GpuSample(Event):
     """ok | no_library | no_driver | no_gpu | mismatch | hung | crashed | error."""
     message: str | None = None
     gpus: list[dict[str, Any]] = field(default_factory=list)
-    """Each: `index`, `uuid`, `pci`, `name`, `busy_percent`, `memory_used_bytes`, `memory_total_bytes`,
-    `memory_reserved_bytes`, `power_w`, `power_limit_w`, `temperature_c`, `sm_clock_mhz`, `throttle` (list of words),
-    `error`, `processes` (`[{"pid", "memory_bytes", "ours"}]`). What NVML does not support is None."""
+    """Each: `index`, `uuid`, `busy_percent`, `memory_busy_percent` (time in which device memory was read or written),
+    `memory_used_bytes`, `power_w`, `temperature_c`, `sm_clock_mhz`, `throttle` (list of words), and `error` alone where
+    it does not answer. Only every few seconds, until then as they were: `name`, `pci`, `memory_{total,reserved}_bytes`,
+    `power_limit_w`, `sm_clock_max_mhz`, `memory_clock_mhz`, `pcie_{generation,width}[_max]`,
+    `pcie_{rx,tx}_bytes_per_s`, `energy_j` (since the driver was loaded), `ecc_{corrected,uncorrected}` (since then),
+    `{sm,tensor,dram}_active_percent` (means since the last ones; Hopper and later), `processes`
+    (`[{"pid", "memory_bytes", "busy_percent", "ours"}]`), `slices` (MIG: each `uuid`, `name`, `memory_…`, `processes`),
+    and `unknown`: field -> why it is None. What NVML does not support, or can't be true, is None."""
+    read_ms: float | None = None
+    """What this sample took in the driver."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -475,7 +475,12 @@ def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
         view.seen = e.t
         # Slow-tier fields (processes, …) come only now and then: what a sample leaves out keeps its last value.
         view.latest = {**view.latest, **gpu, "error": gpu.get("error")}
-        view.ours = view.ours or key in ours or any(p.get("ours") for p in gpu.get("processes") or ())
+        parts = (gpu, *(gpu.get("slices") or ()))  # under MIG TensorFlow sees slices
+        view.ours = (
+            view.ours
+            or any(str(part.get("uuid")) in ours for part in parts)
+            or any(p.get("ours") for part in parts for p in part.get("processes") or ())
+        )
         for series, value in ((view.busy, gpu.get("busy_percent")), (view.memory, gpu.get("memory_used_bytes")),
                               (view.power, gpu.get("power_w"))):  # fmt: skip
             if value is not None:

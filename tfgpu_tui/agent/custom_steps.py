@@ -40,6 +40,8 @@ class Pass:
         """Batches that nothing trained on so far: wall, function, wait."""
 
     def has(self, iterator: Any) -> bool:
+        if self.iterators and self.iterators[0]() is iterator:  # nearly always
+            return True
         return any(ref() is iterator for ref in self.iterators)
 
 
@@ -75,6 +77,7 @@ class ThreadState:
         self._region_before: list[tuple[float, int]] = []
         self.region_trained = False
         self._region_label = "custom"
+        self._polled = False
         self._stopped = False
 
     # -- batches
@@ -144,19 +147,21 @@ class ThreadState:
             self._region_label = label
             self.region_trained = label == "train_on_batch"
             self._region_before = input_wait.by_site()
+            self._polled = False
 
     def region_ends(self, key: Any, end: float) -> None:
         with self.lock:
             if self._region is None:
                 return
-            seconds, batches = input_wait.since(self._region_before)
+            seconds, batches = input_wait.since(self._region_before, input_wait.by_site())
             wait = min(seconds, end - self._region)
             self._wait += wait
             self._busy += end - self._region - wait
             self._called = True
             self._outstanding = False
             self._region = None
-            trained = self._trains(key)
+            # All batches of a loop inside of the function may have been told while it ran.
+            trained = self._trains(key) and not (self._polled and batches == 0)
             if trained:
                 self._trained(key, end, max(batches, 1), self._region_label)
             elif batches and self._end is None:
@@ -284,7 +289,8 @@ class ThreadState:
         assert self._region is not None and self._base is not None
         if not (self.region_trained or getattr(self._region_key, "_tfgpu_trains", False)):
             return
-        seconds, batches = input_wait.since(self._region_before)
+        sites = input_wait.by_site()
+        seconds, batches = input_wait.since(self._region_before, sites)
         if batches < 2 or now - self._region < POLL_S:
             return
         if self._end is not None:
@@ -295,7 +301,8 @@ class ThreadState:
         self._trained(self._region_key, now, batches, self._region_label)
         self._commit()
         self._region = now
-        self._region_before = input_wait.by_site()
+        self._region_before = sites
+        self._polled = True
 
     def close(self) -> None:
         with self.lock:

@@ -83,11 +83,11 @@ def by_site() -> list[tuple[float, int]]:
     return [site.row.read() for site in sites]
 
 
-def since(before: list[tuple[float, int]]) -> tuple[float, int]:
-    """Seconds and batches since `by_site()` gave `before`. A step may take one batch from each of several iterators:
+def since(before: list[tuple[float, int]], now: list[tuple[float, int]]) -> tuple[float, int]:
+    """Seconds and batches between two results of `by_site()`. A step may take one batch from each of several iterators:
     the site with the most says how many steps there were."""
     seconds, batches = 0.0, 0
-    for index, (s, n) in enumerate(by_site()):
+    for index, (s, n) in enumerate(now):
         seconds_before, batches_before = before[index] if index < len(before) else (0.0, 0)
         seconds += s - seconds_before
         batches = max(batches, n - batches_before)

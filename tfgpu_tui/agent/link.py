@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 PERIOD_S = 0.25
-WORK_PERIOD_S = 0.05
+WORK_PERIOD_S = 0.1
 QUEUE_LIMIT = 2000
 """Events; what comes on top is dropped and counted."""
 UNSENT_LIMIT_BYTES = 1 << 20

@@ -6,7 +6,6 @@ import atexit
 import functools
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -26,6 +25,7 @@ _after: list[AfterExecution] = []
 _commands: dict[str, Callable[[Event], None]] = {}
 _tracing = threading.local()
 _traces = 0
+_eagerly: Optional[Callable[[], bool]] = None
 _traces_told = -1
 
 
@@ -176,8 +176,7 @@ def set_phase(phase: str) -> None:
 
 def executing_eagerly() -> bool:
     """Whether TensorFlow runs op by op in this thread now. False while it traces; True while it isn't loaded."""
-    context = sys.modules.get("tensorflow.python.eager.context")
-    return context is None or bool(context.executing_eagerly())
+    return _eagerly is None or bool(_eagerly())
 
 
 def traces() -> int:
@@ -202,6 +201,12 @@ def execution_done(model: Any, phase: str, steps: int) -> None:
     _traces_told = _traces
     for function in _after:
         function(model, phase, steps)
+
+
+@on_import("tensorflow.python.eager.context")
+def _context(module: Any) -> None:
+    global _eagerly
+    _eagerly = module.executing_eagerly
 
 
 @on_import("tensorflow.python.framework.func_graph")

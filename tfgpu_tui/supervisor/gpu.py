@@ -16,6 +16,8 @@ from typing import Any
 from tfgpu_tui.events import GpuSample
 
 CHILD = Path(__file__).parent / "nvml_child.py"
+NESTED = os.stat("/proc/self/ns/pid").st_ino != 0xEFFFFFFC
+"""True in a container: the first pid namespace has this number (PROC_PID_INIT_INO in the kernel's proc_ns.h)."""
 INIT_DEADLINE_S = 10.0
 """nvmlInit takes seconds where the driver is not kept loaded (no persistence mode)."""
 ANSWER_DEADLINE_S = 3.0
@@ -24,6 +26,8 @@ RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Waits before a new child, by the number of failures in a row."""
 STEADY_S = 30.0
 """A child that lived so long was no failure: the next wait is the shortest again."""
+LEFT_OUT_S = (60.0, 300.0)
+"""How long a GPU that hung is left out, so that the others are still shown: the first time, and from then on."""
 PERMANENT = frozenset({"no_library", "no_driver", "no_gpu"})
 """Nothing to wait for within a run: asked again only each minute."""
 
@@ -39,16 +43,19 @@ class GpuSampler:
         command: list[str] | None = None,
         init_deadline_s: float = INIT_DEADLINE_S,
         answer_deadline_s: float = ANSWER_DEADLINE_S,
+        left_out_s: tuple[float, ...] = LEFT_OUT_S,
     ) -> None:
         """`ours()` are the pids of the run; `command` replaces the child (tests)."""
         self._emit = emit
         self._ours = ours
         self._command = command or [sys.executable, str(CHILD), str(interval_s)]
+        self._interval_s = interval_s
         self._init_deadline_s = init_deadline_s
-        self._answer_deadline_s = interval_s + answer_deadline_s
+        self._answer_deadline_s = answer_deadline_s
+        self._left_out_s = left_out_s
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
-        self._deadline = 0.0
+        self._deadline = self._patience_s = 0.0
         self._started = 0.0
         self._next_start = 0.0
         self._failures = 0
@@ -56,6 +63,13 @@ class GpuSampler:
         self._status: str | None = None
         """What the present child said of itself before it ended."""
         self._hung = False
+        self._reading: tuple[int, int] | None = None
+        """The GPU whose answer is awaited, and how many there are."""
+        self._left_out: dict[int, float] = {}
+        """GPUs that hung -> when they are asked again (monotonic)."""
+        self._hangs: dict[int, int] = {}
+        self._uuids: dict[int, str] = {}
+        """Of GPUs that answered once: a lost one can't say it any more, and must still be the same row."""
 
     @property
     def child_pid(self) -> int | None:
@@ -71,11 +85,33 @@ class GpuSampler:
         elif self._process.poll() is not None:
             self._ended(self._process.returncode, now)
         elif now > self._deadline and not self._hung:
-            self._hung = True
-            waited_s = self._answer_deadline_s if self._status == "ok" else self._init_deadline_s
-            self._tell("hung", f"the NVIDIA driver has not answered for {waited_s:.0f} s; trying again when it lets go")
-            # In uninterruptible sleep it dies only when the driver lets go: until then there is no second child.
-            self._process.kill()
+            self._hang(now)
+        elif self._left_out and now >= min(self._left_out.values()):
+            self._ask_all_again()
+
+    def _hang(self, now: float) -> None:
+        assert self._process is not None
+        self._hung = True
+        waited_s = now - self._deadline + self._patience_s
+        rows = []
+        if self._reading is not None and self._reading[1] - len(self._left_out) > 1:
+            index = self._reading[0]
+            wait_s = self._left_out_s[min(self._hangs.get(index, 0), len(self._left_out_s) - 1)]
+            self._hangs[index] = self._hangs.get(index, 0) + 1
+            self._left_out[index] = now + wait_s
+            what = f"GPU {index} has not answered for {waited_s:.0f} s; asked again in {wait_s:.0f} s"
+            rows = [self._finish({"index": index, "error": what})]
+        else:
+            what = f"the NVIDIA driver has not answered for {waited_s:.0f} s; trying again when it lets go"
+        self._tell("hung", what, rows)
+        # In uninterruptible sleep it dies only when the driver lets go: until then there is no second child.
+        self._process.kill()
+
+    def _ask_all_again(self) -> None:
+        """Ends the child by closing its stdin: the next one asks the GPUs that were left out, too."""
+        assert self._process is not None and self._process.stdin is not None
+        self._left_out = {}
+        self._process.stdin.close()
 
     def close(self) -> None:
         """Ends the child without waiting for it: one that hangs in the kernel can't be waited for."""
@@ -92,7 +128,7 @@ class GpuSampler:
     def _start(self, now: float) -> None:
         try:
             self._process = subprocess.Popen(
-                self._command,
+                [*self._command, *([",".join(map(str, sorted(self._left_out)))] if self._left_out else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -105,9 +141,14 @@ class GpuSampler:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         os.set_blocking(descriptor, False)
-        self._buffer, self._status, self._hung = b"", None, False
-        self._started, self._deadline = now, now + self._init_deadline_s
+        self._buffer, self._status, self._hung, self._reading = b"", None, False, None
+        self._started = now
+        self._await(self._init_deadline_s)
         asyncio.get_running_loop().add_reader(descriptor, self._read, descriptor)
+
+    def _await(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._deadline = time.monotonic() + patience_s
 
     def _read(self, descriptor: int) -> None:
         try:
@@ -125,31 +166,38 @@ class GpuSampler:
                 self._tell("error", f"the GPU sampler said something else than a sample: {line[:200]!r}")
 
     def _take(self, message: dict[str, Any]) -> None:
+        if "reading" in message:
+            self._reading = (message["reading"], message["of"])
         if "status" not in message:
             return
         self._status = message["status"]
+        rows = [self._finish(gpu) for gpu in message.get("gpus", ())]
         if self._status != "ok":
-            self._tell(message["status"], message.get("message"))
+            self._tell(message["status"], message.get("message"), rows)
             return
-        self._deadline = time.monotonic() + self._answer_deadline_s
+        self._reading = None
+        self._await(message.get("next_s", self._interval_s) + self._answer_deadline_s)
         self._told = None
-        self._emit(GpuSample(t=time.time(), src="gpu", gpus=[self._own(gpu) for gpu in message["gpus"]]))
+        self._emit(GpuSample(t=time.time(), src="gpu", gpus=rows, read_ms=message.get("read_ms")))
 
-    def _own(self, gpu: dict[str, Any]) -> dict[str, Any]:
-        """Marks our processes: True or False, or None where the driver's pid means nothing in this pid namespace."""
-        if not gpu.get("processes"):
-            return gpu
-        ours = self._ours()
-        marked = []
-        for process in gpu["processes"]:
-            pid = process["pid"]
-            known = True if pid in ours else (False if os.path.exists(f"/proc/{pid}") else None)
-            marked.append({**process, "ours": known})
-        return {**gpu, "processes": marked}
+    def _finish(self, gpu: dict[str, Any]) -> dict[str, Any]:
+        """The row with its UUID, as long as it was ever known, and with our processes marked."""
+        index = gpu["index"]
+        if gpu.get("uuid"):
+            self._uuids[index] = gpu["uuid"]
+        gpu = {**gpu, "uuid": self._uuids.get(index)}
+        for part in (gpu, *(gpu.get("slices") or ())):
+            if part.get("processes"):
+                part["processes"] = mark_ours(part["processes"], self._ours())
+        return gpu
 
     def _ended(self, code: int, now: float) -> None:
+        asked_to = self._process is not None and self._process.stdin is not None and self._process.stdin.closed
         self._forget_output()
         self._process = None
+        if asked_to and code == 0:
+            self._next_start = now
+            return
         if self._status in (None, "ok") and not self._hung:
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             self._tell("crashed", f"the GPU sampler ended with {how}; a new one follows")
@@ -173,8 +221,22 @@ class GpuSampler:
         self._failures += 1
         self._next_start = now + wait_s
 
-    def _tell(self, status: str, message: str | None) -> None:
+    def _tell(self, status: str, message: str | None, rows: list[dict[str, Any]] | None = None) -> None:
         """A status once, until it changes."""
         if self._told != (status, message):
             self._told = (status, message)
-            self._emit(GpuSample(t=time.time(), src="gpu", status=status, message=message))
+            self._emit(GpuSample(t=time.time(), src="gpu", status=status, message=message, gpus=rows or []))
+
+
+def mark_ours(processes: list[dict[str, Any]], ours: Container[int], nested: bool = NESTED) -> list[dict[str, Any]]:
+    """The processes with `ours`: True, False, or None where the driver's pid means nothing in this pid namespace.
+
+    In a container the driver may tell the pids of the host: then some of them do not exist here, and one that does
+    is another process of the same number, so that nothing can be said of any of them.
+    """
+    known = [os.path.exists(f"/proc/{process['pid']}") for process in processes]
+    foreign_pids = nested and not all(known)
+    return [
+        {**process, "ours": None if foreign_pids or not here else process["pid"] in ours}
+        for process, here in zip(processes, known, strict=True)
+    ]

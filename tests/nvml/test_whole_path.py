@@ -1,0 +1,39 @@
+"""`tfgpu-tui --headless --report-json` on a machine whose GPUs are the stand-in's."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from tests.nvml.conftest import Machine
+from tests.nvml.scenarios import gpu
+from tests.process.conftest import Workplace
+from tests.process.conftest import place as place
+from tfgpu_tui.events import GpuSample
+
+SCRIPT = """
+import json, os, pathlib, time
+scenario = pathlib.Path(os.environ["NVML_SIM"])
+machine = json.loads(scenario.read_text())
+machine["gpus"][1]["processes"] = [{"pid": os.getpid(), "memory_mib": 40000}]
+fresh = scenario.with_suffix(".new")
+fresh.write_text(json.dumps(machine))
+fresh.replace(scenario)
+time.sleep(2.0)
+"""
+
+
+def test_the_report_has_the_gpus_of_the_machine(place: Workplace, machine: Machine) -> None:
+    machine.play(gpu(), gpu(1))
+    place.env["NVML_SIM"] = str(machine.scenario)
+    place.env["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    done = place.tool("--headless", "--report-json", "report.json", place.script(SCRIPT))
+    assert done.returncode == 0, done.stderr.decode()
+    first, second = json.loads((place.folder / "report.json").read_text())["gpus"]
+    assert (first["name"], first["uuid"]) == ("NVIDIA H200", gpu()["uuid"])
+    assert (first["busy_mean"], second["busy_mean"]) == (87, 86)
+    assert (first["memory_used_peak_mib"], second["memory_used_peak_mib"]) == (41234, 41235)
+    assert first["memory_total_mib"] == 143771
+    assert first["power_mean_w"] == 512.3
+    assert (first["ours"], second["ours"]) == (False, True)
+    assert GpuSample.type in place.only_run().journal.read_text()
