@@ -1,6 +1,6 @@
 """The whole path, as a user runs it: each demo through the command line, judged by its report.
 
-Real TensorFlow, real images, real processes. What each demo is named for must be found in it, and nothing else of weight.
+Real TensorFlow, real images, real processes. Each demo must show what it is named for, and nothing else of weight.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from tests.nvml.conftest import Machine
+from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
 from tfgpu_tui.state import RunState
 

@@ -11,7 +11,7 @@ import pynvml
 import pytest
 
 from tests.nvml import scenarios
-from tests.nvml.conftest import Machine
+from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu, silent
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.gpu import mark_ours

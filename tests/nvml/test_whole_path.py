@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from tests.nvml.conftest import Machine
+from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
 from tests.process.conftest import Workplace
 from tests.process.conftest import place as place

@@ -75,6 +75,7 @@ def supervise(started: Started) -> Outcome:
             parent=meta.parent,
             tool_version=tfgpu_tui.__version__,
             interval_s=meta.interval_s,
+            simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
         )
     )
     for part, message in started.faults:
