@@ -312,6 +312,7 @@ def text(report: dict[str, Any]) -> str:
             f"  GPU {gpu['index']} {gpu['name'] or ''}: busy {units.percent(gpu['busy_mean'])}, "
             f"memory at its highest {units.size(_bytes(gpu['memory_used_peak_mib']))}"
             f"{'' if gpu['ours'] else ' (not used by this run)'}"
+            f"{'; ' + gpu['error'] if gpu['error'] else ''}"
         )
     out += _pipeline_lines(report["pipeline"]) + _placement_lines(report["placement"])
     out.append("")

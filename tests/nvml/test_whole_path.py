@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from typing import Any
+
+import pytest
 
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
@@ -25,8 +29,7 @@ time.sleep(2.0)
 
 def test_the_report_has_the_gpus_of_the_machine(place: Workplace, machine: Machine) -> None:
     machine.play(gpu(), gpu(1))
-    place.env["NVML_SIM"] = str(machine.scenario)
-    place.env["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    place.env |= {"NVML_SIM": str(machine.scenario), "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"]}
     done = place.tool("--headless", "--report-json", "report.json", place.script(SCRIPT))
     assert done.returncode == 0, done.stderr.decode()
     first, second = json.loads((place.folder / "report.json").read_text())["gpus"]
@@ -37,3 +40,15 @@ def test_the_report_has_the_gpus_of_the_machine(place: Workplace, machine: Machi
     assert first["power_mean_w"] == 512.3
     assert (first["ours"], second["ours"]) == (False, True)
     assert GpuSample.type in place.only_run().journal.read_text()
+
+
+@pytest.mark.parametrize("fault", [{"hang": True}, {"call": "nvmlDeviceGetName", "crash": True}], ids=["hang", "crash"])
+def test_a_hostile_driver_changes_nothing_for_the_script(
+    place: Workplace, machine: Machine, fault: dict[str, Any]
+) -> None:
+    machine.play(gpu(), faults=[fault])
+    place.env |= {"NVML_SIM": str(machine.scenario), "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"]}
+    began = time.monotonic()
+    done = place.tool("--headless", place.script("import time; time.sleep(1.0); print('done'); raise SystemExit(3)"))
+    assert (done.returncode, done.stdout) == (3, b"done\n")
+    assert time.monotonic() - began < 5.0, "quitting did not wait for the driver"

@@ -36,12 +36,14 @@ sys.exit(run_screen(RunDir(Path(sys.argv[1])), Settings()))
 class Terminal:
     """A terminal of its own session, with the screen in it."""
 
-    def __init__(self, run: RunDir, env: dict[str, str], columns: int = 120, rows: int = 40) -> None:
+    def __init__(
+        self, run: RunDir, env: dict[str, str], columns: int = 120, rows: int = 40, program: str = PROGRAM
+    ) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "SSH_CONNECTION")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(run.path)],
+            [sys.executable, "-c", program, str(run.path)],
             stdin=slave,
             stdout=slave,
             stderr=slave,

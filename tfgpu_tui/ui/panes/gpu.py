@@ -9,6 +9,8 @@ from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, note, static
 from tfgpu_tui.ui.view import View
 
+STALE_INTERVALS = 4
+"""A value that is older than so many sampling periods is shown with its age."""
 NO_GPU = {
     "no_library": "no NVIDIA driver library here",
     "no_driver": "the NVIDIA driver does not answer",
@@ -34,7 +36,7 @@ def content(view: View, box: Box) -> Content:
     if not gpus:
         return note((("GPU", ""),), why_no_gpu(view), box.width)
     chosen = gpus[0]
-    title: Row = ((f"GPU {chosen.index} busy {units.percent(chosen.busy.latest)}", ""),)
+    title = _title(view, chosen)
     rows = [_numbers(view, g) for g in gpus] if box.zoomed else [_more(view, chosen, len(gpus))]
     height = max(1, box.height - len(rows) - 1)
     cells = max(1, box.width - plot.AXIS_WIDTH)
@@ -44,6 +46,28 @@ def content(view: View, box: Box) -> Content:
     drawn = plot.labelled(plot.area(busy, 100.0, height, "gpu", view.glyphs), "100 %", "0", view.glyphs)
     time = plot.time_row(window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
     return static(title, [*rows, *drawn, time])
+
+
+def _title(view: View, gpu: GpuView) -> Row:
+    """Busy now; how old that is where no newer value came; and where the GPU is gone, that."""
+    if gpu.latest.get("error"):
+        return ((f"GPU {gpu.index} does not answer", "warning"),)
+    busy = f"GPU {gpu.index} busy {units.percent(gpu.busy.latest)}"
+    age = stale_s(view, gpu)
+    if age is None:
+        return ((busy, ""),)
+    status = view.state.gpu_status
+    why = NO_GPU.get(status.status, "") if status else ""
+    return ((f"{busy} {units.duration(age)} ago", "muted"), (f"  {why}" if why else "", "warning"))
+
+
+def stale_s(view: View, gpu: GpuView) -> float | None:
+    """The age of this GPU's values where newer ones are missing; None while they come."""
+    run = view.state.run
+    if gpu.seen is None or run is None or view.state.ended is not None:
+        return None
+    age = view.now - gpu.seen
+    return age if age > STALE_INTERVALS * max(run.interval_s, 0.5) else None
 
 
 def shown(view: View) -> list[GpuView]:
