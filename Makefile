@@ -20,6 +20,8 @@ test-all:
 
 # Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
 bench:
-	$(PYTHON) benchmarks/start_latency.py
-	$(PYTHON) benchmarks/agent_overhead.py
-	$(PYTHON) benchmarks/screen_cost.py
+	$(PYTHON) -m benchmarks.start_latency
+	$(PYTHON) -m benchmarks.interpreter_start
+	$(PYTHON) -m benchmarks.agent_overhead
+	$(PYTHON) -m benchmarks.screen_cost
+	$(PYTHON) -m benchmarks.nvml_faults

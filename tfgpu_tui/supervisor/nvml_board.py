@@ -42,6 +42,14 @@ GPM = {"sm_active_percent": 2, "tensor_active_percent": 5, "dram_active_percent"
 """NVML_GPM_METRIC_SM_UTIL, …_ANY_TENSOR_UTIL, …_DRAM_BW_UTIL."""
 
 
+TOO_OLD = (
+    nvml.NVMLError_FunctionNotFound,
+    nvml.NVMLError_ArgumentVersionMismatch,
+    getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError_FunctionNotFound),
+)
+"""What the binding raises where the driver has only an older form of a call; 12.535 lacks the last."""
+
+
 class Failed(Exception):
     """An NVML call failed: `code` as in nvml.h (None where the binding itself failed), and words."""
 

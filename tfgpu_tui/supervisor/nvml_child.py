@@ -39,7 +39,8 @@ _STATUS = {
     ),
     nvml.NVML_ERROR_NO_PERMISSION: ("error", "this user may not use the NVIDIA driver: see who may open /dev/nvidia*"),
 }
-_BINDING = ("nvmlMemory_v2", "nvmlDeviceGetComputeRunningProcesses_v2", "NVMLLibraryMismatchError")
+_BINDING = ("nvmlMemory_v2", "nvmlDeviceGetComputeRunningProcesses", "c_nvmlGpmMetricsGet_t")
+"""Names that old forks under the same module name (`nvidia-ml-py3`) lack."""
 
 
 def say(message: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml as nvml
 
-from tfgpu_tui.supervisor.nvml_board import GONE, GPM, Board, Failed, Values, call
+from tfgpu_tui.supervisor.nvml_board import GONE, GPM, TOO_OLD, Board, Failed, Values, call
 
 _THROTTLE_WORDS = {
     # nvmlClocksEventReasons in nvml.h; 0x1 (idle) and 0x2 (clocks set by the user) hold nothing back.
@@ -119,7 +119,7 @@ def memory_bytes(handle: Any) -> tuple[int, int, int | None]:
     try:
         info = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
         return info.used, info.total, info.reserved
-    except (nvml.NVMLLibraryMismatchError, nvml.NVMLError_FunctionNotFound, nvml.NVMLError_ArgumentVersionMismatch):
+    except TOO_OLD:
         info = nvml.nvmlDeviceGetMemoryInfo(handle)
         return info.used, info.total, None
 
@@ -166,7 +166,7 @@ def processes(board: Board, handle: Any, total_bytes: int | None) -> list[Values
     """
     try:
         listed = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    except (nvml.NVMLLibraryMismatchError, nvml.NVMLError_FunctionNotFound):  # a driver before 510 has no _v3
+    except TOO_OLD:  # a driver before 510 has no _v3
         listed = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
     loads = board.read(("process_loads",), lambda: (process_loads(board, handle),))["process_loads"] or {}
     board.unknown.pop("process_loads", None)
