@@ -274,10 +274,11 @@ def test_each_op_belongs_to_the_layer_that_made_it() -> None:
     _events, process = run_script(
         HEAD
         + """
-    import json
+    import json, threading
     from tensorflow.python.framework import op_callbacks
     placement = sys.modules["_tfgpu_agent.placement"]
     stack, truth, ours = [], {}, {}
+    analysed = threading.Event()
     call = L.Layer.__call__
 
     def noted(self, *args, **kwargs):
@@ -305,6 +306,7 @@ def test_each_op_belongs_to_the_layer_that_made_it() -> None:
                 assert sys.modules["_tfgpu_agent.placement_record"].ops_in(record.graph) == len(ops)
                 owner = names.paint([op.name for op in ops], record.base, record.intervals)
                 ours.update({(record.graph.name, op.name): owner.get(op.name, ()) for op in ops})
+            analysed.set()
 
     placement.Traced = Traced
 
@@ -333,10 +335,7 @@ def test_each_op_belongs_to_the_layer_that_made_it() -> None:
     op_callbacks.add_op_callback(callback)
     m.fit(np.random.randn(32, 8, 4).astype("f"), y, batch_size=16, verbose=0)
     op_callbacks.remove_op_callback(callback)
-    import time
-    deadline = time.time() + 30
-    while not ours and time.time() < deadline:
-        time.sleep(0.05)
+    assert analysed.wait(30), "the agent's thread did not analyse the graphs"
     wrong = [(truth[k][1], len(v), len(truth[k][0])) for k, v in ours.items()
              if k in truth and v != truth[k][0] and not any(isinstance(key, str) for key in v)]
     print("RESULT", json.dumps([len([k for k in ours if k in truth]), wrong]))
