@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tfgpu_tui.diagnose.finding import Finding, ranked
+from tfgpu_tui.diagnose.gpu import install_gpu_build
 from tfgpu_tui.plain import finding_lines
 
 PROBE_TIMEOUT_S = 20.0
@@ -214,7 +215,7 @@ def _findings(found: dict[str, Any]) -> list[Finding]:
     dists = found["distributions"]
     if build and not build.get("is_cuda_build"):
         both = "tensorflow" in dists and "tensorflow-cpu" in dists
-        version = dists.get("tensorflow-cpu") or dists.get("tensorflow") or ""
+        version = dists.get("tensorflow-cpu") or dists.get("tensorflow")
         out.append(
             Finding(
                 id="gpu.cpu_build",
@@ -223,7 +224,7 @@ def _findings(found: dict[str, Any]) -> list[Finding]:
                 if both
                 else "this TensorFlow is a CPU build",
                 lines=[f"{boxes} NVIDIA GPU(s) in the machine"],
-                next=f'pip uninstall -y tensorflow tensorflow-cpu && pip install "tensorflow[and-cuda]=={version}"',
+                next=install_gpu_build(version),
                 evidence={"distributions": dists},
             )
         )

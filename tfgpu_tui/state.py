@@ -11,6 +11,8 @@ from tfgpu_tui.series import Decimated, Series
 
 MARKS = 400
 RECENT_S = 15.0
+SAMPLE_HOLDS_S = 5.0
+"""A sample speaks for the time since the one before it, but never for longer than this."""
 STEADY_STEPS = 20
 """Steps after warm-up before anything is judged."""
 
@@ -432,10 +434,6 @@ def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
         s.tf_memory[name] = {**before, **device, "peak_bytes": peak}
         if device.get("current_bytes") is not None:
             s.tf_memory_series.setdefault(name, Series()).add(e.t, float(device["current_bytes"]))
-
-
-SAMPLE_HOLDS_S = 5.0
-"""A sample speaks for the time since the one before it, but never for longer than this."""
 
 
 def _held_since(t: float, before: float | None) -> float:

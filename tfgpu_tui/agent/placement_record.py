@@ -109,11 +109,6 @@ def eager_stack() -> Stack:
     return tuple(getattr(_local, "stack", ()))
 
 
-def eager_objects() -> Dict[Key, Any]:
-    """The layers of the eager calls observed so far, by their keys."""
-    return _state.recording.objects
-
-
 def root_model() -> Optional[Any]:
     """The model (or layer) of the last outermost call that was traced or observed; None where it is gone."""
     return _state.root() if _state.root is not None else None

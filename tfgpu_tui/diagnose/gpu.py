@@ -8,6 +8,12 @@ from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.state import RunState
 
 
+def install_gpu_build(version: str | None) -> str:
+    """The command that replaces a CPU build, or both wheels installed over each other, by the GPU build."""
+    package = "tensorflow[and-cuda]" + (f"=={version}" if version else "")
+    return f'pip uninstall -y tensorflow tensorflow-cpu && pip install "{package}"'
+
+
 def findings(state: RunState) -> Iterator[Finding]:
     """gpu.none, gpu.hidden, gpu.cpu_build, gpu.driver, or gpu.not_used where the cause is not established."""
     env = state.environment
@@ -38,7 +44,7 @@ def findings(state: RunState) -> Iterator[Finding]:
             severity="critical",
             title="This TensorFlow is a CPU build: it can't use the GPU of this machine",
             lines=[f"TensorFlow {env.tensorflow}, {env.nvidia_devices} NVIDIA GPU(s) in the machine"],
-            next=f'pip uninstall -y tensorflow-cpu tensorflow; pip install "tensorflow[and-cuda]=={env.tensorflow}"',
+            next=install_gpu_build(env.tensorflow),
             evidence=evidence,
         )
     elif env.visible_devices is not None and env.visible_devices.strip() in ("", "-1", "none", "NoDevFiles"):
