@@ -26,6 +26,9 @@ HOOKS = (
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 
+KNOB_HOOKS: dict[str, str] = {}
+"""Knob -> the module that applies it inside the process; loaded before the other hooks, and only where it was asked for."""
+
 
 def start(hello_socket: Any = None) -> None:
     """Make the link to the supervisor; `hello_socket` is the connection on which sitecustomize said hello, or None."""
@@ -39,7 +42,7 @@ def install() -> Any:
     from . import imports, runtime
 
     runtime.set_phase("importing")
-    for name in HOOKS:
+    for name in (*(KNOB_HOOKS[knob] for knob in runtime.asked_knobs() if knob in KNOB_HOOKS), *HOOKS):
         try:
             importlib.import_module(f".{name}", __name__)
         except Exception as error:
