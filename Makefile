@@ -22,6 +22,6 @@ test-all:
 bench:
 	$(PYTHON) -m benchmarks.start_latency
 	$(PYTHON) -m benchmarks.interpreter_start
-	$(PYTHON) -m benchmarks.agent_overhead
+	$(PYTHON) -m benchmarks.overhead
 	$(PYTHON) -m benchmarks.screen_cost
 	$(PYTHON) -m benchmarks.nvml_faults

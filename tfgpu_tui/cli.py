@@ -40,8 +40,8 @@ usage: tfgpu-tui [options] train.py [its arguments …]
        tfgpu-tui attach [RUN]              the screen of a run (default: the newest that is running)
        tfgpu-tui runs [--json]             all runs;  --prune [KEEP] deletes the old ones
        tfgpu-tui stop RUN                  stop a run after its current batch
-       tfgpu-tui replay RUN                watch a run again
-       tfgpu-tui report RUN [--json]       what was found in a run
+       tfgpu-tui replay RUN                watch a run again;  --svg FILE writes a picture of the screen
+       tfgpu-tui report RUN [--json]       what was found in a run;  --html FILE, --tensorboard DIR
        tfgpu-tui compare RUN RUN [--json]  the measured difference between two runs
        tfgpu-tui doctor [--json]           exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell
 
@@ -165,7 +165,12 @@ def settings_of(options: argparse.Namespace) -> config.Settings:
     }
     if getattr(options, "interval", None) is not None:
         flags["interval_s"] = config.interval(options.interval, "--interval")
-    return config.load(flags, file=getattr(options, "config", None))
+    settings = config.load(flags, file=getattr(options, "config", None))
+    if settings.keys:
+        from tfgpu_tui.ui import keys  # late: knows Textual's names of keys
+
+        keys.remapped(settings.keys)  # a mistake is said before the script starts
+    return settings
 
 
 def screen_is_possible() -> bool:
@@ -269,6 +274,12 @@ def _verb(command: Command, options: argparse.Namespace) -> int:
         add("--stage", choices=launch.STAGES, default="batch", help="how to begin; harder ones follow by themselves")
     if command.verb == "replay":
         add("--speed", type=float, default=1.0, metavar="TIMES", help="2 is twice as fast")
+        add("--svg", metavar="FILE", help="no screen: write a picture of it there")
+        add("--at", type=float, metavar="SECONDS", help="with --svg: at this time of the run (default: its end)")
+        add("--size", metavar="COLUMNSxROWS", help="with --svg: default 120x40")
+    if command.verb == "report":
+        add("--html", metavar="FILE", help="one page with plots, that opens without a network")
+        add("--tensorboard", metavar="DIR", help="series and findings as event files for TensorBoard")
     if command.verb == "doctor":
         add("--python", metavar="PATH", help="the interpreter to look at (default: the active environment's)")
     chosen = parser.parse_args(command.rest)

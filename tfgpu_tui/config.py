@@ -34,6 +34,8 @@ class Settings:
     """A theme of Textual by name; None: chosen to suit the terminal."""
     knobs: dict[str, str] = field(default_factory=dict)
     """Knobs of every run, as written in the file's [set]: KNOB -> VALUE. Those of --set win."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """The reader's own keys in the screen, as written in the file's [keys]: action -> key (see `ui.keys`)."""
 
 
 # Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field.
@@ -91,15 +93,19 @@ def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
         data = toml.loads(text)
     except ValueError as error:
         raise ConfigError(f"the configuration file {path} is no TOML: {error}") from error
-    unknown = sorted(set(data) - set(_FIELDS) - {"set"})
+    tables = {"set", "keys"}
+    unknown = sorted(set(data) - set(_FIELDS) - tables)
     if unknown:
-        known = ", ".join([*_FIELDS, "set"])
+        known = ", ".join([*_FIELDS, "set", "keys"])
         raise ConfigError(f"{path}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}; known are {known}")
-    values = {_FIELDS[key]: _value(key, data[key], f"{path}: {key}") for key in data if key != "set"}
+    values = {_FIELDS[key]: _value(key, data[key], f"{path}: {key}") for key in data if key not in tables}
     knobs = data.get("set", {})
     if not isinstance(knobs, dict) or not all(isinstance(value, str) for value in knobs.values()):
         raise ConfigError(f'{path}: [set] holds knobs as text, for example memory_growth = "on"')
-    return {**values, "knobs": knobs} if knobs else values
+    keys = data.get("keys", {})
+    if not isinstance(keys, dict) or not all(isinstance(value, str) for value in keys.values()):
+        raise ConfigError(f'{path}: [keys] holds keys of the screen as text, for example zoom = "x"')
+    return {**values, **({"knobs": knobs} if knobs else {}), **({"keys": keys} if keys else {})}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ class Knobs(Event):
     in_force: dict[str, str | None] = field(default_factory=dict)
     """Knob name -> value in force, in the knob's own words; None where it can't be read (reason in `notes`)."""
     notes: dict[str, str] = field(default_factory=dict)
+    script: dict[str, str] = field(default_factory=dict)
+    """Knob name -> what the script itself set, with its place: `set_memory_growth(True) at train.py:12`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +125,14 @@ class Environment(Event):
     """keras3 | keras2 | tf_keras | none."""
     backend: str | None = None
     tf_gpus: list[dict[str, Any]] | None = None
-    """GPUs that TensorFlow lists: `{"device": "GPU:0", "name", "uuid", "pci"}`; empty when it lists none."""
+    """GPUs that TensorFlow lists: `{"device": "GPU:0", "name", "uuid", "pci", "ordinal", "capability"}`: `ordinal` is the
+    CUDA driver's number (and TensorFlow's physical device), `capability` e.g. [9, 0]; empty when it lists none."""
     visible_devices: str | None = None
     """CUDA_VISIBLE_DEVICES as the script saw it; None where unset."""
+    physical_gpus: int | None = None
+    """GPUs that TensorFlow found before `tf.config.set_visible_devices`; None before it was asked."""
+    messages_from: str | None = None
+    """Where TensorFlow's own messages are read: `terminal`, `file`, or `nowhere` (the caller's pipe or terminal)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +151,9 @@ class Model(Event):
     steps_per_execution: int | None = None
     dtype_policy: str | None = None
     replicas: int | None = None
+    jit_blockers: list[str] | None = None
+    """Layers because of which Keras' jit_compile='auto' leaves XLA off; empty where none stands in the way, None
+    where it wasn't asked (Keras 2, jit_compile given)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +229,52 @@ class Epoch(Event):
     edge_s: float | None = None
     """At `begin`: since the last training step of the epoch before. Validation, checkpoints, iterators made anew."""
     validation_s: float | None = None
+    first_wait_s: float | None = None
+    """At `end`: how long the epoch's first batch was waited for; None where it is not known."""
     callbacks: dict[str, float] = field(default_factory=dict)
     """At `end`: seconds in epoch-level hooks by callback class."""
     metrics: dict[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrace(Event):
+    """A function that TensorFlow had traced before was traced again. Cumulative by function; the newest change."""
+
+    type: ClassVar[str] = "retrace"
+    function: str
+    file: str | None = None
+    line: int | None = None
+    keras: bool = False
+    """True for Keras' own functions, such as its train step."""
+    traces: int = 0
+    """All traces of this function so far, the first one included."""
+    seconds: float = 0.0
+    """Spent in all traces but the first."""
+    kind: str = "object"
+    """What changed: value (a Python value) | shape | dtype | structure | object (a tf.function made anew)."""
+    argument: str | None = None
+    """Path of the argument that changed, such as `batch[0]`; None where no argument did."""
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitCalls(Event):
+    """Calls of `fit` that returned, cumulative."""
+
+    type: ClassVar[str] = "fit_calls"
+    count: int
+    wall_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayCopy(Event):
+    """`fit` put its arrays on a GPU as a whole: the allocator there grew by about their size."""
+
+    type: ClassVar[str] = "array_copy"
+    device: str
+    array_bytes: int
+    grown_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,12 +311,16 @@ class Pipeline(Event):
     """In the order in which data flows. Each: `stage` (op class, e.g. ParallelMapV2), `name` (shown, e.g. `Map
     load_image`), `self_us` per element of this stage, `elements`, `per_batch_us` (self time per batch divided by its
     parallelism), `parallelism`, `autotuned`, `buffered`, `buffer_size`, `function`, `file`, `line`, `python` (True
-    where it runs Python code). What is not known is None."""
+    where it runs Python code), `reads` (True where it reads files with TensorFlow's own ops). What is not known is
+    None."""
     user: list[dict[str, Any]] = field(default_factory=list)
     """The user's own Python in the pipeline: `name`, `kind` (generator | getitem), `calls`, `mean_us`, `file`,
     `line`."""
     note: str | None = None
     """Why there are no times, where there are none."""
+    options: dict[str, bool | None] = field(default_factory=dict)
+    """tf.data options of the script that decide whether stages overlap: `autotune`, `inject_prefetch`; None: as
+    TensorFlow has them (on)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,12 +330,38 @@ class Placement(Event):
     type: ClassVar[str] = "placement"
     layers: list[dict[str, Any]] = field(default_factory=list)
     """In the model's order. Each: `layer` (path), `class`, `depth` (0 = top), `forward` / `backward` (device -> ops),
-    `variables` (devices), `parameters`, `dtype`, `xla` (bool or None), `asked` (device asked for, or None), `reason`.
+    `variables` (devices), `parameters`, `dtype`, `policy` (Keras' dtype policy), `xla` (bool or None), `asked` (device
+    asked for, or None), `reason` (words), `calls` (places in the model), `not_on_gpu` (each `op`, `ops`, `dtype` and
+    `why`: pinned | no_gpu_kernel | dtype_no_kernel | host_memory | soft_placement | unknown), `predicted` (`GPU`,
+    `CPU`, `host` -> ops; None where measured), `copies` (`CPU:0 > CPU:1` -> tensors copied each step), `variable_copies`,
+    `float64_ops`, `recurrent` (`cudnn`, `blocked_by`; None for other layers). `not_on_gpu`, `copies`,
+    `variable_copies` and `float64_ops` are left out where nothing was found.
     Rows `(input)`, `(loss)`, `(optimizer)` hold what belongs to no layer."""
     source: str = "graph"
     """graph (collected final graph) | eager (op callbacks of one step)."""
     ops: int = 0
     unattributed: int = 0
+    predicted: bool | None = None
+    """True where TensorFlow has no GPU here: then `not_on_gpu` says what would stay on the CPU on a GPU machine."""
+    kernels: str | None = None
+    """Where it is known from which ops have a GPU kernel; None where it isn't known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTimes(Event):
+    """Time by layer over a few profiled steps, when it was asked for; or why there is none."""
+
+    type: ClassVar[str] = "layer_times"
+    steps: int = 0
+    wall_s: float | None = None
+    """Of the profiled steps, which are slower than others while the profiler runs."""
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The row's `layer` -> milliseconds a step: `forward_ms`, `backward_ms`, summed over devices and threads."""
+    devices: dict[str, float] = field(default_factory=dict)
+    """`GPU:0` or `CPU` -> milliseconds a step in ops and kernels."""
+    unattributed_ms: float | None = None
+    refused: str | None = None
+    """Why nothing was measured, in words; None where it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,13 +412,44 @@ class GpuSample(Event):
     """Each: `index`, `uuid`, `busy_percent`, `memory_busy_percent` (time in which device memory was read or written),
     `memory_used_bytes`, `power_w`, `temperature_c`, `sm_clock_mhz`, `throttle` (list of words), and `error` alone where
     it does not answer. Only every few seconds, until then as they were: `name`, `pci`, `memory_{total,reserved}_bytes`,
-    `power_limit_w`, `sm_clock_max_mhz`, `memory_clock_mhz`, `pcie_{generation,width}[_max]`,
+    `power_limit_w`, `sm_clock_max_mhz`, `memory_clock[_max]_mhz`, `pcie_{generation,width}[_max]`,
     `pcie_{rx,tx}_bytes_per_s`, `energy_j` (since the driver was loaded), `ecc_{corrected,uncorrected}` (since then),
     `{sm,tensor,dram}_active_percent` (means since the last ones; Hopper and later), `processes`
     (`[{"pid", "memory_bytes", "busy_percent", "ours"}]`), `slices` (MIG: each `uuid`, `name`, `memory_…`, `processes`),
     and `unknown`: field -> why it is None. What NVML does not support, or can't be true, is None."""
     read_ms: float | None = None
     """What this sample took in the driver."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight(Event):
+    """What was found in the script's environment while it started, without importing TensorFlow."""
+
+    type: ClassVar[str] = "preflight"
+    facts: dict[str, Any] = field(default_factory=dict)
+    """As `doctor/probe.py` says them."""
+    took_ms: float | None = None
+    problem: str | None = None
+    """Why there are no facts, where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic(Event):
+    """A message of TensorFlow's own on stderr that `diagnostics.py` knows. Told at its first time, and again as its
+    count doubles."""
+
+    type: ClassVar[str] = "diagnostic"
+    id: str
+    level: str = "info"
+    """noise | info | warning | error."""
+    file: str = ""
+    """Base name of the C++ file that wrote it."""
+    meaning: str = ""
+    """In our words."""
+    values: dict[str, str] = field(default_factory=dict)
+    """What the line names (a library, two versions, a device)."""
+    count: int = 1
+    """How often it was seen with these values so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,8 +534,8 @@ class RunEnded(Event):
 
 ALL_EVENTS: tuple[type[Event], ...] = (
     RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Dataset, Steps, Epoch, TrainEnd,
-    Metrics, Pipeline, Placement, TfMemory, HostSample, GpuSample, Log, ScriptError, HookOff, AgentCost, Dropped,
-    Fault, Stopping, RunEnded,
+    Retrace, FitCalls, ArrayCopy, Metrics, Pipeline, Placement, LayerTimes, TfMemory, HostSample, GpuSample,
+    Preflight, Diagnostic, Log, ScriptError, HookOff, AgentCost, Dropped, Fault, Stopping, RunEnded,
 )  # fmt: skip
 _BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
 _FIELDS: dict[str, frozenset[str]] = {e.type: frozenset(f.name for f in fields(e)) for e in ALL_EVENTS}

@@ -60,14 +60,14 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
 
 
 def start(spec: LaunchSpec) -> RunDir:
-    """Starts a detached supervisor, which starts the script in a terminal of its own, and returns at once.
+    """Starts a detached keeper, which starts the script in a terminal of its own and the supervisor, and returns at once.
 
-    The supervisor leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
+    The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not
-    where Python looks first for the supervisor's modules. Raises rundir.StateDirError.
+    where Python looks first for its modules. Raises rundir.StateDirError.
     """
     run = create(spec, "pty")
-    main = Path(__file__).parent / "supervisor" / "__main__.py"
+    main = Path(__file__).parent / "keeper" / "__main__.py"
     try:
         with run.supervisor_log.open("ab") as log:
             subprocess.Popen(

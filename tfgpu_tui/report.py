@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui import report_gpus, units
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.input_wait import stage_label, stage_shares
 from tfgpu_tui.diagnose.memory import host_growth
 from tfgpu_tui.plain import finding_lines
-from tfgpu_tui.state import STEADY_STEPS, GpuView, RunState
+from tfgpu_tui.state import STEADY_STEPS, RunState
 from tfgpu_tui.terminal import printable
 
 SCHEMA = 1
@@ -30,7 +30,7 @@ def build(state: RunState) -> dict[str, Any]:
         "pipeline": _pipeline(state),
         "placement": _placement(state),
         "memory": _memory(state),
-        "gpus": [_gpu(view) for view in sorted(state.gpus.values(), key=lambda g: g.index)],
+        "gpus": report_gpus.gpus(state),
         "cpu": _cpu(state),
         "findings": [
             {
@@ -47,6 +47,7 @@ def build(state: RunState) -> dict[str, Any]:
         ],
         "monitor": {
             "agent_us_per_step": _rounded(state.agent_cost.us_per_step if state.agent_cost else None),
+            "gpu_read_ms": report_gpus.read_cost(state),
             "dropped": sum(state.dropped.values()),
             "hooks_off": [{"hook": k, "reason": v} for k, v in state.hooks_off.items()],
             "faults": [{"t": _iso(f.t), "part": f.part, "message": f.message} for f in state.faults],
@@ -95,7 +96,8 @@ def _environment(state: RunState) -> dict[str, Any]:
         "keras": env.keras,
         "keras_flavour": env.keras_flavour,
         "backend": env.backend,
-        "gpus": env.tf_gpus,
+        "gpus": report_gpus.tensorflow_gpus(state),
+        "diagnostics": report_gpus.messages(state),
         "nvidia_devices": env.nvidia_devices,
         "driver": env.driver,
         "cpu_count": env.cpu_count,
@@ -190,10 +192,25 @@ def _placement(state: RunState) -> list[dict[str, Any]]:
         "parameters",
         "dtype",
         "xla",
+        "policy",
         "asked",
         "reason",
+        "calls",
+        "not_on_gpu",
+        "predicted",
+        "copies",
+        "variable_copies",
+        "float64_ops",
+        "recurrent",
     )
-    return [{k: row.get(k) for k in keys} for row in (state.placement.layers if state.placement else [])]
+    rows = state.placement.layers if state.placement else []
+    nothing = {"not_on_gpu": [], "copies": {}, "variable_copies": 0, "float64_ops": 0} if _knows_kernels(state) else {}
+    return [{**{k: row.get(k, nothing.get(k)) for k in keys}, "ms": state.layer_ms(row)} for row in rows]
+
+
+def _knows_kernels(state: RunState) -> bool:
+    """Whether the rows come from an agent that looks at kernels and copies; older journals have neither."""
+    return state.placement is not None and state.placement.predicted is not None
 
 
 def _memory(state: RunState) -> dict[str, Any]:
@@ -221,20 +238,6 @@ def _memory(state: RunState) -> dict[str, Any]:
     }
 
 
-def _gpu(view: GpuView) -> dict[str, Any]:
-    return {
-        "index": view.index,
-        "uuid": view.uuid,
-        "name": view.name,
-        "busy_mean": _rounded(view.busy.mean(), 1),
-        "memory_used_peak_mib": _mib(view.memory.highest),
-        "memory_total_mib": _mib(view.latest.get("memory_total_bytes")),
-        "power_mean_w": _rounded(view.power.mean(), 1),
-        "ours": view.ours,
-        "error": view.latest.get("error"),
-    }
-
-
 def _cpu(state: RunState) -> dict[str, Any]:
     return {
         "mean_percent": _rounded(state.series["cpu"].mean(), 1),
@@ -248,9 +251,7 @@ def _unknown(state: RunState) -> dict[str, str]:
     out = _unknown_times(state) if state.train.steps else _no_steps(state)
     if host_growth(state.rss_by_step.points) is None:
         out["memory.host_growth_kib_per_step"] = "too few samples after warm-up"
-    if not state.gpus:
-        status = state.gpu_status
-        out["gpus"] = (status.message or status.status) if status else "the GPU sampler gave no sample"
+    out |= report_gpus.unknown(state)
     if not state.tf_memory:
         out["memory.gpu"] = "TensorFlow uses no GPU in this run"
     return out

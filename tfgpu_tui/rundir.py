@@ -83,7 +83,11 @@ class Meta:
     supervisor_pid: int | None = None
     supervisor_started: int | None = None
     """Start of the supervisor's process in kernel ticks since boot: tells it from a later process of the same pid."""
+    keeper_pid: int | None = None
+    """The process that owns the script and its terminal; None for a headless run."""
+    keeper_started: int | None = None
     script_pid: int | None = None
+    script_started: int | None = None
     started: float = 0.0
     interval_s: float = 0.5
     stop_after: int | None = None
@@ -296,11 +300,23 @@ def summary(run: RunDir) -> RunSummary:
 
 
 def is_running(meta: Meta) -> bool:
-    """Whether the run's supervisor is alive (or may still be starting)."""
-    if meta.supervisor_pid is None:
+    """Whether the run is looked after: by its supervisor, or by the keeper that starts another one (or may still be
+    starting the first)."""
+    if meta.supervisor_pid is None and meta.keeper_pid is None:
         return 0 <= time.time() - meta.started < STARTING_S
-    started = process_start(meta.supervisor_pid)
-    return started is not None and started == meta.supervisor_started
+    return _lives(meta.supervisor_pid, meta.supervisor_started) or _lives(meta.keeper_pid, meta.keeper_started)
+
+
+def script_lives(meta: Meta) -> bool | None:
+    """Whether the script's process is still there, watched or not; None where that was never written down."""
+    return None if meta.script_pid is None else _lives(meta.script_pid, meta.script_started)
+
+
+def _lives(pid: int | None, start: int | None) -> bool:
+    if pid is None:
+        return False
+    started = process_start(pid)
+    return started is not None and started == start
 
 
 def process_start(pid: int) -> int | None:

@@ -10,6 +10,9 @@ from tfgpu_tui import events as ev
 from tfgpu_tui.series import Decimated, Series
 
 MARKS = 400
+DIAGNOSTICS = 64
+CHECKPOINT_S = 0.005
+"""A callback that saves marks the time axis where it took at least this long: without a file to write it takes µs."""
 RECENT_S = 15.0
 SAMPLE_HOLDS_S = 5.0
 """A sample speaks for the time since the one before it, but never for longer than this."""
@@ -100,15 +103,42 @@ class GpuView:
     power: Series = field(default_factory=Series)
     ours: bool = False
     """True once a process of the run was seen on it, or TensorFlow listed it."""
+    throttled: dict[str, int] = field(default_factory=dict)
+    """Reason for lower clocks -> samples in which it held."""
+    samples: int = 0
+    """Samples in which the reasons for lower clocks were read."""
+    lost: tuple[float, str] | None = None
+    """When it stopped answering, and why; None while it answers, also again."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at a moment on the time axis: `epoch`, `retrace`, `end`."""
+    """Something that happened at a moment on the time axis: `epoch`, `validation`, `checkpoint`, `retrace`, `knob`
+    (settings of the run, at its start), `end`."""
 
     t: float
     kind: str
     label: str
+
+
+@dataclass
+class Retraced:
+    """A function that was traced again, and how that went on as the training did."""
+
+    latest: ev.Retrace
+    history: deque[tuple[int, float, int, float]] = field(default_factory=lambda: deque(maxlen=500))
+    """(train steps, their wall time, traces, seconds in retraces), at each time it was told."""
+
+
+@dataclass(frozen=True)
+class FitTimes:
+    """Calls of `fit`, and what was in them."""
+
+    calls: int = 0
+    wall_s: float = 0.0
+    inside_s: float = 0.0
+    """In training steps, validation and epoch-level callbacks."""
+    steps: int = 0
 
 
 @dataclass
@@ -138,6 +168,15 @@ class RunState:
     """(time, mean step time in ms) of steady train windows: how much the speed itself varies."""
     processes: set[int] = field(default_factory=set)
     """Processes that trained."""
+    slowest_steps: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=2000))
+    """(longest step, compute of all steps) in seconds of each steady train window."""
+    retraces: dict[str, Retraced] = field(default_factory=dict)
+    """By the place of the function."""
+    fit_calls: FitTimes | None = None
+    """All calls of `fit` that returned but the first, whose set-up is the model's own."""
+    first_fit: FitTimes | None = None
+    array_copies: dict[str, ev.ArrayCopy] = field(default_factory=dict)
+    """By device."""
     fits: int = 0
     batch_size: int | None = None
     first_step_t: float | None = None
@@ -159,11 +198,17 @@ class RunState:
 
     pipeline: ev.Pipeline | None = None
     placement: ev.Placement | None = None
+    layer_times: ev.LayerTimes | None = None
     tf_memory: dict[str, dict[str, Any]] = field(default_factory=dict)
     tf_memory_series: dict[str, Series] = field(default_factory=dict)
 
     host: ev.HostSample | None = None
     gpu_status: ev.GpuSample | None = None
+    gpu_read_ms: tuple[int, float, float] = (0, 0.0, 0.0)
+    """Samples of the GPUs, and their sum and largest of milliseconds in the driver."""
+    preflight: ev.Preflight | None = None
+    diagnostics: dict[tuple[str, ...], ev.Diagnostic] = field(default_factory=dict)
+    """TensorFlow's own messages, in the order in which they first came; keyed by what they say."""
     gpus: dict[str, GpuView] = field(default_factory=dict)
     rss_peak_bytes: int | None = None
     rss_by_step: Decimated = field(default_factory=Decimated)
@@ -180,6 +225,9 @@ class RunState:
                 "busiest_core",
                 "rss",
                 "host_memory",
+                "disk_read",
+                "net_recv",
+                "throttled",
             )
         }
     )
@@ -204,6 +252,14 @@ class RunState:
             handler(self, event)
 
     # What several readers ask for.
+
+    @property
+    def metrics_meaningless(self) -> str | None:
+        """Why this run's losses and metrics mean nothing; None where they do mean something."""
+        if self.run is None or self.run.knobs.get("input") != "synthetic":
+            return None
+        in_force = self.knobs_in_force.in_force.get("input") if self.knobs_in_force else None
+        return None if in_force == "script" else "the model sees the first batch again and again (input=synthetic)"
 
     @property
     def train(self) -> StepTotals:
@@ -248,6 +304,11 @@ class RunState:
         if totals.examples and totals.wall_s:
             return totals.examples / totals.wall_s
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
+
+    def layer_ms(self, row: dict[str, Any]) -> float | None:
+        """Milliseconds a step in a placement row's ops, forward and backward, as profiled; None where it was not."""
+        times = self.layer_times.layers.get(str(row.get("layer"))) if self.layer_times else None
+        return None if times is None else round(sum(times.values()), 4)
 
     def eta_s(self) -> float | None:
         """Seconds to the end of this fit at the speed so far, epoch edges included; None where the end is unknown."""
@@ -314,6 +375,8 @@ def signal_name(number: int) -> str:
 
 def _run_started(s: RunState, e: ev.RunStarted) -> None:
     s.run = e
+    if e.knobs:
+        s.marks.append(Mark(e.t, "knob", ", ".join(f"{name}={value}" for name, value in e.knobs.items())))
 
 
 def _run_ended(s: RunState, e: ev.RunEnded) -> None:
@@ -331,6 +394,8 @@ def _agent_connected(s: RunState, e: ev.AgentConnected) -> None:
 
 
 def _phase(s: RunState, e: ev.Phase) -> None:
+    if e.phase == "evaluating" and s.phase != "evaluating":
+        s.marks.append(Mark(e.t, "validation", "validation"))
     s.phase = e.phase
 
 
@@ -344,6 +409,10 @@ def _environment(s: RunState, e: ev.Environment) -> None:
 
 
 def _knobs(s: RunState, e: ev.Knobs) -> None:
+    """Each part of the agent tells of its own knobs."""
+    before = s.knobs_in_force
+    if before is not None:
+        e = replace(e, in_force={**before.in_force, **e.in_force}, notes={**before.notes, **e.notes})
     s.knobs_in_force = e
 
 
@@ -377,10 +446,13 @@ def _steps(s: RunState, e: ev.Steps) -> None:
     if not e.warmup and e.steps:
         s.window_ms.add(e.t, e.wall_s / e.steps * 1e3)
         s.recent.append(e)
+        if e.step_max_s is not None and e.compute_s is not None:
+            s.slowest_steps.append((e.step_max_s, e.compute_s))
         while s.recent and s.recent[0].t < e.t - RECENT_S:
             s.recent.popleft()
         if e.traces:
             s.marks.append(Mark(e.t, "retrace", f"retrace at step {e.first_step}"))
+    _mark_checkpoints(s, e.t, e.callbacks)
 
 
 def _epoch(s: RunState, e: ev.Epoch) -> None:
@@ -392,10 +464,42 @@ def _epoch(s: RunState, e: ev.Epoch) -> None:
         return
     s.epochs_done += 1
     s.validation_s += e.validation_s or 0.0
+    _mark_checkpoints(s, e.t, e.callbacks)
     for name, seconds in e.callbacks.items():
         s.epoch_callbacks[name] = s.epoch_callbacks.get(name, 0.0) + seconds
     s.history.append(e)
     _learn_metrics(s, e.t, e.metrics)
+
+
+def _mark_checkpoints(s: RunState, t: float, callbacks: dict[str, float]) -> None:
+    """Keras' callbacks that save: those that took the time of a write, not only of a look at the epoch's number."""
+    for name, seconds in callbacks.items():
+        if ("Checkpoint" in name or name == "BackupAndRestore") and seconds >= CHECKPOINT_S:
+            s.marks.append(Mark(t, "checkpoint", f"{name} {seconds:.2g} s"))
+
+
+def _retrace(s: RunState, e: ev.Retrace) -> None:
+    key = f"{e.file}:{e.line}:{e.function}"
+    if key not in s.retraces and len(s.retraces) >= 100:
+        return
+    known = s.retraces.setdefault(key, Retraced(e))
+    known.latest = e
+    known.history.append((s.train.steps, s.train.wall_s, e.traces, e.seconds))
+
+
+def _fit_calls(s: RunState, e: ev.FitCalls) -> None:
+    inside = s.train.wall_s + s.validation_s + sum(s.epoch_callbacks.values())
+    if s.first_fit is None:
+        s.first_fit = FitTimes(e.count, e.wall_s, inside, s.train.steps)
+    first = s.first_fit
+    s.fit_calls = FitTimes(
+        e.count - first.calls, e.wall_s - first.wall_s, inside - first.inside_s, s.train.steps - first.steps
+    )
+
+
+def _array_copy(s: RunState, e: ev.ArrayCopy) -> None:
+    if len(s.array_copies) < 64:
+        s.array_copies[e.device] = e
 
 
 def _train_end(s: RunState, e: ev.TrainEnd) -> None:
@@ -426,6 +530,12 @@ def _placement(s: RunState, e: ev.Placement) -> None:
     s.placement = e
 
 
+def _layer_times(s: RunState, e: ev.LayerTimes) -> None:
+    # A refusal never replaces what was measured.
+    if s.layer_times is None or e.refused is None or s.layer_times.refused is not None:
+        s.layer_times = e
+
+
 def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
     for device in e.devices:
         name = str(device.get("device"))
@@ -449,6 +559,9 @@ def _host_sample(s: RunState, e: ev.HostSample) -> None:
         ("busiest_core", max(e.cores_percent, default=None)),
         ("rss", e.tree_rss_bytes),
         ("host_memory", e.memory_used_bytes),
+        ("disk_read", e.disk_read_bps),
+        ("net_recv", e.net_recv_bps),
+        ("throttled", e.throttled_percent),
     )
     for name, value in pairs:
         if value is not None:
@@ -459,8 +572,21 @@ def _host_sample(s: RunState, e: ev.HostSample) -> None:
             s.rss_by_step.add(float(s.train.steps), float(e.tree_rss_bytes))
 
 
+def _preflight(s: RunState, e: ev.Preflight) -> None:
+    s.preflight = e
+
+
+def _diagnostic(s: RunState, e: ev.Diagnostic) -> None:
+    key = (e.id, *(f"{name}={value}" for name, value in sorted(e.values.items())))
+    if key in s.diagnostics or len(s.diagnostics) < DIAGNOSTICS:
+        s.diagnostics[key] = e
+
+
 def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
     s.gpu_status = e
+    if e.read_ms is not None:
+        count, total, largest = s.gpu_read_ms
+        s.gpu_read_ms = (count + 1, total + e.read_ms, max(largest, e.read_ms))
     ours = {str(g["uuid"]) for g in s.environment.tf_gpus or () if g.get("uuid")}
     for gpu in e.gpus:
         index = gpu.get("index")
@@ -473,6 +599,11 @@ def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
         view.seen = e.t
         # Slow-tier fields (processes, …) come only now and then: what a sample leaves out keeps its last value.
         view.latest = {**view.latest, **gpu, "error": gpu.get("error")}
+        view.lost = None if not gpu.get("error") else view.lost or (e.t, str(gpu["error"]))
+        if gpu.get("throttle") is not None:
+            view.samples += 1
+            for reason in gpu["throttle"]:
+                view.throttled[reason] = view.throttled.get(reason, 0) + 1
         parts = (gpu, *(gpu.get("slices") or ()))  # under MIG TensorFlow sees slices
         view.ours = (
             view.ours
@@ -531,12 +662,18 @@ _HANDLERS: dict[type[ev.Event], Any] = {
     ev.Steps: _steps,
     ev.Epoch: _epoch,
     ev.TrainEnd: _train_end,
+    ev.Retrace: _retrace,
+    ev.FitCalls: _fit_calls,
+    ev.ArrayCopy: _array_copy,
     ev.Metrics: _metrics,
     ev.Pipeline: _pipeline,
     ev.Placement: _placement,
+    ev.LayerTimes: _layer_times,
     ev.TfMemory: _tf_memory,
     ev.HostSample: _host_sample,
     ev.GpuSample: _gpu_sample,
+    ev.Preflight: _preflight,
+    ev.Diagnostic: _diagnostic,
     ev.Log: _log,
     ev.ScriptError: _script_error,
     ev.HookOff: _hook_off,

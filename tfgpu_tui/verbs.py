@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from tfgpu_tui import cli, config, interpreter, launch, rundir, units
@@ -144,9 +146,33 @@ def replay(options: argparse.Namespace) -> int:
     run = rundir.find(options.run)
     if not options.speed > 0:
         raise cli.UsageError(f"--speed {options.speed:g}: give a number above 0")
+    if options.svg is not None:
+        return _picture(run, options, settings)
     if settings.plain or not cli.screen_is_possible():
         raise cli.UsageError("replay needs a terminal for its screen; `tfgpu-tui report RUN` prints what was found")
     return show(run, settings, "replay", options.speed)
+
+
+def _picture(run: RunDir, options: argparse.Namespace, settings: config.Settings) -> int:
+    """A picture of a run's screen as SVG."""
+    size = re.fullmatch(r"(\d{1,3})x(\d{1,3})", options.size or "120x40")
+    if size is None:
+        raise cli.UsageError(f"--size {options.size}: write it as COLUMNSxROWS, for example 120x40")
+    folded(run)  # says what is wrong with a run that can't be shown
+    from tfgpu_tui.ui.picture import draw
+
+    svg = draw(run, int(size[1]), int(size[2]), theme=settings.theme, at_s=options.at, settings=settings)
+    _write(options.svg, "--svg", svg)
+    return 0
+
+
+def _write(path: str, option: str, text: str) -> None:
+    """A file that was asked for. Raises UsageError where it can't be written."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise cli.UsageError(f"{option} {path}: {error.strerror}") from error
 
 
 def folded(run: RunDir) -> RunState:
@@ -163,12 +189,35 @@ def folded(run: RunDir) -> RunState:
 def report(options: argparse.Namespace) -> int:
     """What was found in a run; of a running one, so far."""
     state = folded(rundir.find(options.run))
+    if options.html is not None or options.tensorboard is not None:
+        return _report_files(state, options)
     if options.json:
         from tfgpu_tui import report as reports
 
         print(json.dumps(reports.build(state), indent=1, allow_nan=False))
     else:
         _print_report(state)
+    return 0
+
+
+def _report_files(state: RunState, options: argparse.Namespace) -> int:
+    """The report as a page, as event files, or both; says what was written."""
+    if options.html is not None:
+        from tfgpu_tui import html_report
+        from tfgpu_tui import report as reports
+
+        _write(options.html, "--html", html_report.html(state, reports.build(state)))
+        print(f"written: {options.html}")
+    if options.tensorboard is not None:
+        from tfgpu_tui import tensorboard
+
+        try:
+            points = tensorboard.write(state, Path(options.tensorboard))
+        except tensorboard.TensorBoardMissing as error:
+            raise cli.UsageError(f"--tensorboard: {error}") from error
+        except OSError as error:
+            raise cli.UsageError(f"--tensorboard {options.tensorboard}: {error.strerror}") from error
+        print(f"written: {points} points; look at them with: tensorboard --logdir {options.tensorboard}")
     return 0
 
 

@@ -1,15 +1,14 @@
-"""What the agent says of the environment, the model, the knobs and TensorFlow's memory."""
+"""What the agent says of the environment, the model and TensorFlow's memory."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent import describe, gpu_identity, memory
+from tfgpu_tui.agent import describe, memory
 
 from .conftest import Event, of_type, other_pythons, run_script
 
@@ -52,7 +51,6 @@ def ran(request: pytest.FixtureRequest) -> tuple[list[Event], str]:
     events, process = run_script(
         SCRIPT,
         python=request.param,
-        environment={"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TFGPU_TUI_KNOBS": '{"memory_growth":"on"}'},
     )
     assert process.returncode == 0, process.stderr[-3000:]
     assert [e for e in of_type(events, "hook_off") if e["hook"].startswith(("describe", "memory"))] == []
@@ -96,12 +94,6 @@ def test_the_model_of_a_custom_loop_is_described_as_far_as_it_is_known(ran: tupl
     assert model["jit_compile"] is None
 
 
-def test_without_a_gpu_no_growth_is_claimed(ran: tuple[list[Event], str]) -> None:
-    (knobs,) = of_type(ran[0], "knobs")
-    assert knobs["in_force"] == {"memory_growth": None}
-    assert knobs["notes"] == {"memory_growth": "no GPU visible: nothing to grow"}
-
-
 def test_without_a_gpu_there_is_no_memory_to_tell(ran: tuple[list[Event], str]) -> None:
     assert of_type(ran[0], "tf_memory") == []
 
@@ -122,6 +114,9 @@ class Context:
     def get_visible_devices(self, kind: str) -> list[Any]:
         return [SimpleNamespace(name=f"/physical_device:{kind}:1")]
 
+    def list_physical_devices(self, kind: str) -> list[Any]:
+        return self.get_visible_devices(kind)
+
     def get_memory_growth(self, device: Any) -> bool:
         return self._growth
 
@@ -135,83 +130,9 @@ class Context:
         return {"current": 1000, "peak": 2000}
 
 
-@pytest.mark.parametrize(
-    ("script", "variable", "in_force"),
-    [(True, None, "on"), (False, None, "off"), (False, "true", "on"), (True, "false", "off"), (True, "TRUE", "on")],
-)
-def test_the_environment_overrides_the_script_only_in_exact_lowercase(
-    script: bool, variable: str | None, in_force: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("TF_GPU_ALLOCATOR", raising=False)
-    assert describe.growth_in_force(Context(script), variable) == (in_force, None)
-
-
-def test_growth_is_unknown_where_it_has_no_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TF_GPU_ALLOCATOR", raising=False)
-    value, note = describe.growth_in_force(Context(False, [SimpleNamespace(memory_limit=1024)]), None)
-    assert value is None and note is not None and "limit" in note
-    monkeypatch.setenv("TF_GPU_ALLOCATOR", "cuda_malloc_async")
-    assert describe.growth_in_force(Context(False), "true")[0] is None
-
-
 def test_a_memory_limit_is_reported_in_bytes_for_each_logical_device() -> None:
     context = Context(False, [SimpleNamespace(memory_limit=1024), SimpleNamespace(memory_limit=None)])
     assert memory.devices(context) == [
         {"device": "GPU:0", "current_bytes": 1000, "peak_bytes": 2000, "limit_bytes": 1024 * 1024 * 1024},
         {"device": "GPU:1", "current_bytes": 1000, "peak_bytes": 2000, "limit_bytes": None},
     ]
-
-
-class Driver:
-    """libcuda's four calls, as cuda.h declares them."""
-
-    def __init__(self, whole: bytes, part: bytes) -> None:
-        self._whole, self._part = whole, part
-
-    def cuDeviceGet(self, device: Any, ordinal: ctypes.c_int) -> int:  # noqa: N802
-        return 0 if ordinal.value == 1 else 101
-
-    def cuDeviceGetName(self, text: Any, size: int, device: Any) -> int:  # noqa: N802
-        text.value = b"NVIDIA Test"
-        return 0
-
-    def cuDeviceGetPCIBusId(self, text: Any, size: int, device: Any) -> int:  # noqa: N802
-        text.value = b"0000:07:00.0"
-        return 0
-
-    def cuDeviceGetUuid(self, raw: Any, device: Any) -> int:  # noqa: N802
-        raw.raw = self._whole
-        return 0
-
-    def cuDeviceGetUuid_v2(self, raw: Any, device: Any) -> int:  # noqa: N802
-        raw.raw = self._part
-        return 0
-
-
-def test_a_gpu_is_named_by_the_uuid_that_nvml_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = bytes(range(16))
-    monkeypatch.setattr(gpu_identity, "_driver", lambda: Driver(raw, raw))
-    assert gpu_identity.identities(Context(False)) == [
-        {
-            "device": "GPU:0",
-            "name": "NVIDIA Test",
-            "uuid": "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f",
-            "pci": "0000:07:00.0",
-        }
-    ]
-    monkeypatch.setattr(gpu_identity, "_driver", lambda: Driver(raw, bytes(16)))
-    assert gpu_identity.identities(Context(False))[0]["uuid"].startswith("MIG-00000000-")
-    monkeypatch.setattr(gpu_identity, "_driver", lambda: None)
-    assert gpu_identity.identities(Context(False))[0]["uuid"] is None
-
-
-def test_a_script_that_disagrees_with_the_knob_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(describe._state, "growth_at_start", "true")
-    monkeypatch.setattr(describe._state, "growth_call", "set_memory_growth(False) at train.py:12")
-    note = describe.disagreement("on", "on", "true")
-    assert note is not None and "train.py:12" in note
-    changed = describe.disagreement("on", "off", "false")
-    assert changed is not None and "TF_FORCE_GPU_ALLOW_GROWTH" in changed
-    monkeypatch.setattr(describe._state, "growth_call", None)
-    assert describe.disagreement("on", "on", "true") is None
-    assert describe.disagreement(None, "off", "true") is None

@@ -56,7 +56,8 @@ HEAD = """
         return z, y
 
     options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False  # else the next batch is made while the model computes
+    # Else the next batch is made while the model computes: by an injected prefetch, by a map that became a parallel one.
+    options.experimental_optimization.inject_prefetch = options.experimental_optimization.map_parallelization = False
     x, y = np.random.randn(32, 8).astype("f"), np.random.randn(32, 1).astype("f")
 
     def batches(n, function=slow):

@@ -5,7 +5,8 @@ A scenario: `driver`, `gpus` and `faults`. A GPU: strings `name`, `uuid`, `pci`;
 `{sm,memory}_clock[_max]_mhz`, `throttle_mask` (nvml.h's bits), `pcie_generation[_max]`, `pcie_width[_max]`,
 `pcie_{rx,tx}_kb_per_s` (the counters run with the clock), `ecc_{corrected,uncorrected}`,
 `{sm,tensor,dram}_active_percent` (GPM); `processes` (each `pid`, `memory_mib`, `busy_percent`); `mig`, a list of slices
-with their own `uuid`, `name`, `memory_…` and `processes` ([] where MIG is off, None where the board has none).
+with their own `uuid`, `name`, `memory_…` and `processes` ([] where MIG is off, None where the board has none). For the
+CUDA driver's stand-in: `capability`, e.g. [9, 0], and `cuda_rank` (the fastest has the lowest).
 None, or a missing key, is NOT_SUPPORTED.
 
 A fault: `call` (a glob over NVML's C names, `*` where left out), `gpu` (any where left out), and one of `error` (NVML's

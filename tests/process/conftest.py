@@ -131,5 +131,18 @@ def wait_for_state(run: RunDir, state: str) -> rundir.RunSummary:
     return rundir.summary(run)
 
 
+def supervisor_of(run: RunDir, not_this: int | None = None) -> int:
+    """The supervisor's pid, once it looks after the run; of the next one, where `not_this` was killed."""
+
+    def there() -> bool:
+        pid = rundir.read_meta(run).supervisor_pid
+        return pid is not None and pid != not_this and rundir.process_start(pid) is not None
+
+    wait_until(there, "the run has a supervisor")
+    pid = rundir.read_meta(run).supervisor_pid
+    assert pid is not None
+    return pid
+
+
 def wait_for_output(run: RunDir, text: str) -> None:
     wait_until(lambda: run.output_log.exists() and text in run.output_log.read_text(), f"the script printed {text!r}")

@@ -10,7 +10,15 @@ import time
 
 import pytest
 
-from tests.process.conftest import Workplace, of_type, read_journal, wait_for_output, wait_for_state, wait_until
+from tests.process.conftest import (
+    Workplace,
+    of_type,
+    read_journal,
+    supervisor_of,
+    wait_for_output,
+    wait_for_state,
+    wait_until,
+)
 from tfgpu_tui import launch, rundir
 from tfgpu_tui.events import ChildStarted, HostSample, Log, RunEnded, RunStarted, Stopping
 
@@ -101,8 +109,8 @@ def test_stages_of_a_stop_can_be_forced(place: Workplace) -> None:
 def test_sigterm_to_the_supervisor_stops_the_script(place: Workplace) -> None:
     run = place.start(place.script(SLEEPER))
     wait_for_output(run, "ready")
-    pid = rundir.read_meta(run).supervisor_pid
-    assert pid is not None
+    pid = supervisor_of(run)
+    wait_until(lambda: of_type(run, ChildStarted), "it looks after the script")
     os.kill(pid, signal.SIGINT)  # these two are not for it
     os.kill(pid, signal.SIGHUP)
     os.kill(pid, signal.SIGTERM)
@@ -145,9 +153,12 @@ def test_states_of_runs(place: Workplace) -> None:
     wait_for_state(ended, "ended")
     lost = place.start(place.script(SLEEPER, "lost.py"))
     wait_for_output(lost, "ready")
+    supervisor = supervisor_of(lost)
     meta = rundir.read_meta(lost)
-    assert meta.supervisor_pid is not None and meta.script_pid is not None
-    os.kill(meta.supervisor_pid, signal.SIGKILL)
+    assert meta.keeper_pid is not None and meta.script_pid is not None
+    os.kill(meta.keeper_pid, signal.SIGSTOP)  # so that it starts no other supervisor before it is killed, too
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(meta.keeper_pid, signal.SIGKILL)
     assert wait_for_state(lost, "lost").exit_code is None
     wait_until(lambda: rundir.process_start(meta.script_pid or 0) is None, "the hang-up ended the script")
     os.unlink(meta.socket)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tfgpu_tui.events import Event, Phase, RunStarted, Stopping
+from tfgpu_tui.keeper.output import OutputLog
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.supervisor import cgroup, environment
-from tfgpu_tui.supervisor.output import OutputLog
 from tfgpu_tui.supervisor.record import Recorder
 from tfgpu_tui.supervisor.stopping import Stopper
 

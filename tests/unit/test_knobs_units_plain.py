@@ -11,8 +11,8 @@ from tfgpu_tui.plain import StatusPrinter, status_line
 
 def test_a_knob_becomes_variables() -> None:
     asked = knobs.parse(["memory_growth=on"])
-    assert knobs.environment(asked) == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    assert knobs.environment(knobs.parse(["memory_growth=off"])) == {"TF_FORCE_GPU_ALLOW_GROWTH": "false"}
+    assert knobs.environment(asked, {}) == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    assert knobs.environment(knobs.parse(["memory_growth=off"]), {}) == {"TF_FORCE_GPU_ALLOW_GROWTH": "false"}
     assert knobs.parse(["memory_growth=on", "memory_growth=script"]) == {}
 
 

@@ -20,13 +20,26 @@ HOOKS = (
     "agent_cost",
     "user_code",
     "describe",
+    "knobs_in_force",
     "pipeline",
     "placement",
+    "profile",
     "memory",
+    "retraces",
+    "fit_calls",
+    "array_copy",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 
-KNOB_HOOKS: dict[str, str] = {}
+KNOB_HOOKS: dict[str, str] = {
+    "gpu_memory_limit": "knob_devices",
+    "input": "knob_input",
+    "jit_compile": "knob_compile",
+    "precision": "knob_precision",
+    "run_eagerly": "knob_compile",
+    "steps_per_execution": "knob_compile",
+    "threads": "knob_devices",
+}
 """Knob -> the module that applies it inside the process; loaded before the other hooks, and only where it was asked for."""
 
 

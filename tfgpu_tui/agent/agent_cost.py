@@ -1,4 +1,4 @@
-"""What the agent costs the training's thread, measured on every 64th step and told every few seconds."""
+"""What the agent costs the training's thread, by its own clock, told every few seconds."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from typing import Optional
 from . import steps
 from .runtime import every, send
 
-SAMPLE_EVERY = 64
-
 _seconds = 0.0
-_samples = 0
+_executions = 0
 _told: Optional[int] = None
 
 
-def note(seconds: float) -> None:
-    """One step's own time of the agent."""
-    global _seconds, _samples
+def note(seconds: float, executions: int) -> None:
+    """Time that the agent took for itself between executions, and how many executions that was for."""
+    global _seconds, _executions
     _seconds += seconds
-    _samples += 1
+    _executions += executions
 
 
 @every(5.0)
 def tell() -> None:
-    """Send the mean, when there is a new one. The ops in graphs are not in it: see `benchmarks/agent_overhead.py`."""
+    """Send the mean, when there is a new one. The noting of times at each step and the ops in graphs are not in it: see
+    `benchmarks/overhead.py`."""
     global _told
-    if _samples and _samples != _told:
-        _told = _samples
-        send("agent_cost", us_per_step=_seconds / _samples * 1e6, steps=steps.total("train"))
+    if _executions and _executions != _told:
+        _told = _executions
+        send("agent_cost", us_per_step=_seconds / _executions * 1e6, steps=steps.total("train"))

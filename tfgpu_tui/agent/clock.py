@@ -95,14 +95,15 @@ def add(row: Row, start: Any, end: Any, count: Any = None) -> Any:
     return now([written])
 
 
-def put(row: Row, seconds: Any) -> Any:
-    """Set the first number of the row (a clock reading kept for later); returns what later ops should depend on."""
+def put(row: Row, first: Any, second: Any = None) -> Any:
+    """Set the row's two numbers to clock readings that are kept for later (twice the same where there is one); returns
+    what later ops should depend on."""
     from tensorflow.python.framework import constant_op, dtypes, ops
     from tensorflow.python.ops import gen_array_ops
 
     with ops.device("/device:CPU:0"):
         index = constant_op.constant([row.index], dtypes.int32)
-        pair = gen_array_ops.reshape(gen_array_ops.pack([seconds, seconds]), [1, 2])
+        pair = gen_array_ops.reshape(gen_array_ops.pack([first, first if second is None else second]), [1, 2])
         return now([gen_array_ops.inplace_update(row.tensor, index, pair)])
 
 
@@ -112,6 +113,15 @@ def kept(row: Row) -> Any:
 
     with ops.device("/device:CPU:0"):
         return row.tensor[row.index, 0]
+
+
+def kept_pair(row: Row, after: Any = ()) -> Any:
+    """Both readings that `put` left in the row, as the graph finds them once the ops or tensors of `after` are done."""
+    from tensorflow.python.framework import ops
+    from tensorflow.python.ops import gen_array_ops
+
+    with ops.device("/device:CPU:0"), ops.control_dependencies(list(after)):
+        return gen_array_ops.unpack(row.tensor[row.index], num=2)
 
 
 def tensors(value: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from . import input_wait, keras_loop
@@ -46,11 +47,20 @@ input_wait.arrivals.append(_batch_arrived)
 def _functions(module: Any) -> None:
     cls: Any = module.Function
     original = cls.__call__
+    in_fits = input_wait.functions
+    switch = module.eager_function_run  # tf.config.run_functions_eagerly: then a call is just the Python in it
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        fit = in_fits.get(get_ident())
+        if fit is not None and fit[0] > 0.0:
+            try:
+                return original(self, *args, **kwargs)
+            except BaseException:
+                fit[0] = -fit[0]
+                raise
         state = current()
-        if state.inside or not executing_eagerly() or not _ours():
+        if state.inside or switch.RUN_FUNCTIONS_EAGERLY or not executing_eagerly() or not _ours():
             return original(self, *args, **kwargs)
         state.inside = True
         try:

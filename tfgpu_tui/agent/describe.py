@@ -1,4 +1,4 @@
-"""Says what runs: python and TensorFlow, the model, the dataset, and which knobs are in force.
+"""Says what runs: python and TensorFlow, the model and the dataset.
 
 Nothing here initialises TensorFlow: what needs its context is asked for only once the script initialised it.
 """
@@ -9,23 +9,18 @@ import functools
 import os
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Optional
 
 from . import gpu_identity, model_facts, pipeline, pipeline_user, placement_record
 from .memory import initialised_context
-from .runtime import after_execution, asked_knobs, guarded, on_import, send, send_latest
+from .runtime import after_execution, guarded, on_import, send, send_latest
 
-GROWTH_VARIABLE = "TF_FORCE_GPU_ALLOW_GROWTH"
 DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adapter")
 
 
 class _State:
     def __init__(self) -> None:
-        self.growth_at_start = os.environ.get(GROWTH_VARIABLE)
-        self.growth_call: Optional[str] = None
-        """Where the script itself called set_memory_growth, and with what."""
         self.gpus_told = False
-        self.knobs_told = False
         self.dataset: Optional[Dict[str, Any]] = None
         """The training's, until its first step."""
         self.calls_before: pipeline_user.Calls = {}
@@ -77,7 +72,11 @@ def _gpus(model: Any, phase: str, steps: int) -> None:
     if context is None:
         return
     _state.gpus_told = True
-    send("environment", tf_gpus=gpu_identity.identities(context))
+    send(
+        "environment",
+        tf_gpus=gpu_identity.identities(context),
+        physical_gpus=gpu_identity.found_by_tensorflow(context),
+    )
 
 
 # -- model
@@ -127,7 +126,7 @@ for _name in ("keras.src.backend.tensorflow.trainer", "keras.src.engine.training
 
 @guarded("describe.dataset")
 def _tell_dataset(kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any) -> None:
-    pipeline.feeds(dataset, phase)
+    pipeline.feeds(dataset, phase, counted=batches is not None and batches > 0)
     fields = {"kind": kind, "phase": phase, "workers": workers, **model_facts.dataset_fields(dataset)}
     fields["batches"] = int(batches) if batches is not None and batches >= 0 else None
     if isinstance(batch_size, int) and batch_size > 0:
@@ -228,70 +227,3 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
 
 for _name in DATA_HANDLERS:
     on_import(_name)(_data_handlers)
-
-
-# -- knobs
-
-
-@on_import("tensorflow.python.framework.config")
-def _growth_calls(module: Any) -> None:
-    """tf.config.experimental.set_memory_growth: noted, so that a script that disagrees with a knob can be named."""
-    original = module.set_memory_growth
-
-    @functools.wraps(original)
-    def set_memory_growth(device: Any, enable: Any) -> Any:
-        _note_growth(sys._getframe(1), enable)
-        return original(device, enable)
-
-    module.set_memory_growth = set_memory_growth
-
-
-@guarded("describe.knobs")
-def _note_growth(frame: Any, enable: Any) -> None:
-    place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-    _state.growth_call = f"set_memory_growth({bool(enable)}) at {place}"
-
-
-def growth_in_force(context: Any, environment: Optional[str]) -> "tuple[Optional[str], Optional[str]]":
-    """(on | off | None, note) of the knob memory_growth.
-
-    TF_FORCE_GPU_ALLOW_GROWTH overrides the script in both directions, where it is exactly `true` or `false`
-    (GetAllowGrowthValue in tensorflow/core/common_runtime/gpu/gpu_bfc_allocator.cc).
-    """
-    gpus = gpu_identity.physical_gpus(context)
-    if not gpus:
-        return None, "no GPU visible: nothing to grow"
-    if os.environ.get("TF_GPU_ALLOCATOR") == "cuda_malloc_async":
-        return None, "TF_GPU_ALLOCATOR=cuda_malloc_async takes memory as it needs it: growth is not used"
-    if environment in ("true", "false"):
-        return ("on" if environment == "true" else "off"), None
-    values: List[Any] = [context.get_memory_growth(gpu) for gpu in gpus]
-    if any(context.get_logical_device_configuration(gpu) for gpu in gpus):
-        return None, "the GPUs are split into logical devices: each reserves its limit"
-    return ("on" if any(values) else "off"), None
-
-
-def disagreement(asked: Optional[str], in_force: Optional[str], environment: Optional[str]) -> Optional[str]:
-    """Names the script where it asked for something else than the knob, or overrode it."""
-    call = _state.growth_call
-    if asked is None:
-        return f"from the script: {call}" if call is not None else None
-    if environment != _state.growth_at_start:
-        return f"the script itself changed {GROWTH_VARIABLE} to {environment!r}"
-    wanted = call is not None and ("on" if "(True)" in call else "off")
-    if call is not None and wanted != in_force and in_force is not None:
-        return f"the knob overrides the script: {call}"
-    return None
-
-
-@after_execution
-def _knobs(model: Any, phase: str, steps: int) -> None:
-    context = initialised_context()
-    if _state.knobs_told or context is None:
-        return
-    _state.knobs_told = True
-    environment = os.environ.get(GROWTH_VARIABLE)
-    value, note = growth_in_force(context, environment)
-    note = note or disagreement(asked_knobs().get("memory_growth"), value, environment)
-    notes = {"memory_growth": note} if note is not None else {}
-    send("knobs", in_force={"memory_growth": value}, notes=notes)

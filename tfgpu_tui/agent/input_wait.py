@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
-from . import clock
+from . import clock, overlap
 from .runtime import executing_eagerly, is_off, on_import, switch_off
 
 HOOK = "input_wait"
@@ -42,14 +42,18 @@ class _Local(threading.local):
 class Site:
     """One place in a graph that takes a batch."""
 
-    def __init__(self, row: clock.Row, batch_size: Optional[int]) -> None:
+    def __init__(self, row: clock.Row, batch_size: Optional[int], work: Optional[overlap.Work] = None) -> None:
         self.row = row
         self.batch_size = batch_size
         """First dimension of the batch where TensorFlow knows it while tracing; None where it varies."""
+        self.work = work
+        """The work that may hide what is waited here."""
 
 
 _local = _Local()
 sites: list[Site] = []
+functions: dict[int, list[float]] = {}
+"""Thread -> one number of the Keras loop that runs in it: see `keras_stamps.Stamps.function`."""
 
 OnNext = Callable[[Any, float, float], None]
 listeners: list[Callable[[Any, float], None]] = []
@@ -66,6 +70,11 @@ def eager() -> EagerWait:
 def known() -> bool:
     """Whether waiting is measured: False once a hook here failed, or while no stopwatch may be put into graphs."""
     return not is_off(HOOK) and clock.blocked is None
+
+
+def overlaps() -> bool:
+    """Whether batches were taken while the model may have worked, and when it did is not known."""
+    return any(s.work is not None and not s.work.stamped and s.row.read()[1] for s in sites)
 
 
 def in_graphs() -> tuple[float, int]:
@@ -132,7 +141,9 @@ def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
                 batch = original(self, *args, **kwargs)
             finally:
                 end = _counter()
-                state.seconds += end - start
+                function = functions.get(threading.get_ident())
+                if function is None or function[0]:  # what a callback takes for itself is no wait of its fit
+                    state.seconds += end - start
             state.batches += 1
             if state.iterator_id != id(self):
                 state.iterator_id = id(self)
@@ -157,9 +168,11 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
     try:
         outputs = clock.tensors(batch)
         shapes = getattr(iterator, "_flat_output_shapes", None) or [t.shape for t in outputs]
-        row = clock.Row()
-        clock.add(row, start, clock.now(outputs), batch.has_value() if optional else None)
-        sites.append(Site(row, _first_dimension(shapes)))
+        row, arrived = clock.Row(), clock.now(outputs)
+        work = overlap.takes_a_batch(ops.get_default_graph())
+        end = arrived if work is None else overlap.end_of_wait(work, start, arrived)
+        clock.add(row, start, end, batch.has_value() if optional else None)
+        sites.append(Site(row, _first_dimension(shapes), work))
     except Exception as error:
         switch_off(HOOK, error)
     return batch

@@ -1,4 +1,4 @@
-"""Patches Keras' CallbackList, in all its versions, so that `keras_loop` hears of every boundary.
+"""Patches Keras' CallbackList, in all its versions, so that `keras_loop` hears of every loop and epoch.
 
 `keras.src.callbacks.callback_list` (Keras 3.3 to 3.15), `keras.src.callbacks` (Keras 2.15), `tf_keras.src.callbacks`
 (2.21). A wrapper calls the original whatever happens to our own part of it.
@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import functools
 import sys
-import time
 from typing import Any
 
 from . import keras_loop
-from .agent_cost import SAMPLE_EVERY, note
 from .keras_loop import HOOK
-from .runtime import guarded, is_off, on_import, switch_off
-
-_counter = time.perf_counter
+from .runtime import guarded, on_import
 
 
 def _patch_loop(cls: Any, phase: str) -> None:
@@ -36,56 +32,6 @@ def _patch_loop(cls: Any, phase: str) -> None:
 
     setattr(cls, f"on_{phase}_begin", on_begin)
     setattr(cls, f"on_{phase}_end", on_end)
-
-
-def _patch_batches(cls: Any, phase: str) -> None:
-    begin, end = getattr(cls, f"on_{phase}_batch_begin"), getattr(cls, f"on_{phase}_batch_end")
-
-    @functools.wraps(begin)
-    def on_batch_begin(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        entry = _counter()
-        result = begin(self, batch, *args, **kwargs)
-        if not is_off(HOOK):
-            try:
-                loop = keras_loop.current(self, phase)
-                if loop is not None:
-                    loop.batch_begins(batch, entry)
-            except Exception as error:
-                switch_off(HOOK, error)
-        return result
-
-    @functools.wraps(end)
-    def on_batch_end(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        entry = _counter()
-        loop = None
-        if not is_off(HOOK):
-            try:
-                loop = keras_loop.current(self, phase)
-                if loop is not None:
-                    loop.function_ended(entry)
-            except Exception as error:
-                switch_off(HOOK, error)
-        if loop is None or loop.executions % SAMPLE_EVERY != SAMPLE_EVERY // 2:
-            result = end(self, batch, *args, **kwargs)
-            if loop is not None:
-                _batch_ended(loop, batch, args, kwargs)
-            return result
-        before = _counter()
-        result = end(self, batch, *args, **kwargs)
-        after = _counter()
-        _batch_ended(loop, batch, args, kwargs)
-        note(before - entry + _counter() - after)
-        return result
-
-    setattr(cls, f"on_{phase}_batch_begin", on_batch_begin)
-    setattr(cls, f"on_{phase}_batch_end", on_batch_end)
-
-
-def _batch_ended(loop: keras_loop.Loop, batch: Any, args: Any, kwargs: Any) -> None:
-    try:
-        loop.batch_ended(batch, args[0] if args else kwargs.get("logs"))
-    except Exception as error:
-        switch_off(HOOK, error)
 
 
 def _patch_epochs(cls: Any) -> None:
@@ -118,7 +64,7 @@ def _epoch_begins(owner: Any, epoch: Any) -> None:
 def _flush_epoch(owner: Any) -> None:
     loop = keras_loop.current(owner, "train")
     if loop is not None:
-        loop.windows.emit(_counter())
+        loop.emit()
 
 
 @guarded(HOOK)
@@ -132,7 +78,6 @@ def _patch(module: Any) -> None:
     cls: Any = module.CallbackList
     for phase in keras_loop.PHASES:
         _patch_loop(cls, phase)
-        _patch_batches(cls, phase)
     _patch_epochs(cls)
 
 

@@ -4,7 +4,8 @@
         | callbacks |  train_function  | callbacks |  other host work until the next begin.entry
 
 The train function holds the wait for the batch, in Keras 2 and 3 alike. A step's wall time runs from end.exit to
-end.exit; the first one of an epoch starts at its begin.entry. The patches are in `keras_hooks`.
+end.exit; the first one of an epoch starts at its begin.entry. The patches are in `keras_hooks`, the notes of each step
+in `keras_stamps`; here they are summed, a few times a second and wherever something begins or ends.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Optional
 
-from . import callback_times, clock, input_wait, steps, stopping
-from .runtime import every, execution_done, guarded, hurry, send, set_phase
+from . import agent_cost, callback_times, clock, input_wait, steps, stopping
+from .keras_stamps import Stamps
+from .runtime import before_trace, every, execution_done, guarded, hurry, is_off, send, set_phase, stop_after
 
 HOOK = "keras_loop"
 PHASES = {"train": "training", "test": "evaluating", "predict": "predicting"}
 LOOK_AFTER_S = 1.0
 """How long a train function may run before we look whether its fit is still on the stack."""
+LOOK_EVERY_S = 0.125
 _counter = time.perf_counter
 
 
@@ -44,6 +47,7 @@ class Loop:
         self.epoch: Optional[int] = None
         self.epoch_started = self.started = _counter()
         self.epoch_steps = 0
+        self._last_batch = -1
         self.validation_s = 0.0
         self.last_exit: Optional[float] = None
         """End of the last step of this epoch; None before its first."""
@@ -51,14 +55,7 @@ class Loop:
         """End of the last step of this loop, for the time at the edge between epochs."""
         self.logs: Any = None
         self.told_step = 0
-        self.begin_batch = 0
-        self.begin_entry = self.begin_exit = 0.0
-        self.wait_before = 0.0
-        self.batches = self.batches_before = 0
-        self.in_function = False
-        self.function = 0.0
-        self.wait: Optional[float] = None
-        self.executions = 0
+        self._waited, self._batches = self._read()
         self.hooks = callback_times.install(owner.callbacks, phase, self.windows.callbacks)
         self.epoch_hooks: dict[str, float] = {}
         if phase == "train":
@@ -66,6 +63,10 @@ class Loop:
         self._spe = _steps_per_execution(owner.model)
         self._replicas = _replicas(owner.model)
         self.windows.wait_bound = self._bound()
+        # What is asked for at an exact step is looked at after each step.
+        self._each = phase == "train" and stop_after() is not None
+        self.stamps = Stamps(owner, phase, self._before_execution, self._after_execution)
+        self.stamps.wanted.append("first")
 
     def _bound(self) -> Optional[str]:
         if self._spe > 1:
@@ -80,49 +81,77 @@ class Loop:
             return "several replicas with steps_per_execution > 1: the wait is not measured there"
         return None
 
-    # -- the four moments of an execution, in order
+    # -- the executions
 
-    def batch_begins(self, batch: Any, entry: float) -> None:
+    @guarded(HOOK)
+    def _before_execution(self) -> None:
+        """Before an execution after which we look: before all others nothing is done."""
         if self.last_exit is None:
-            self.last_exit = entry
-        self.begin_batch = batch if isinstance(batch, int) else 0
+            self.last_exit = _counter()
+            self._waited, self._batches = self._read()
         self.windows.step_begins()
-        seconds, self.batches_before = input_wait.in_graphs()
-        self.wait_before = seconds + self.eager.seconds
-        self.in_function = True
-        self.begin_exit = _counter()
 
-    def function_ended(self, entry: float) -> None:
-        self.in_function = False
-        self.function = entry - self.begin_exit
-        seconds, self.batches = input_wait.in_graphs()
-        self.wait = seconds + self.eager.seconds - self.wait_before if input_wait.known() else None
-
-    def batch_ended(self, batch: Any, logs: Any) -> None:
-        now = _counter()
-        assert self.last_exit is not None
-        count = self._steps_of(batch)
-        self.epoch_steps += count
-        self.executions += 1
+    @guarded(HOOK)
+    def _after_execution(self, logs: Any) -> None:
+        start = _counter()
+        self.stamps.wanted.clear()
         self.logs = logs
-        self.windows.add(count, now - self.last_exit, self.function, self.wait, now)
-        self.last_exit = self.last_step = now
+        executions = self.fold()
+        if self._each or self.windows.warming_up:
+            self.stamps.wanted.append("next")
         execution_done(self.model(), self.phase, steps.total(self.phase))
         if self.phase == "train" and stopping.wanted():
             model = self.model()
             if model is not None:
                 model.stop_training = True
+        agent_cost.note(_counter() - start, executions)
 
-    def _steps_of(self, batch: Any) -> int:
-        """Steps of the execution that just ended. With steps_per_execution the last one of an epoch may hold fewer, and
-        Keras 3 names the batch that it would have ended with."""
-        if self._spe == 1 or not isinstance(batch, int):
-            return 1
+    def _read(self) -> tuple[float, int]:
+        """What this thread waited for so far, and how many batches came in graphs."""
+        seconds, batches = input_wait.in_graphs()
+        return seconds + self.eager.seconds, batches
+
+    def fold(self) -> int:
+        """Sum the executions that were noted since the last time; returns how many."""
+        spans = self.stamps.take()
+        if not spans:
+            return 0
+        began, ended, left, batches = spans[0::4], spans[1::4], spans[2::4], spans[3::4]
+        waited, taken = self._read()
+        wait = waited - self._waited if input_wait.known() else None
+        counts = self._counts(batches, taken - self._batches) if self._spe > 1 else None
+        self._waited, self._batches = waited, taken
+        since = began[0] if self.last_exit is None else self.last_exit
+        walls = [after - before for before, after in zip([since, *left], left)]
+        function = sum(end - abs(begin) for begin, end in zip(began, ended) if begin)
+        self.windows.add_run(walls, function, wait, left[-1], counts)
+        self.epoch_steps += len(walls) if counts is None else sum(counts)
+        self.last_exit = self.last_step = left[-1]
+        return len(walls)
+
+    def _counts(self, batches: list[Any], taken: int) -> list[int]:
+        """Steps of each execution with steps_per_execution > 1. The last one of an epoch may hold fewer, and Keras 3 names
+        the batch that it would have ended with: then what the graphs took says how many there were."""
+        counts = []
         planned = self.params.get("steps")
-        last = min(batch, planned - 1) if planned else batch
-        named = max(1, last - self.begin_batch + 1)
-        counted = self.batches - self.batches_before
-        return counted if 0 < counted <= named else named
+        for batch in batches:
+            last = batch if isinstance(batch, int) else self._last_batch + self._spe
+            last = min(last, planned - 1) if planned else last
+            counts.append(max(1, last - self._last_batch))
+            self._last_batch = last
+        missing = sum(counts) - taken
+        if taken > 0 and 0 < missing < counts[-1]:
+            counts[-1] -= missing
+        return counts
+
+    def emit(self) -> None:
+        """Send what was summed of it so far."""
+        self.fold()
+        self.windows.emit(_counter())
+
+    def leave_out(self) -> None:
+        """What was waited for up to now was not this loop's: a validation's, or what a callback takes for itself."""
+        self._waited, self._batches = self._read()
 
     # -- edges
 
@@ -133,6 +162,8 @@ class Loop:
         self.epoch_steps = 0
         self.validation_s = 0.0
         self.last_exit = None
+        self._last_batch = -1
+        self.stamps.wanted.append("epoch")
         self.epoch_hooks.clear()
         edge = None if self.last_step is None else now - self.last_step
         plan = {"epochs": self.params.get("epochs"), "steps": self._planned()}
@@ -145,6 +176,7 @@ class Loop:
         return int(planned) if isinstance(planned, int) and planned > 0 else None
 
     def epoch_ended(self, logs: Any) -> None:
+        self.fold()
         now = _counter()
         send(
             "epoch",
@@ -161,7 +193,8 @@ class Loop:
         self.last_exit = None
 
     def ended(self) -> None:
-        self.windows.emit(_counter())
+        self.emit()
+        self.stamps.remove()
         callback_times.remove(self.hooks)
         stopped = stopping.wanted() if self.phase == "train" else None
         send("train_end", fit=self.fit, phase=self.phase, stopped=stopped)
@@ -183,7 +216,7 @@ def active() -> bool:
     loop = _running[-1]
     if loop.thread != threading.get_ident():
         return False
-    if loop.in_function and _counter() - loop.begin_exit < LOOK_AFTER_S:
+    if loop.stamps.function[0] > 0.0:
         return True
     # A fit that an exception ended never says so: look for its frame.
     _drop_dead()
@@ -212,7 +245,7 @@ def settle() -> None:
     """Send what was summed of the loops that run, or that an exception ended."""
     _drop_dead()
     for loop in list(_running):
-        loop.windows.emit(_counter())
+        loop.emit()
 
 
 # An exception that ends the script in the middle of a fit takes no step away that was done.
@@ -225,7 +258,7 @@ def begin(owner: Any, phase: str, frame_id: int) -> None:
     # A validation carries the number of its fit, an evaluation on its own that of the last one.
     fit = steps.new_loop() if phase == "train" else steps.current_loop()
     if _running:
-        _running[-1].windows.emit(_counter())
+        _running[-1].emit()
     loop = Loop(owner, phase, fit, frame_id)
     _running.append(loop)
     clock.blocked = loop.blocked()
@@ -248,6 +281,8 @@ def end(owner: Any, phase: str) -> None:
     else:
         clock.blocked = outer.blocked()
         outer.validation_s += _counter() - loop.started
+        outer.leave_out()
+        outer.stamps.wanted.append("after validation")
         set_phase(PHASES[outer.phase])
 
 
@@ -257,6 +292,27 @@ def current(owner: Any, phase: str) -> Optional[Loop]:
         if loop.phase == phase and loop.owner() is owner:
             return loop
     return None
+
+
+@before_trace
+def _traced() -> None:
+    """What was done so far ran without this trace, and the execution that is traced now is looked at when it ends."""
+    for loop in _running:
+        if loop.thread == threading.get_ident():
+            loop.fold()
+        loop.stamps.wanted.append("traced")
+
+
+@every(LOOK_EVERY_S)
+def _look() -> None:
+    """Off the training's thread: have it sum what it noted, after the execution that runs now."""
+    for loop in list(_running):
+        function = loop.stamps.function
+        begun = function[0]
+        if begun > 0.0 and _counter() - begun > LOOK_AFTER_S and function[0] == begun:
+            function[0] = -begun  # perhaps an exception left it: whoever asks looks for its frame
+        if not is_off(HOOK):
+            loop.stamps.wanted.append("due")
 
 
 def _steps_per_execution(model: Any) -> int:

@@ -40,6 +40,7 @@ def model_fields(model: Any, optimizer: Any = None) -> Dict[str, Any]:
         "steps_per_execution": steps_per_execution(model),
         "dtype_policy": policy_name(model),
         "replicas": getattr(strategy, "num_replicas_in_sync", None),
+        "jit_blockers": jit_blockers(model),
     }
 
 
@@ -63,6 +64,16 @@ def resolved_jit_compile(model: Any) -> Optional[bool]:
     if value is None and flavour_of(model) == "keras3":
         return None
     return bool(value)
+
+
+def jit_blockers(model: Any) -> Optional[List[str]]:
+    """The layers because of which `jit_compile="auto"` leaves XLA off. None in Keras 2, which has no auto.
+
+    `model_supports_jit` in keras/src/trainers/trainer.py looks at `supports_jit` of `_flatten_layers` (Keras 3.15).
+    """
+    if not hasattr(model, "_flatten_layers") or not hasattr(model, "supports_jit"):
+        return None
+    return [str(layer.name) for layer in model._flatten_layers() if not layer.supports_jit]
 
 
 def steps_per_execution(model: Any) -> Optional[int]:

@@ -11,12 +11,12 @@ import functools
 import time
 import weakref
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import pipeline_user
 from .model_facts import dataset_fields
 from .pipeline_model import delivered, graph_stages, live_stages
-from .pipeline_walk import Stage, walk
+from .pipeline_walk import Stage, options_of, walk
 from .runtime import every, executing_eagerly, guarded, on_import, send_latest
 
 PERIOD_S = 1.0
@@ -41,15 +41,24 @@ class _Source:
         self.began_s = time.monotonic()
         self.calls_before = pipeline_user.user_calls()
         self.written: Optional[List[Stage]] = None
+        self.options: Dict[str, Optional[bool]] = {}
         self.sent_elements = 0
         self.sent_nodes = 0
         self.sent_graph: Optional[Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]] = None
 
 
+class Use(NamedTuple):
+    """What Keras takes a dataset for."""
+
+    dataset: Callable[[], Any]
+    phase: str
+    counted: bool
+
+
 class _State:
     def __init__(self) -> None:
-        self.phases: Dict[int, Tuple[Callable[[], Any], str]] = {}
-        self.distributed: Tuple[Callable[[], Any], str] = (lambda: None, "")
+        self.uses: Dict[int, Use] = {}
+        self.distributed: Optional[Use] = None
         """The distributed dataset named last: its iterators are made from clones of it."""
         self.training: List[_Source] = []
         """The two newest: Keras 3 makes the next epoch's iterator before the epoch's end is told."""
@@ -60,20 +69,28 @@ class _State:
 _state = _State()
 
 
-def feeds(dataset: Any, phase: str) -> None:
-    """Says what a dataset is for (`train`, `test` or `predict`), before it is iterated."""
-    _state.phases = {key: value for key, value in _state.phases.items() if value[0]() is not None}
-    _state.phases[id(dataset)] = (weakref.ref(dataset), phase)
+def feeds(dataset: Any, phase: str, counted: bool = False) -> None:
+    """Says what a dataset is for (`train`, `test` or `predict`), before it is iterated; `counted` where Keras itself
+    counts its batches and ends the epoch."""
+    known = Use(weakref.ref(dataset), phase, counted)
+    _state.uses = {key: use for key, use in _state.uses.items() if use.dataset() is not None}
+    _state.uses[id(dataset)] = known
     if not hasattr(dataset, "_variant_tensor"):
-        _state.distributed = (weakref.ref(dataset), phase)
+        _state.distributed = known
+
+
+def use_of(dataset: Any) -> Optional[Use]:
+    """What Keras said that it takes a dataset for; None for a dataset of the script's own loops."""
+    use = _state.uses.get(id(dataset))
+    if use is not None and use.dataset() is dataset:
+        return use
+    distributed = _state.distributed
+    return distributed if distributed is not None and distributed.dataset() is not None else None
 
 
 def _phase_of(dataset: Any) -> Optional[str]:
-    known, phase = _state.phases.get(id(dataset), (None, ""))
-    if known is not None and known() is dataset:
-        return phase
-    distributed, phase = _state.distributed
-    return phase if distributed() is not None else None
+    use = use_of(dataset)
+    return None if use is None else use.phase
 
 
 @guarded("pipeline")
@@ -147,6 +164,8 @@ def _report(source: _Source, iterator: Any) -> bool:
     if source.written is None:
         dataset = source.dataset()
         source.written = walk(dataset) if dataset is not None else []
+        if dataset is not None and hasattr(dataset, "_variant_tensor"):
+            source.options = options_of(dataset)
         if source.untold and dataset is not None:
             _tell_dataset(dataset)
     note = source.note
@@ -161,7 +180,7 @@ def _report(source: _Source, iterator: Any) -> bool:
     stages = pipeline_user.name_generator(graph_stages(source.written), user)
     if (stages, user) != source.sent_graph:
         source.sent_graph = (stages, user)
-        send_latest("pipeline", source="graph", stages=stages, user=user, note=note)
+        send_latest("pipeline", source="graph", stages=stages, user=user, note=note, options=source.options)
     return True
 
 
@@ -184,7 +203,7 @@ def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> bool
         source.sent_elements, source.sent_nodes = elements, len(model.nodes)
         user = pipeline_user.described(source.calls_before)
         stages = pipeline_user.name_generator(live_stages(model, written), user)
-        send_latest("pipeline", source="model_proto", stages=stages, user=user)
+        send_latest("pipeline", source="model_proto", stages=stages, user=user, options=source.options)
     return elements > 0
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .pipeline_walk import Stage
+from .pipeline_walk import READERS, Stage
 
 KNOWN_RATIO = (3, 4)
 """NodeClass KNOWN_RATIO and ASYNC_KNOWN_RATIO: `ratio` inputs make one output."""
 ASYNC = (2, 4, 6)
 """NodeClasses with a buffer of their own."""
 ROOT = "Root"
+READING = tuple(kind.lower() for kind in READERS)
 
 
 class Node(NamedTuple):
@@ -177,6 +178,7 @@ def named(kind: str, sources: Sequence[Stage]) -> Dict[str, Any]:
         "file": place.file if place else None,
         "line": place.line if place else None,
         "python": any(stage.python for stage in sources) if sources else None,
+        "reads": any(stage.reads for stage in sources) or family(kind)[0] in READING,
     }
 
 

@@ -7,12 +7,15 @@ tensorflow/python/data/ops; the same in TF 2.15 and 2.21.
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator, List, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from .user_function import Place, in_closure, place_of, reachable
 
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 FUNCTIONS = ("_map_func", "_predicate", "_scan_func", "_reduce_func", "_key_func")
+READING_OPS = frozenset({"ReadFile"})
+READERS = ("TFRecord", "TextLine", "FixedLengthRecord", "Csv", "Sql")
+"""Stages that read from storage themselves."""
 MAX_DEPTH = 200
 
 
@@ -30,6 +33,8 @@ class Stage(NamedTuple):
     """As asked for; -1 is AUTOTUNE."""
     wrapping: bool
     """True for what from_generator is made of, beside the generator itself."""
+    reads: bool = False
+    """True where it reads files, with TensorFlow's own ops."""
 
 
 def walk(dataset: Any) -> List[Stage]:
@@ -54,12 +59,14 @@ def _stages(dataset: Any, seen: Set[int], depth: int) -> Iterator[Stage]:
 def _stage(dataset: Any, wrapping: bool) -> Stage:
     place: Optional[Place] = None
     python = False
+    reads = kind_of(dataset) in READERS
     for name in FUNCTIONS:
         wrapped = getattr(dataset, name, None)
         if wrapped is None or not hasattr(wrapped, "_func"):
             continue
         place = place_of(wrapped._func)
-        inner = [p for p in map(place_of, python_functions(wrapped)) if p is not None]
+        functions, reads = look_inside(wrapped)
+        inner = [p for p in map(place_of, functions) if p is not None]
         python = bool(inner)
         if inner:
             # The user's Python is what takes the time, not the few TensorFlow ops around it.
@@ -73,6 +80,7 @@ def _stage(dataset: Any, wrapping: bool) -> Stage:
         batch_size=static_int(getattr(dataset, "_batch_size", None)),
         parallelism=static_int(getattr(dataset, "_num_parallel_calls", None)),
         wrapping=wrapping,
+        reads=reads,
     )
 
 
@@ -93,25 +101,37 @@ def static_int(value: Any) -> Optional[int]:
         return None
 
 
-def python_functions(wrapped: Any) -> List[Any]:
-    """The Python functions that a stage's traced function calls through py_function or numpy_function.
+def look_inside(wrapped: Any) -> Tuple[List[Any], bool]:
+    """The Python functions that a stage's traced function calls through py_function or numpy_function, and whether it
+    reads files.
 
-    They are known by their tokens in `script_ops._py_funcs` (tensorflow/python/ops/script_ops.py).
+    The functions are known by their tokens in `script_ops._py_funcs` (tensorflow/python/ops/script_ops.py).
     """
     from tensorflow.python.ops import script_ops
 
     graph = wrapped.function.graph
     tokens: List[str] = []
-    calls = False
+    calls = reads = False
     for operation in graph.get_operations():
         if operation.type in PYTHON_OPS:
             tokens.append(_text(operation.get_attr("token")))
+        reads = reads or operation.type in READING_OPS
         calls = calls or operation.type in ("PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case")
     if calls:
         for function in graph.as_graph_def().library.function:
             tokens += [_text(n.attr["token"].s) for n in function.node_def if n.op in PYTHON_OPS]
+            reads = reads or any(n.op in READING_OPS for n in function.node_def)
     functions = [script_ops._py_funcs.get(token) for token in tokens]
-    return [function for function in functions if function is not None]
+    return [function for function in functions if function is not None], reads
+
+
+def options_of(dataset: Any) -> Dict[str, Optional[bool]]:
+    """The options that decide whether stages overlap, as the script set them; None: as TensorFlow has them (on)."""
+    options = dataset.options()
+    return {
+        "autotune": options.autotune.enabled,
+        "inject_prefetch": options.experimental_optimization.inject_prefetch,
+    }
 
 
 def _text(token: Any) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import atexit
 import time
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import placement_eager, placement_record
+from . import placement_eager, placement_reasons, placement_record
 from .memory import initialised_context
 from .placement_eager import EagerStep
-from .placement_graph import Traced, best, rows
+from .placement_graph import Traced, best
+from .placement_reasons import Reasons
+from .placement_rows import table
 from .runtime import after_execution, every, guarded, send
 
 FREE_COLLECTIONS = 8
@@ -37,6 +39,8 @@ class _State:
         self.started_s = time.monotonic()
         self.graphs: List[_Collected] = []
         self.eager: List[EagerStep] = []
+        self.reasons: Optional[Reasons] = None
+        self.attribution: Dict[str, Tuple[str, bool]] = {}
         self.sent_training = False
         self.at_exit = False
 
@@ -100,29 +104,48 @@ def _analyse() -> None:
     while _state.graphs:
         collected = _state.graphs.pop(0)
         begun_s = time.perf_counter()
-        report = _rows_of(collected)
+        fields = _of_graphs(collected)
         _state.cost_s += time.perf_counter() - begun_s
-        if report is not None:
-            table, ops, unattributed = report
-            send("placement", layers=table, source="graph", ops=ops, unattributed=unattributed)
+        if fields is not None:
+            _tell(fields, "graph")
     while _state.eager:
         step = _state.eager.pop(0)
-        table = rows(step.tallies, step.order, step.objects)
-        if table:
-            send("placement", layers=table, source="eager", ops=step.ops, unattributed=step.unattributed)
+        rows, _ = table(step.tallies, step.order, step.objects, reasons().gpu)
+        if rows:
+            _tell({"layers": rows, "ops": step.ops, "unattributed": step.unattributed}, "eager")
 
 
-def _rows_of(collected: _Collected) -> Optional[Tuple[List[Any], int, int]]:
+def _tell(fields: Dict[str, Any], source: str) -> None:
+    known = reasons().known
+    kernels = known.source if known is not None else None
+    send("placement", source=source, predicted=not reasons().gpu, kernels=kernels, **fields)
+
+
+def reasons() -> Reasons:
+    """Why ops are not on the GPU of this machine, or would not be on one."""
+    if _state.reasons is None:
+        _state.reasons = placement_reasons.here(initialised_context())
+    return _state.reasons
+
+
+def _of_graphs(collected: _Collected) -> Optional[Dict[str, Any]]:
     """None where the graphs hold no layer, or only an evaluation's after the training's was reported."""
     traced = Traced(collected.recording)
-    result = best(collected.metadata, traced)
+    result = best(collected.metadata, traced, reasons())
     if result is None or (_state.sent_training and not result.trains):
         return None
     _state.sent_training = _state.sent_training or result.trains
-    table = rows(result.tallies, traced.stacks, collected.recording.objects)
-    return table, result.ops, result.unattributed
+    rows, row_of = table(result.tallies, traced.stacks, collected.recording.objects, reasons().gpu)
+    _state.attribution = {name: (row_of[stack], backward) for name, (stack, backward) in result.owners.items()}
+    return {"layers": rows, "ops": result.ops, "unattributed": result.unattributed}
+
+
+def attribution() -> Dict[str, Tuple[str, bool]]:
+    """Op of the training's final graph -> (its row's `layer`, whether it is of the backward pass); empty before it is
+    known, and where the training runs eagerly."""
+    return _state.attribution
 
 
 placement_record.install()
 placement_record.on_tracing(_start)
-placement_eager.install(_observed)
+placement_eager.install(_observed, reasons)

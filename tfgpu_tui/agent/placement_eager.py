@@ -7,11 +7,13 @@ was applied eagerly, until it is applied again. Ran with TF 2.15 and 2.21.
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Set, Tuple
 
 from . import placement_record as record
-from .placement_graph import OURS, PLUMBING, Tally
+from .kernels import Types
+from .placement_graph import DT_DOUBLE, OURS, PLUMBING, Tally
 from .placement_names import INPUT, LOSS, Key, Stack, short_device
+from .placement_reasons import Reasons
 from .runtime import guarded
 
 
@@ -26,6 +28,8 @@ class EagerStep:
         self.unattributed = 0
         self.made_by: Dict[Tuple[str, int], Stack] = {}
         """(op type, id of one of its tensors) -> who ran it; the tape keeps alive what a gradient needs."""
+        self.values: Set[int] = set()
+        """id of the tensors that hold a variable's value."""
         self.differentiating: Optional[Stack] = None
 
 
@@ -35,14 +39,15 @@ class _State:
         self.thread: Optional[int] = None
         self.step = EagerStep()
         self.done: Optional[Callable[[EagerStep], None]] = None
+        self.reasons: Optional[Callable[[], Reasons]] = None
 
 
 _state = _State()
 
 
-def install(done: Callable[[EagerStep], None]) -> None:
+def install(done: Callable[[EagerStep], None], reasons: Callable[[], Reasons]) -> None:
     """`done(step)` is called once, on the training's thread, after the observed step."""
-    _state.done = done
+    _state.done, _state.reasons = done, reasons
     record.observe_eager(_begin, _applied)
 
 
@@ -73,6 +78,7 @@ def _applied() -> None:
     step, _state.step = _state.step, EagerStep()
     step.objects = dict(record.take().objects)
     step.made_by.clear()
+    step.values.clear()
     if _state.done is not None:
         _state.done(step)
 
@@ -113,7 +119,9 @@ def _maker(op_name: Any, inputs: Any, outputs: Any) -> Optional[Stack]:
 
 
 @guarded("placement_eager")
-def _count(op_type: str, inputs: Any, outputs: Any) -> None:
+def _count(op_type: str, inputs: Any, attrs: Any, outputs: Any) -> None:
+    if op_type == "ReadVariableOp":
+        _state.step.values.update(map(id, outputs))
     device = next((short_device(t.device) for t in outputs if hasattr(t, "backing_device")), None)
     if device is None or op_type in OURS or op_type in PLUMBING:
         return
@@ -132,9 +140,44 @@ def _count(op_type: str, inputs: Any, outputs: Any) -> None:
             step.made_by[op_type, id(tensor)] = stack
     row = step.tallies.setdefault(stack, Tally())
     (row.backward if backward else row.forward)[device] += 1
+    types = attribute_types(attrs)
+    row.float64 += DT_DOUBLE in types("T") and op_type != "Cast"
+    row.recurrent["cudnn"] += op_type.startswith("CudnnRNN")
+    asked = None if backward else asked_now()
+    if asked is not None:
+        row.asked[asked, device] += 1
+    cause = _state.reasons().of(op_type, types, asked, device) if _state.reasons is not None else None
+    if cause is not None:
+        row.causes[op_type, cause] += 1
+    for tensor in inputs or ():
+        lies = short_device(tensor.backing_device) if hasattr(tensor, "backing_device") else device
+        if lies != device and tensor.dtype != "resource":
+            row.copies[lies, device] += 1
+            row.variable_copies += id(tensor) in step.values
+
+
+def asked_now() -> Optional[str]:
+    """The device of the tf.device scope that is open (`Context.device_name`, which is None without one)."""
+    from tensorflow.python.eager import context
+
+    name = context.context().device_name
+    return None if not name else short_device(name)
+
+
+def attribute_types(attrs: Any) -> Types:
+    """The dtypes in an eager op's attributes: a flat tuple of names and values."""
+    values = dict(zip(attrs[::2], attrs[1::2])) if attrs else {}
+
+    def types(name: str) -> Tuple[int, ...]:
+        value = values.get(name, ())
+        several = value if isinstance(value, (list, tuple)) else (value,)
+        numbers = (getattr(item, "as_datatype_enum", item) for item in several)
+        return tuple(number for number in numbers if isinstance(number, int))
+
+    return types
 
 
 def _on_op(op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> None:
     """An op callback (tensorflow/python/framework/op_callbacks.py); returning None leaves the outputs as they are."""
     if graph is None:
-        _count(op_type if isinstance(op_type, str) else op_type.decode(), inputs, outputs)
+        _count(op_type if isinstance(op_type, str) else op_type.decode(), inputs, attrs, outputs)

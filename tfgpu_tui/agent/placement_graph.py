@@ -1,4 +1,4 @@
-"""From a collected final graph and the recorded layer calls to the rows of the placement table.
+"""From a collected final graph and the recorded layer calls to what each layer's ops do, and where.
 
 Nothing here touches TensorFlow's state; it reads a RunMetadata proto and op names, on the agent's own thread.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import placement_layers as layers
 from . import placement_names as names
-from .placement_names import INPUT, LOSS, OPTIMIZER, Key, Stack
+from .kernels import Types, node_types
+from .placement_names import INPUT, LOSS, OPTIMIZER, Stack
+from .placement_reasons import Cause, Reasons
 from .placement_record import Recording
 
 PLUMBING = frozenset(
@@ -34,12 +35,28 @@ class Tally:
         self.backward: Counter[str] = Counter()
         self.asked: Counter[Tuple[str, str]] = Counter()
         """(device asked for, device got) -> ops."""
+        self.causes: Counter[Tuple[str, Cause]] = Counter()
+        """(op, why it isn't or wouldn't be on a GPU) -> ops."""
+        self.copies: Counter[Tuple[str, str]] = Counter()
+        """(from, to) -> tensors that are copied between devices for this row, each step."""
+        self.variable_copies = 0
+        """How many of those are values of variables."""
+        self.recurrent: Counter[str] = Counter()
+        """`cudnn` or `standard` -> calls of a recurrent layer's kernel, as far as the graph names them."""
         self.float64 = 0
         self.xla = 0
 
     @property
     def ops(self) -> int:
         return sum(self.forward.values()) + sum(self.backward.values())
+
+    def add(self, other: Tally) -> None:
+        """Everything that was counted for another part of the same row."""
+        for name, value in vars(other).items():
+            if isinstance(value, int):
+                setattr(self, name, getattr(self, name) + value)
+            else:
+                getattr(self, name).update(value)
 
 
 class Result(NamedTuple):
@@ -49,6 +66,8 @@ class Result(NamedTuple):
     ops: int
     unattributed: int
     trains: bool
+    owners: Dict[str, Tuple[Stack, bool]]
+    """Node -> who made it, and whether it is of the backward pass."""
 
 
 class Traced:
@@ -57,6 +76,7 @@ class Traced:
     def __init__(self, recording: Recording) -> None:
         self.owner: Dict[str, Stack] = {}
         self.asked: Dict[str, str] = {}
+        self.operations: Dict[str, Any] = {}
         self.stacks: Dict[Stack, None] = {}
         called: Dict[str, Stack] = {}
         for record in recording.graphs.values():
@@ -66,10 +86,11 @@ class Traced:
             called.update(owner)
             names.paint_loss(op_names, record.intervals, owner)
             self.owner.update(owner)
-            for operation in operations:
+            for name, operation in zip(op_names, operations):
+                self.operations[name] = operation
                 asked = names.asked_device(operation.device)
                 if asked is not None:
-                    self.asked[operation.name] = asked
+                    self.asked[name] = asked
             self.stacks.update(record.stacks)
         # A scope says something only where a layer, a loss or an optimizer opened it.
         self.scope_owner = names.scopes(called)
@@ -83,13 +104,27 @@ class Traced:
                 return self.asked[part]
         return None
 
+    def unfused(self, node: Any, parts: List[str]) -> Tuple[str, Types]:
+        """Op type and dtypes as the script had them: TensorFlow places ops before it fuses them."""
+        if node.op.startswith("_") and parts[0] in self.operations:
+            operation = self.operations[parts[0]]
+            return str(operation.type), node_types(operation.node_def)
+        return str(node.op), node_types(node)
+
+    def find(self, parts: List[str]) -> Optional[Stack]:
+        """Who made an op of the final graph, from its `own_names`."""
+        return names.find(parts, self.owner, self.scope_owner)
+
+
+def compiled(node: Any) -> bool:
+    """True for the call of a function that XLA must compile."""
+    return "_XlaMustCompile" in node.attr and bool(node.attr["_XlaMustCompile"].b)
+
 
 def xla_nodes(graph: Any) -> Iterator[Tuple[Any, str]]:
     """The nodes inside functions that XLA must compile, with the device of the compiled call."""
     functions = {function.signature.name: function for function in graph.library.function}
-    for node in graph.node:
-        if "_XlaMustCompile" not in node.attr or not node.attr["_XlaMustCompile"].b:
-            continue
+    for node in filter(compiled, graph.node):
         todo, seen = [node.attr["f"].func.name], set()
         while todo:
             name = todo.pop()
@@ -101,12 +136,12 @@ def xla_nodes(graph: Any) -> Iterator[Tuple[Any, str]]:
                 todo += [a.func.name for a in inner.attr.values() if a.WhichOneof("value") == "func"]
 
 
-def tally(graph: Any, traced: Traced) -> Result:
+def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
     """Counts one function's final graph."""
     tallies: Dict[Stack, Tally] = {}
     total = unattributed = 0
-    compiled_calls = {n.name for n in graph.node if "_XlaMustCompile" in n.attr and n.attr["_XlaMustCompile"].b}
-    nodes = [(node, node.device, False) for node in graph.node if node.name not in compiled_calls]
+    owners: Dict[str, Tuple[Stack, bool]] = {}
+    nodes = [(node, node.device, False) for node in graph.node if not compiled(node)]
     nodes += [(node, device, True) for node, device in xla_nodes(graph)]
     for node, device_name, in_xla in nodes:
         if node.op in PLUMBING or node.op in OURS:
@@ -114,27 +149,80 @@ def tally(graph: Any, traced: Traced) -> Result:
         total += 1
         parts = names.own_names(node.name)
         backward = names.is_backward(parts)
-        if is_backward_call(node):
-            backward, stack = True, _forward_call(node, traced)
-        else:
-            stack = _owner_of_fused(node, traced) or names.find(parts, traced.owner, traced.scope_owner)
-        if stack is None:
-            stack = _rest(node, backward)
+        stack, backward = _owner(node, parts, backward, traced)
         if stack is None:
             unattributed += 1
             continue
+        owners[node.name] = stack, backward
         row = tallies.setdefault(stack, Tally())
         device = names.short_device(device_name)
         (row.backward if backward else row.forward)[device] += 1
         row.xla += in_xla
-        if not backward:
-            asked = traced.asked_of(parts)
-            if asked is not None:
-                row.asked[asked, device] += 1
+        asked = None if backward else traced.asked_of(parts)
+        if asked is not None:
+            row.asked[asked, device] += 1
+        if not in_xla:
+            op, types = traced.unfused(node, parts)
+            cause = reasons.of(op, types, asked, device)
+            if cause is not None:
+                row.causes[op, cause] += 1
         if "T" in node.attr and node.attr["T"].type == DT_DOUBLE and node.op != "Cast":
             row.float64 += 1
+        kernel = recurrent_kernel(node)
+        if kernel is not None:
+            row.recurrent[kernel] += 1
+    _count_copies(graph, owners, tallies)
     trains = any(row.backward for row in tallies.values()) or any(OPTIMIZER in stack for stack in tallies)
-    return Result(tallies, total, unattributed, trains)
+    return Result(tallies, total, unattributed, trains, owners)
+
+
+def _owner(node: Any, parts: List[str], backward: bool, traced: Traced) -> Tuple[Optional[Stack], bool]:
+    if is_backward_call(node):
+        backward, stack = True, _forward_call(node, traced)
+    else:
+        stack = _owner_of_fused(node, traced) or traced.find(parts)
+    if stack is None:
+        stack = _rest(node, backward)
+    return stack, backward
+
+
+def _count_copies(graph: Any, owners: Dict[str, Tuple[Stack, bool]], tallies: Dict[Stack, Tally]) -> None:
+    """Tensors that cross from one device to another: TensorFlow adds a send and a receive for each, once a device."""
+    if len({node.device for node in graph.node}) < 2:
+        return
+    by_name = {node.name: node for node in graph.node}
+    seen = set()
+    for node in graph.node:
+        if node.name not in owners or node.op in INPUT_OPS:
+            continue
+        for argument in node.input:
+            source = by_name.get(argument.partition(":")[0])
+            if source is None or source.op in ("Const", "_Arg", "VarHandleOp") or source.device == node.device:
+                continue
+            if (argument, node.device) in seen or not (source.device and node.device):
+                continue
+            seen.add((argument, node.device))
+            row = tallies[owners[node.name][0]]
+            row.copies[names.short_device(source.device), names.short_device(node.device)] += 1
+            row.variable_copies += source.op == "ReadVariableOp"
+
+
+def recurrent_kernel(node: Any) -> Optional[str]:
+    """`cudnn` or `standard`, where a node is a recurrent layer's kernel.
+
+    Keras 3 calls CudnnRNNV3 itself (keras/src/backend/tensorflow/rnn.py, 3.15). Keras 2 makes functions
+    `standard_lstm`, `gpu_lstm`, … of which grappler chooses one by device (keras/src/layers/rnn/gru_lstm_utils.py,
+    2.15).
+    """
+    if node.op.startswith("CudnnRNN"):
+        return "cudnn"
+    if node.op.endswith("PartitionedCall"):
+        name = node.attr["f"].func.name
+        if "gpu_lstm" in name or "gpu_gru" in name:
+            return "cudnn"
+        if "standard_lstm" in name or "standard_gru" in name:
+            return "standard"
+    return None
 
 
 def _owner_of_fused(node: Any, traced: Traced) -> Optional[Stack]:
@@ -144,8 +232,7 @@ def _owner_of_fused(node: Any, traced: Traced) -> Optional[Stack]:
     """
     if not node.op.startswith("_Fused") or len(node.input) < 2:
         return None
-    kernel = node.input[1].partition(":")[0]
-    return names.find(names.own_names(kernel), traced.owner, traced.scope_owner)
+    return traced.find(names.own_names(node.input[1].partition(":")[0]))
 
 
 def is_backward_call(node: Any) -> bool:
@@ -158,7 +245,7 @@ def _forward_call(node: Any, traced: Traced) -> Optional[Stack]:
     for argument in node.input:
         source = argument.partition(":")[0]
         if "PartitionedCall" in source:
-            stack = names.find(names.own_names(source), traced.owner, traced.scope_owner)
+            stack = traced.find(names.own_names(source))
             if stack is not None:
                 return stack
     return None
@@ -170,114 +257,8 @@ def _rest(node: Any, backward: bool) -> Optional[Stack]:
     return (LOSS,) if backward else None
 
 
-def best(metadata: Any, traced: Traced) -> Optional[Result]:
+def best(metadata: Any, traced: Traced, reasons: Reasons) -> Optional[Result]:
     """The collected function that trains, or else the one in which most layers' ops are; None where none has any."""
-    results = [tally(function.post_optimization_graph, traced) for function in metadata.function_graphs]
+    results = [tally(function.post_optimization_graph, traced, reasons) for function in metadata.function_graphs]
     results = [r for r in results if any(isinstance(stack[0], int) for stack in r.tallies)]
     return max(results, key=lambda r: (r.trains, r.ops - r.unattributed), default=None)
-
-
-def rows(tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[Key, Any]) -> List[Dict[str, Any]]:
-    """The table: the user's layers in the order of the model, then input, loss and optimizer."""
-    merged = _merge_shown(tallies, order, objects)
-    ordered = [stack for stack in merged if isinstance(stack[0], int)]
-    hidden_root = _hidden_root(ordered, merged, objects)
-    below: Dict[Key, List[Any]] = {}
-    for stack in ordered:
-        for key in stack[:-1]:
-            below.setdefault(key, []).append(objects[stack[-1]])
-    out: List[Dict[str, Any]] = []
-    seen: Dict[Key, Dict[str, Any]] = {}
-    for stack in ordered:
-        if stack == (hidden_root,) and not merged[stack].ops:
-            continue
-        path = stack[1:] if stack[0] == hidden_root and len(stack) > 1 else stack
-        if stack[-1] in seen:
-            _add(seen[stack[-1]], merged[stack])
-            continue
-        layer = objects[stack[-1]]
-        devices, parameters = layers.own_variables([layer], below.get(stack[-1], []))
-        row = _row("/".join(objects[key].name for key in path), layer, len(path) - 1, merged[stack])
-        row.update(variables=devices, parameters=parameters)
-        seen[stack[-1]] = row
-        out.append(row)
-    special = {key: merged[(key,)] for key in (INPUT, LOSS, OPTIMIZER) if (key,) in merged}
-    front = [_row(INPUT, None, 0, special[INPUT])] if INPUT in special else []
-    return front + out + [_row(str(key), None, 0, t) for key, t in special.items() if key != INPUT]
-
-
-def _merge_shown(tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[Key, Any]) -> Dict[Stack, Tally]:
-    merged: Dict[Stack, Tally] = {}
-    # A preprocessing layer in a dataset's map is traced too, but runs elsewhere.
-    running = {stack[0] for stack in tallies}
-    for stack in [stack for stack in order if stack[0] in running] + list(tallies):
-        # The loss and the optimizer are rows of their own, wherever they are called.
-        special = next((key for key in stack if isinstance(key, str)), None)
-        visible = (special,) if special else layers.shown(stack, objects)
-        for depth in range(1, len(visible)):
-            merged.setdefault(visible[:depth], Tally())
-        merged.setdefault(visible, Tally())
-    for stack, counted in tallies.items():
-        special = next((key for key in stack if isinstance(key, str)), None)
-        into = merged[(special,) if special else layers.shown(stack, objects)]
-        into.forward.update(counted.forward)
-        into.backward.update(counted.backward)
-        into.asked.update(counted.asked)
-        into.float64 += counted.float64
-        into.xla += counted.xla
-    return merged
-
-
-def _hidden_root(ordered: List[Stack], merged: Dict[Stack, Tally], objects: Dict[Key, Any]) -> Optional[Key]:
-    """The model itself needs no row and no part in the paths where everything is inside it."""
-    roots = {stack[0] for stack in ordered}
-    if len(roots) != 1:
-        return None
-    (root,) = roots
-    return root if layers.is_model(objects[root]) and len(ordered) > 1 else None
-
-
-def _row(path: str, layer: Any, depth: int, counted: Tally) -> Dict[str, Any]:
-    asked, reason = explain(counted)
-    return {
-        "layer": path,
-        "class": type(layer).__name__ if layer is not None else "",
-        "depth": depth,
-        "forward": dict(counted.forward.most_common()),
-        "backward": dict(counted.backward.most_common()),
-        "variables": [],
-        "parameters": None,
-        "dtype": "float64" if counted.float64 else (layers.compute_dtype(layer) if layer is not None else None),
-        "xla": bool(counted.xla) if counted.ops else None,
-        "asked": asked,
-        "reason": reason,
-    }
-
-
-def _add(row: Dict[str, Any], counted: Tally) -> None:
-    """A layer that is called at two places in the model has one row."""
-    for phase in ("forward", "backward"):
-        total: Counter[str] = Counter(row[phase])
-        total.update(getattr(counted, phase))
-        row[phase] = dict(total.most_common())
-
-
-def explain(counted: Tally) -> Tuple[Optional[str], Optional[str]]:
-    """(device asked for, why the row is where it is), as far as it is known."""
-    if not counted.asked:
-        return None, None
-    by_request: Counter[str] = Counter()
-    for (asked, _), count in counted.asked.items():
-        by_request[asked] += count
-    asked = by_request.most_common(1)[0][0]
-    got = Counter({device: n for (wanted, device), n in counted.asked.items() if wanted == asked})
-    elsewhere = sorted(device for device in got if device != asked)
-    if not elsewhere:
-        return asked, f"pinned to {asked} by tf.device"
-    others = ", ".join(elsewhere)
-    if counted.xla:
-        return asked, f"tf.device asks for {asked}, but XLA compiled the whole function for {others}"
-    if asked in got:
-        moved = sum(got[device] for device in elsewhere)
-        return asked, f"tf.device asks for {asked}; TensorFlow put {moved} of its ops on {others}"
-    return asked, f"tf.device asks for {asked}, but it runs on {others}: TensorFlow moved it without a message"

@@ -87,3 +87,63 @@ def policy_name(layer: Any) -> Optional[str]:
     policy = getattr(layer, "dtype_policy", None)
     name = getattr(policy, "name", None)
     return str(name) if name else None
+
+
+def _recurrent_layers(layer: Any) -> List[Any]:
+    """The layers with a cuDNN kernel in a row: an LSTM, a GRU, both directions of a Bidirectional."""
+    wrapped = [getattr(layer, name, None) for name in ("forward_layer", "backward_layer")]
+    inner = [part for part in wrapped if part is not None] or [layer]
+    return [part for part in inner if _kind(part) is not None or _cell_kind(part) is not None]
+
+
+def _kind(layer: Any) -> Optional[str]:
+    return next((c.__name__ for c in type(layer).__mro__ if c.__name__ in ("LSTM", "GRU") and _of_library(c)), None)
+
+
+def _cell_kind(layer: Any) -> Optional[str]:
+    """`LSTM` for RNN(LSTMCell(…)), which computes the same and never uses cuDNN."""
+    if type(layer).__name__ != "RNN":
+        return None
+    cell = type(getattr(layer, "cell", None))
+    return {"LSTMCell": "LSTM", "GRUCell": "GRU"}.get(cell.__name__) if _of_library(cell) else None
+
+
+def _of_library(cls: Any) -> bool:
+    return cls.__module__.partition(".")[0] in LIBRARIES
+
+
+def recurrent(layer: Any, kernels: Dict[str, int], gpu: bool) -> Optional[Dict[str, Any]]:
+    """Whether a recurrent layer runs on cuDNN's fused kernel: `cudnn` (None without a GPU), and what of its own
+    settings rules it out (`blocked_by`, empty where nothing does). None for other layers."""
+    parts = _recurrent_layers(layer)
+    if not parts:
+        return None
+    blocked = sorted({reason for part in parts for reason in cudnn_blockers(part)})
+    used = bool(kernels.get("cudnn")) and not kernels.get("standard")
+    return {"cudnn": used if gpu or used else None, "blocked_by": blocked}
+
+
+def cudnn_blockers(layer: Any) -> List[str]:
+    """The settings because of which Keras does not call cuDNN.
+
+    `cudnn_ok` in keras/src/backend/tensorflow/rnn.py and `LSTM.call` (Keras 3.15); `_could_use_gpu_kernel` in
+    keras/src/layers/rnn/lstm.py and gru.py (Keras 2.15, tf_keras 2.21).
+    """
+    kind = _kind(layer)
+    if kind is None:
+        cell = _cell_kind(layer)
+        return [f"RNN({cell}Cell) instead of {cell}"]
+    wanted = {"activation": "tanh", "recurrent_activation": "sigmoid", "unroll": False, "use_bias": True}
+    if kind == "GRU":
+        wanted["reset_after"] = True
+    found = {name: getattr(layer, name, value) for name, value in wanted.items()}
+    out = []
+    for name, value in found.items():
+        shown = getattr(value, "__name__", value) if callable(value) else value
+        if shown != wanted[name]:
+            out.append(f"{name}={shown}")
+    if getattr(layer, "recurrent_dropout", 0):
+        out.append(f"recurrent_dropout={layer.recurrent_dropout}")
+    if getattr(layer, "use_cudnn", "auto") is False:
+        out.append("use_cudnn=False")
+    return out

@@ -22,6 +22,7 @@ _off: set[str] = set()
 _phase = ""
 _phase_lock = threading.Lock()
 _after: list[AfterExecution] = []
+_before_trace: list[Callable[[], None]] = []
 _commands: dict[str, Callable[[Event], None]] = {}
 _tracing = threading.local()
 _traces = 0
@@ -192,6 +193,12 @@ def after_execution(function: AfterExecution) -> AfterExecution:
     return function
 
 
+def before_trace(function: Callable[[], None]) -> Callable[[], None]:
+    """Decorator: `function()` runs in the thread that is about to trace a function, outermost ones only."""
+    _before_trace.append(guarded(f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}")(function))
+    return function
+
+
 def execution_done(model: Any, phase: str, steps: int) -> None:
     """Called by the loops after each execution: cheap when nothing was traced since the last one."""
     global _traces_told
@@ -219,6 +226,8 @@ def _count_traces(module: Any) -> None:
         global _traces
         if getattr(_tracing, "inside", False):
             return original(*args, **kwargs)
+        for look in _before_trace:
+            look()
         _traces += 1
         _tracing.inside = True
         before = _phase

@@ -73,36 +73,55 @@ class Windows:
         begins now, or began when `traces()` was `traces_then`."""
         self._traces = traces() if traces_then is None else traces_then
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether the next execution is one of the first, which are never judged."""
+        return self.executions < WARMUP_EXECUTIONS
+
     def add(
         self, steps: int, wall: float, function: float, wait: Optional[float], now: float, executions: int = 1
     ) -> None:
         """One execution that ended `now`: `wall` since the one before, `function` of it in the train function, `wait`
         of that blocked on the next batch (None where it is not known)."""
+        self.add_run([wall], function, wait, now, [steps], executions)
+
+    def add_run(
+        self,
+        walls: list[float],
+        function: float,
+        wait: Optional[float],
+        now: float,
+        counts: Optional[list[int]] = None,
+        executions: Optional[int] = None,
+    ) -> None:
+        """Consecutive executions, the last of which ended `now`: the wall time of each, and as sums the time in the train
+        function and the wait in it. `counts`: the steps of each, 1 where it is None."""
         traced = traces() - self._traces
         warmup = self.executions < WARMUP_EXECUTIONS or traced > 0
         if warmup != self._warmup:
             self.emit(now)
             self._warmup = warmup
+        wall = sum(walls)
         if not self._executions:  # time between two loops does not make the first window short
             self._since = now - wall
         self._traces += traced
         self._traced += traced
-        self.executions += executions
-        self._executions += executions
-        self._steps += steps
+        self.executions += executions or len(walls)
+        self._executions += executions or len(walls)
         self._wall += wall
         self._function += function
         if wait is None:
             self._unknown = True
         elif wait > 0.0:  # a wall clock that was set back while we waited: not a wait
             self._wait += min(wait, function)
-        period = wall / steps
-        if period < self._shortest:
-            self._shortest = period
-        if period > self._longest:
-            self._longest = period
-        slot = bucket(period)
-        self._periods[slot] = self._periods.get(slot, 0) + steps
+        periods = walls if counts is None else [w / n for w, n in zip(walls, counts)]
+        self._shortest = min(self._shortest, *periods)
+        self._longest = max(self._longest, *periods)
+        for index, period in enumerate(periods):
+            slot = bucket(period)
+            self._periods[slot] = self._periods.get(slot, 0) + (1 if counts is None else counts[index])
+        steps = len(walls) if counts is None else sum(counts)
+        self._steps += steps
         _totals[self.phase] += steps
         if now - self._since >= WINDOW_S:
             self.emit(now)

@@ -22,6 +22,12 @@ def wanted(pending: int = 0) -> Optional[str]:
     return None
 
 
+def stop_at(total_steps: int) -> None:
+    """Have the training end after so many steps, unless it was asked to end before."""
+    global _limit
+    _limit = total_steps if _limit is None else min(_limit, total_steps)
+
+
 @on_command("stop_training")
 def _stop(command: Event) -> None:
     global _asked

@@ -6,11 +6,23 @@ judged before `state.STEADY_STEPS` steps after warm-up.
 
 from __future__ import annotations
 
-from tfgpu_tui.diagnose import gpu, host, input_wait, memory, run
+from tfgpu_tui.diagnose import (
+    gpu,
+    gpu_run,
+    host,
+    host_edges,
+    host_graphs,
+    input_causes,
+    input_wait,
+    memory,
+    placement,
+    precision,
+    run,
+)
 from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
 from tfgpu_tui.state import RunState
 
-FAMILIES = (run, input_wait, host, memory, gpu)
+FAMILIES = (run, input_wait, input_causes, host, host_graphs, host_edges, memory, gpu, gpu_run, placement, precision)
 
 __all__ = ["Finding", "FindingLog", "diagnose"]
 

@@ -1,21 +1,29 @@
-"""Family D: the step waits for the host (pure)."""
+"""Family D: the step waits for the host: callbacks, the script's Python, eager ops, too small steps (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tfgpu_tui import units
-from tfgpu_tui.diagnose.finding import Finding, severity_of
+from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
+from tfgpu_tui.diagnose.input_wait import gpu_busy
 from tfgpu_tui.state import STEADY_STEPS, RunState
+
+SHORT_STEP_S = 0.020
+"""Steps longer than this have work enough for a GPU, however small their ops."""
+IDLE_GPU_PERCENT = 50.0
+BUSY_CORE_PERCENT = 85.0
+"""The busiest core, on average over the training: one thread starts the GPU's work and does nothing else."""
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """host.callbacks, host.python, host.eager."""
+    """host.callbacks, host.python, host.eager, host.launch_bound."""
     if state.judged.steps < STEADY_STEPS or state.judged.mean_s is None:
         return
     yield from _callbacks(state)
     yield from _python(state)
     yield from _eager(state)
+    yield from _launch_bound(state)
 
 
 def _callbacks(state: RunState) -> Iterator[Finding]:
@@ -78,22 +86,70 @@ def _eager(state: RunState) -> Iterator[Finding]:
     if not asked and state.loop != "eager":
         return
     compute = state.judged.shares()["compute"]
+    ops = eager_ops_per_step(state)
     how = "compiled with run_eagerly=True" if asked else "the training step is plain Python, without tf.function"
     yield Finding(
         id="host.eager",
         severity="warning",
         title="The model runs eagerly: Python starts every op of every step",
-        lines=[how, f"compute takes {units.share(compute)} of {units.duration(state.judged.mean_s)} a step"],
+        lines=[
+            how + (f": {ops} ops a step, each started by itself" if ops else ""),
+            f"compute takes {units.share(compute)} of {units.duration(state.judged.mean_s)} a step",
+        ],
         next=(
             "Compile without run_eagerly (or compile(run_eagerly=False)) once debugging is done."
             if asked
             else "Put @tf.function on the function that does one training step."
         ),
+        knob="run_eagerly=off" if asked and state.run is not None and not state.run.knobs.get("run_eagerly") else None,
         evidence={
             "run_eagerly": state.model.run_eagerly if state.model else None,
             "loop": state.loop,
+            "ops_per_step": ops,
             "step_ms": round((state.judged.mean_s or 0.0) * 1e3, 3),
         },
         share=0.0,
         incomplete="how much a graph would save is known only after a run with it",
+    )
+
+
+def eager_ops_per_step(state: RunState) -> int | None:
+    """Ops that Python started one by one in the observed step; None where the step is a graph, or was not observed."""
+    placement = state.placement
+    return placement.ops if placement is not None and placement.source == "eager" and placement.ops else None
+
+
+def _launch_bound(state: RunState) -> Iterator[Finding]:
+    """The GPU has less to do in a step than the host needs to start it."""
+    steady, busy = state.judged, gpu_busy(state)
+    shares = steady.shares()
+    core = state.series["busiest_core"].mean(state.first_step_t, state.last_step_t)
+    if busy is None or core is None or steady.mean_s is None or shares["compute"] is None:
+        return
+    waiting = (shares["input_wait"] or 0.0) + (shares["host"] or 0.0)
+    if steady.mean_s > SHORT_STEP_S or busy >= IDLE_GPU_PERCENT or core < BUSY_CORE_PERCENT or waiting >= 0.5:
+        return
+    if (shares["input_wait"] or 0.0) >= WARNING_SHARE:
+        return  # then that is the first thing to look at
+    share = shares["compute"] * (1.0 - busy / 100.0)
+    together = (state.model.steps_per_execution or 1) if state.model is not None else None
+    yield Finding(
+        id="host.launch_bound",
+        severity=severity_of(share) or "warning",
+        title=f"Steps of {units.duration(steady.mean_s)} are too small for the GPU: it is {units.percent(busy)} busy",
+        lines=[
+            f"one core is {units.percent(core)} busy starting the GPU's work, and there is no wait for data",
+            f"batch size {state.batch_size}" if state.batch_size else "batch size unknown",
+        ],
+        next="A larger batch; or compile(steps_per_execution=32), which returns to Python less often; or jit_compile=True.",
+        knob="steps_per_execution=32" if together == 1 else None,
+        evidence={
+            "step_ms": round(steady.mean_s * 1e3, 3),
+            "gpu_busy_percent": round(busy, 1),
+            "busiest_core_percent": round(core, 1),
+            "batch_size": state.batch_size,
+            "steps_per_execution": together,
+            "steps": steady.steps,
+        },
+        share=share,
     )

@@ -16,7 +16,7 @@ SECOND_SIGN = 0.5
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """input.bound or input.hidden."""
+    """input.bound, or input.hidden."""
     steady = state.judged
     share = steady.shares()["input_wait"]
     if steady.steps < STEADY_STEPS or share is None or steady.mean_s is None or share < WARNING_SHARE:
@@ -31,7 +31,7 @@ def findings(state: RunState) -> Iterator[Finding]:
     busy = gpu_busy(state)
     if busy is not None:
         evidence["gpu_busy_percent"] = round(busy, 1)
-    if busy is not None and busy >= HIDDEN_BUSY_PERCENT:
+    if hidden(state):
         yield Finding(
             id="input.hidden",
             severity="info",
@@ -43,13 +43,8 @@ def findings(state: RunState) -> Iterator[Finding]:
         return
     stage = slowest_stage(state)
     if stage is not None:
-        evidence["stage"] = {
-            k: stage.get(k) for k in ("stage", "name", "function", "file", "line", "self_us", "parallelism")
-        }
-        evidence["stage"]["per_batch_ms"] = round(float(stage["per_batch_us"]) / 1e3, 3)
-    unsure = None
-    if steady.wait_bound is not None and not _second_sign(stage, steady.mean_s):
-        unsure = f"{steady.wait_bound}: the time in next is only an upper bound, and no slow stage confirms it"
+        evidence["stage"] = stage_evidence(stage)
+    unsure = unconfirmed(state)
     yield Finding(
         id="input.bound",
         severity="info" if unsure else (severity_of(share) or "info"),
@@ -63,10 +58,55 @@ def findings(state: RunState) -> Iterator[Finding]:
             _stage_sentence(state, stage),
         ],
         next=_next_step(state, stage),
+        knob=_knob(state, stage),
         evidence=evidence,
         share=0.0 if unsure else share,
         incomplete=unsure,
     )
+
+
+def waiting_share(state: RunState) -> float | None:
+    """The share of step time that a cause of waiting could explain; None where the run is not input-bound for sure."""
+    share = state.judged.shares()["input_wait"]
+    if state.judged.steps < STEADY_STEPS or share is None or share < WARNING_SHARE:
+        return None
+    return None if hidden(state) or unconfirmed(state) else share
+
+
+def hidden(state: RunState) -> bool:
+    """Whether a GPU has work while the host waits."""
+    busy = gpu_busy(state)
+    return busy is not None and busy >= HIDDEN_BUSY_PERCENT
+
+
+def unconfirmed(state: RunState) -> str | None:
+    """Why waiting is only an upper bound here, and nothing confirms it; None where it is what it seems."""
+    bound = state.judged.wait_bound
+    if bound is None or _second_sign(slowest_stage(state), state.judged.mean_s or 0.0):
+        return None
+    return f"{bound}: the time in next is only an upper bound, and no slow stage confirms it"
+
+
+def stage_evidence(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage as the evidence of a finding has it."""
+    names = ("stage", "name", "function", "file", "line", "self_us", "parallelism")
+    out = {k: stage.get(k) for k in names}
+    if stage.get("per_batch_us") is not None:
+        out["per_batch_ms"] = round(float(stage["per_batch_us"]) / 1e3, 3)
+    return out
+
+
+def _knob(state: RunState, stage: dict[str, Any] | None) -> str | None:
+    """What a rerun could try: the cure where a setting is one, else how fast the model is with free input."""
+    if state.run is not None and state.run.knobs.get("input"):
+        return None
+    return "input=parallel" if stage is not None and serial_map(stage) else "input=synthetic"
+
+
+def serial_map(stage: dict[str, Any]) -> bool:
+    """Whether the stage is a map that runs one element at a time, although nothing but the script forbids more."""
+    parallel = stage.get("parallelism")
+    return str(stage.get("stage")) in ("Map", "MapAndBatch") and (not parallel or parallel == 1)
 
 
 def slowest_stage(state: RunState) -> dict[str, Any] | None:
@@ -105,7 +145,7 @@ def _second_sign(stage: dict[str, Any] | None, step_s: float) -> bool:
 def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
     if stage is None:
         why = state.pipeline.note if state.pipeline is not None and state.pipeline.note else "no stage times yet"
-        suspect = _python_stage(state)
+        suspect = python_stage(state)
         return f"slowest stage unknown: {why}" + (f"; in Python runs {stage_label(suspect)}" if suspect else "")
     per_batch_us = float(stage["per_batch_us"])
     parts = [f"slowest {stage_label(stage)}: {units.duration(per_batch_us / 1e6)} a batch"]
@@ -127,11 +167,11 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
             "it makes one batch at a time now."
         )
     if stage is None:
-        suspect = _python_stage(state)
+        suspect = python_stage(state)
         if suspect is None:
             return "Look at the pipeline: the stage times say which stage to speed up once they are known."
-        return f"Start with {_named(suspect)}: it is the part of the pipeline that runs Python, one element at a time."
-    what = _named(stage)
+        return f"Start with {named(suspect)}: it is the part of the pipeline that runs Python, one element at a time."
+    what = named(stage)
     kind = str(stage.get("stage"))
     serial = not stage.get("parallelism") or stage["parallelism"] == 1
     if "Generator" in kind:
@@ -152,11 +192,11 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
     return f"Make {what} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
 
 
-def _python_stage(state: RunState) -> dict[str, Any] | None:
+def python_stage(state: RunState) -> dict[str, Any] | None:
     """A stage that runs Python: the first suspect where times are not to be had."""
     return next((s for s in state.pipeline.stages if s.get("python")), None) if state.pipeline is not None else None
 
 
-def _named(stage: dict[str, Any]) -> str:
+def named(stage: dict[str, Any]) -> str:
     """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
     return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)

@@ -1,4 +1,4 @@
-"""Entry of the detached supervisor's process; started by path (see launch.start) or by `-m`."""
+"""Entry of the detached supervisor's process; started by path (see keeper/keep.py) or by `-m`."""
 
 import sys
 from pathlib import Path

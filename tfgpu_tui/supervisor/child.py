@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import struct
 import subprocess
 import termios
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tfgpu_tui import knobs
 from tfgpu_tui.rundir import Meta
@@ -27,9 +29,24 @@ CANNOT_RUN = 127
 """Exit status when the interpreter itself can't be started, as a shell says it."""
 
 
+class Script(Protocol):
+    """The running script, whoever its parent is."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def terminal(self) -> int | None: ...
+
+    def status(self) -> tuple[int | None, int | None] | None: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+
 @dataclass
 class Child:
-    """The running script. `terminal` is the master side of its PTY; None where it has the caller's streams."""
+    """A script that this process started. `terminal` is the master side of its PTY; None where it has the caller's
+    streams."""
 
     process: subprocess.Popen[bytes]
     terminal: int | None
@@ -47,6 +64,24 @@ class Child:
             return None
         return (None, -code) if code < 0 else (code, None)
 
+    def send_signal(self, number: int) -> None:
+        """Signals the script alone: beside us, the group is the caller's. One that has ended is no error."""
+        if self.status() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+def end_of_stderr_file(descriptor: int = 2) -> int | None:
+    """Where in its file the next byte of stderr will stand; None where stderr is no file."""
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            return None
+        appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
+        return state.st_size if appends else os.lseek(descriptor, 0, os.SEEK_CUR)
+    except OSError:  # closed
+        return None
+
 
 def environment(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
     """The script's environment: the caller's, the agent's folder before PYTHONPATH, and the knobs."""
@@ -58,7 +93,7 @@ def environment(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
     env["TFGPU_TUI_KNOBS"] = json.dumps(meta.knobs)
     if meta.stop_after is not None:
         env["TFGPU_TUI_STOP_AFTER"] = str(meta.stop_after)
-    return env | knobs.environment(meta.knobs)
+    return env | knobs.environment(meta.knobs, base)
 
 
 def spawn_inherited(meta: Meta) -> Child:
@@ -109,15 +144,3 @@ def set_window_size(terminal: int, columns: int, rows: int) -> None:
     """Sets a PTY's size; the kernel tells the script by SIGWINCH. Sizes outside 1..4096 are brought inside."""
     columns, rows = (min(max(int(value), 1), 4096) for value in (columns, rows))
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-
-def send_signal(child: Child, number: int) -> None:
-    """Signals the script. In its own terminal its whole group gets it, as from a key; beside us only the script
-    does, because there the group is the caller's. A script that has ended is no error."""
-    if child.status() is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        if child.terminal is not None:
-            os.killpg(child.pid, number)
-        else:
-            child.process.send_signal(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +23,19 @@ def conclude(
     run: RunDir, meta: Meta, recorder: Recorder, begun: float, exit_code: int | None, number: int | None
 ) -> Outcome:
     """The last event, then report.json in the run's folder and wherever else it was asked for."""
-    now = time.time()
+    now = recorder.clock.now()
     recorder.report_drops()
-    recorder.record(
-        RunEnded(
-            t=now,
-            src="child",
-            pid=meta.script_pid,
-            exit_code=exit_code,
-            signal=number,
-            wall_s=now - begun,
+    if recorder.state.ended is None:
+        recorder.record(
+            RunEnded(
+                t=now,
+                src="child",
+                pid=meta.script_pid,
+                exit_code=exit_code,
+                signal=number,
+                wall_s=max(0.0, now - begun),
+            )
         )
-    )
     recorder.close()
     status = exit_code if exit_code is not None else 128 + (number or 0)
     try:

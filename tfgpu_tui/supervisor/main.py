@@ -1,4 +1,4 @@
-"""One run from the script's start to its exit status: detached under a screen, or in the foreground without one.
+"""One run from the script's start to its exit status: in the foreground, or beside a keeper that owns the script.
 
 The script is started before anything that the samplers need is imported: the user waits for the first line of the
 script, not for the first sample. Its socket listens before that, so an agent finds it from the start.
@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +19,52 @@ from typing import TYPE_CHECKING
 from tfgpu_tui import rundir
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
+from tfgpu_tui.supervisor.kept import KeptScript, hold_signals
 
 if TYPE_CHECKING:
     from tfgpu_tui.supervisor.ending import Outcome
 
 
-def run_detached(run: RunDir) -> int:
-    """The supervisor's process under a screen; the folder was made by the launcher. Returns the exit status."""
-    # Functions, not SIG_IGN: an ignored signal would be inherited by the script.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _do_nothing)
-    meta = rundir.read_meta(run)
-    outcome = _supervise(run, meta, script.spawn_in_terminal, signals={signal.SIGTERM: "stop"})
-    return outcome.status
+def run_kept(run: RunDir, channel: socket.socket, listener: socket.socket | None, terminal: int | None) -> int:
+    """The supervisor's process under a screen: the keeper has started the script, and starts another one of these where
+    this one is killed. Returns 0 once the run is concluded."""
+    kept = KeptScript(channel, terminal)
+    hold_signals()
+    signals: dict[signal.Signals, str] = {signal.SIGTERM: "stop"}
+    early = _note_signals(signals)
+    told = kept.told
+    meta = replace(
+        rundir.read_meta(run),
+        supervisor_pid=os.getpid(),
+        supervisor_started=rundir.process_start(os.getpid()),
+        keeper_pid=told.keeper,
+        keeper_started=rundir.process_start(told.keeper),
+    )
+    faults = [("socket", told.socket_error)] if told.socket_error else []
+    try:
+        rundir.write_meta(run, meta)
+    except OSError as error:
+        faults.append(("meta.json", str(error)))
+    from tfgpu_tui.supervisor import supervise
+
+    supervise.supervise(
+        supervise.Started(
+            run=run,
+            meta=meta,
+            script=kept if told.pid is not None else None,
+            kept=kept,
+            begun=told.begun or time.time(),
+            clock_base=told.clock_base,
+            spawn_error=told.spawn_error,
+            listener=listener,
+            signals=signals,
+            early_signals=early,
+            faults=faults,
+            status_every_s=None,
+        )
+    )
+    kept.let_go()
+    return 0
 
 
 def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
@@ -47,7 +80,7 @@ def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     }
-    outcome = _supervise(run, rundir.read_meta(run), script.spawn_inherited, forwarded, status_every_s)
+    outcome = _supervise(run, rundir.read_meta(run), forwarded, status_every_s)
     try:
         print(outcome.text, file=sys.stderr, flush=True)
     except OSError:
@@ -62,45 +95,50 @@ def _do_nothing(number: int, frame: object) -> None:
 def _supervise(
     run: RunDir,
     meta: Meta,
-    spawn: Callable[[Meta], script.Child],
     signals: dict[signal.Signals, str],
     status_every_s: float | None = None,
 ) -> Outcome:
     listener, socket_error = _listen(Path(meta.socket))
     begun = time.time()
     process: script.Child | None = None
-    spawn_error: OSError | None = None
+    spawn_error: str | None = None
     early = _note_signals(signals)
+    stderr_from = script.end_of_stderr_file()
     try:
-        process = spawn(meta)
+        process = script.spawn_inherited(meta)
     except OSError as error:
-        spawn_error = error
+        spawn_error = str(error)
     # From here on the script runs: what takes time to import is imported now.
     meta = replace(
         meta,
         supervisor_pid=os.getpid(),
         supervisor_started=rundir.process_start(os.getpid()),
         script_pid=process.pid if process else None,
+        script_started=rundir.process_start(process.pid) if process else None,
     )
     faults = [("socket", socket_error)] if socket_error else []
     try:
         rundir.write_meta(run, meta)
     except OSError as error:
         faults.append(("meta.json", str(error)))
-    from tfgpu_tui.supervisor import supervise
+    from tfgpu_tui.supervisor import children, supervise
 
+    children.adopt_orphans()
     return supervise.supervise(
         supervise.Started(
             run=run,
             meta=meta,
-            child=process,
+            script=process,
+            kept=None,
             begun=begun,
+            clock_base=None,
             spawn_error=spawn_error,
             listener=listener,
             signals=signals,
             early_signals=early,
             faults=faults,
             status_every_s=status_every_s,
+            stderr_from=stderr_from,
         )
     )
 
@@ -124,8 +162,18 @@ def _listen(path: Path) -> tuple[socket.socket | None, str | None]:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m tfgpu_tui.supervisor RUN_FOLDER`."""
-    if len(arguments) != 1:
-        print("usage: python -m tfgpu_tui.supervisor RUN_FOLDER", file=sys.stderr)
+    """`python …/supervisor/__main__.py RUN_FOLDER CHANNEL LISTENER TERMINAL`, where the last three are descriptors that
+    the keeper passes on; -1 where there is none."""
+    if len(arguments) != 4:
+        print("usage: started by the keeper (tfgpu_tui/keeper/keep.py)", file=sys.stderr)
         return 2
-    return run_detached(RunDir(Path(arguments[0])))
+    channel, listener, terminal = map(int, arguments[1:])
+    for fd in (channel, listener, terminal):
+        if fd >= 0:
+            os.set_inheritable(fd, False)  # the NVML child has no business with them
+    return run_kept(
+        RunDir(Path(arguments[0])),
+        socket.socket(fileno=channel),
+        socket.socket(fileno=listener) if listener >= 0 else None,
+        terminal if terminal >= 0 else None,
+    )

@@ -34,6 +34,7 @@ _HIGHEST = {
     "sm_clock_mhz": 100_000,
     "sm_clock_max_mhz": 100_000,
     "memory_clock_mhz": 100_000,
+    "memory_clock_max_mhz": 100_000,
     "pcie_rx_bytes_per_s": 10**12,
     "pcie_tx_bytes_per_s": 10**12,
 }

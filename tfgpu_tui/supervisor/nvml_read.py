@@ -77,6 +77,7 @@ def slow(board: Board, handle: Any, total_bytes: int | None) -> Values:
         **board.read(("power_limit_w",), lambda: (nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,)),
         **board.read(("sm_clock_max_mhz",), lambda: (nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),)),
         **board.read(("memory_clock_mhz",), lambda: (nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),)),
+        **board.read(("memory_clock_max_mhz",), lambda: (nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),)),
         **board.read(("pcie_generation",), lambda: (nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),)),
         **board.read(("pcie_generation_max",), lambda: (nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),)),
         **board.read(("pcie_width",), lambda: (nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),)),

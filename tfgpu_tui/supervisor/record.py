@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tfgpu_tui.events import Dropped, Event, Fault
-from tfgpu_tui.journal import JournalWriter
+from tfgpu_tui.journal import JournalReader, JournalWriter
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
+from tfgpu_tui.supervisor.clock import RunClock
 
 MAX_NOTES = 50
 
@@ -21,9 +22,11 @@ MAX_NOTES = 50
 class Recorder:
     """The only writer of a run's journal, and the fold of what it wrote."""
 
-    def __init__(self, run: RunDir) -> None:
-        self.state = RunState()
+    def __init__(self, run: RunDir, clock: RunClock | None = None) -> None:
+        """Goes on with a journal that is there already."""
+        self.clock = clock or RunClock()
         self._run = run
+        self.state = _read(run)
         self._refused = 0
         self._noted = 0
         self._reported = 0
@@ -40,6 +43,7 @@ class Recorder:
         never reaches the journal, where it would stop every later reader too.
         """
         try:
+            event = self.clock.fit(event)
             self.state.apply(event)
             return self._journal is not None and self._journal.append(event)
         except Exception:  # whatever a foreign event makes the reducer do: the run must go on
@@ -76,6 +80,19 @@ class Recorder:
     def close(self) -> None:
         if self._journal is not None:
             self._journal.close()
+
+
+def _read(run: RunDir) -> RunState:
+    state = RunState()
+    if not run.journal.is_file():
+        return state
+    try:
+        with JournalReader(run.journal) as reader:
+            for event in reader:
+                state.apply(event)
+    except OSError:
+        pass  # it will be said when it can't be written
+    return state
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

@@ -24,7 +24,8 @@ MAX_CONNECTIONS = 512
 FROM_AGENTS = frozenset(
     {
         "agent_connected", "phase", "knobs", "environment", "model", "dataset", "steps", "epoch", "train_end",
-        "metrics", "pipeline", "placement", "tf_memory", "script_error", "hook_off", "agent_cost", "dropped", "fault",
+        "metrics", "pipeline", "placement", "layer_times", "tf_memory", "script_error", "hook_off", "agent_cost",
+        "dropped", "fault",
     }
 )  # fmt: skip
 """What an agent may say; samples and the life of the run are the supervisor's own."""

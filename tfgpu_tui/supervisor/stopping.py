@@ -13,6 +13,8 @@ STAGES = ("batch", "interrupt", "terminate", "kill")
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": signal.SIGKILL}
 GRACE_S: Mapping[str, float] = {"batch": 30.0, "interrupt": 15.0, "terminate": 10.0}
 """A batch may be long, and a script that ends well still saves its model; a signal handler should be quick."""
+CHILDREN_S = 5.0
+"""For processes that outlive their script, between SIGTERM and SIGKILL."""
 
 
 class Stopper:
@@ -38,6 +40,18 @@ class Stopper:
         if STAGES.index(stage) > self._stage:
             self._reason = reason
             self._enter(STAGES.index(stage))
+
+    @property
+    def begun(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stage >= 0
+
+    def children_stage(self, count: int, number: int) -> Stopping:
+        """The stage after the script's end: what it left behind is ended."""
+        stage = "children" if number == signal.SIGTERM else "kill children"
+        grace_s = CHILDREN_S if number == signal.SIGTERM else None
+        reason = f"{self._reason}: {count} processes outlived the script"
+        return Stopping(t=time.time(), src="child", stage=stage, grace_s=grace_s, reason=reason)
 
     def progressed(self) -> None:
         """The script showed that it is ending (its training returned): the present stage's grace starts again."""

@@ -19,16 +19,21 @@ from tfgpu_tui import rundir
 from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, TrainEnd
 from tfgpu_tui.plain import StatusPrinter
 from tfgpu_tui.rundir import Meta, RunDir
-from tfgpu_tui.supervisor import child as script
-from tfgpu_tui.supervisor import environment
+from tfgpu_tui.supervisor import child as processes
+from tfgpu_tui.supervisor import children, environment
+from tfgpu_tui.supervisor.clock import RunClock
 from tfgpu_tui.supervisor.ending import Outcome, conclude
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
+from tfgpu_tui.supervisor.kept import KeptScript
 from tfgpu_tui.supervisor.listening import listen
-from tfgpu_tui.supervisor.output import OutputLog
+from tfgpu_tui.supervisor.messages import Messages, StderrFile
+from tfgpu_tui.supervisor.output import Output
+from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.server import Server
-from tfgpu_tui.supervisor.stopping import SIGNALS, STAGES, Stopper
+from tfgpu_tui.supervisor.stopping import CHILDREN_S, SIGNALS, STAGES, Stopper
+from tfgpu_tui.supervisor.typing_in import Typing
 
 WATCH_S = 0.25
 """Period of looking after the script's end and the GPU sampler's deadline."""
@@ -36,101 +41,128 @@ LOG_S = 0.5
 REACHABLE_S, RETRY_LISTENING_S = 2.0, 60.0
 """Periods of looking whether the run's socket is still there, and of trying again where none can be made."""
 LAST_WORDS_S = 1.0
-"""After the script's end: for its agents' last events and its terminal's last output."""
+"""After the script's end: for its agents' last events."""
+LAST_OUTPUT_S = 5.0
+"""After the script's end: for the keeper's word that its output is complete."""
 PROBE_AFTER_S = 1.0
+HELD_UP_S = 5.0
+"""A turn of the loop that comes so late was held up from outside: stopped, or on a machine that could not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A run whose script was just started (or could not be: `spawn_error`)."""
+    """A run whose script was started (or could not be: `spawn_error`)."""
 
     run: RunDir
     meta: Meta
-    child: script.Child | None
+    script: processes.Script | None
+    kept: KeptScript | None
+    """The keeper, where there is one; `script` is then the same object."""
     begun: float
-    spawn_error: OSError | None
+    clock_base: float | None
+    """See `clock.base`; None: this process saw the script start."""
+    spawn_error: str | None
     listener: socket.socket | None
     signals: dict[signal.Signals, str]
     """What to do on which signal: `stop` the script step by step, or `forward` it to the script."""
     early_signals: list[signal.Signals]
     faults: list[tuple[str, str]]
     status_every_s: float | None
+    stderr_from: int | None = None
+    """Where the script's first byte stands in the file that stderr is; None where it is none."""
 
 
 def supervise(started: Started) -> Outcome:
     """Looks after the script until it ended and its report is written."""
-    recorder = Recorder(started.run)
-    meta = started.meta
-    recorder.record(
-        RunStarted(
-            t=started.begun,
-            src="child",
-            pid=os.getpid(),
-            id=meta.id,
-            argv=meta.argv,
-            cwd=meta.cwd,
-            python=meta.python,
-            mode=meta.mode,
-            knobs=meta.knobs,
-            parent=meta.parent,
-            tool_version=tfgpu_tui.__version__,
-            interval_s=meta.interval_s,
-            simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
-        )
-    )
+    recorder = Recorder(started.run, RunClock(started.clock_base))
+    if recorder.state.run is None:
+        recorder.record(_run_started(started))
+    elif started.kept is not None:
+        _go_on(started.kept, recorder)
     for part, message in started.faults:
         recorder.fault(part, message)
     try:
-        if started.child is None:
+        if recorder.state.ended is not None:  # a supervisor before this one got so far
+            exit_code, number = recorder.state.ended.exit_code, recorder.state.ended.signal
+        elif started.script is None:
             exit_code, number = _not_started(started, recorder)
         else:
-            exit_code, number = asyncio.run(_Run(started, started.child, recorder).until_ended())
+            exit_code, number = asyncio.run(_Run(started, started.script, recorder).until_ended())
     finally:
         if started.listener is not None:
             started.listener.close()
-            rundir.remove_socket(Path(meta.socket))
-    return conclude(started.run, meta, recorder, started.begun, exit_code, number)
+            rundir.remove_socket(Path(started.meta.socket))
+    return conclude(started.run, started.meta, recorder, started.begun, exit_code, number)
+
+
+def _run_started(started: Started) -> RunStarted:
+    meta = started.meta
+    return RunStarted(
+        t=started.begun,
+        src="child",
+        pid=os.getpid(),
+        id=meta.id,
+        argv=meta.argv,
+        cwd=meta.cwd,
+        python=meta.python,
+        mode=meta.mode,
+        knobs=meta.knobs,
+        parent=meta.parent,
+        tool_version=tfgpu_tui.__version__,
+        interval_s=meta.interval_s,
+        simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
+    )
+
+
+def _go_on(kept: KeptScript, recorder: Recorder) -> None:
+    """A supervisor before this one was lost: its journal was read, and goes on."""
+    gap_s = max(0.0, recorder.clock.now() - recorder.state.now)
+    how = kept.told.lost_supervisor or "ended"
+    recorder.fault("supervisor", f"it {how}, and another one goes on; {gap_s:.1f} s of samples are missing")
 
 
 def _not_started(started: Started, recorder: Recorder) -> tuple[int | None, int | None]:
     message = f"{started.meta.python} can't be started: {started.spawn_error}"
     recorder.fault("script", message)
     say(message)
-    return script.CANNOT_RUN, None
+    return processes.CANNOT_RUN, None
 
 
 class _Run:
     """The parts of a live run, wired to each other."""
 
-    def __init__(self, started: Started, child: script.Child, recorder: Recorder) -> None:
+    def __init__(self, started: Started, script: processes.Script, recorder: Recorder) -> None:
         self._started = started
         self._meta = started.meta
-        self._child = child
+        self._script = script
         self._recorder = recorder
         self._ended = asyncio.Event()
         self._server = Server(self._on_event, self._on_command, recorder.refuse)
         self._stopper = Stopper(self._act, recorder.record)
-        self._host = HostSampler(child.pid)
+        self._host = HostSampler(script.pid)
         self._gpu = GpuSampler(recorder.record, self._meta.interval_s, ours=lambda: self._host.pids)
-        self._output: OutputLog | None = None
-        self._output_ended = asyncio.Event()
+        self._messages = Messages(recorder.record)
+        self._output = Output(started.kept, started.run.output_log, self._messages.feed) if started.kept else None
+        self._stderr = StderrFile(started.stderr_from)
+        self._typing = Typing(script.terminal) if script.terminal is not None else None
         self._log_told: tuple[int, bool] = (0, False)
 
     async def until_ended(self) -> tuple[int | None, int | None]:
         """Exit code or signal of the script, after everything it said was recorded."""
-        self._recorder.record(
-            ChildStarted(t=time.time() - (time.monotonic() - self._child.started), src="child", pid=self._child.pid)
-        )
+        if self._recorder.state.child_pid is None:
+            self._recorder.record(ChildStarted(t=self._started.begun, src="child", pid=self._script.pid))
         self._handle_signals()
-        self._open_output()
+        if self._started.kept is not None:
+            asyncio.get_running_loop().add_reader(self._started.kept, self._hear_keeper, self._started.kept)
         if self._started.listener is not None:
             await self._server.serve(self._started.listener)
-        self._recorder.record(environment.machine())
+        self._recorder.record(replace(environment.machine(), messages_from=self._messages_from()))
         parts: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("watch", self._watch()),
             ("host samples", self._sample()),
             ("output", self._follow_output()),
             ("socket", self._keep_reachable()),
+            ("preflight", self._preflight()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -138,6 +170,7 @@ class _Run:
         probe = asyncio.create_task(self._guard("tensorflow probe", self._probe_tensorflow()))
         await self._ended.wait()
         self._stopper.close()
+        await self._end_left_behind()
         await self._hear_last_words()
         await probe
         for task in tasks:
@@ -147,9 +180,23 @@ class _Run:
         await self._server.close()
         rundir.remove_socket(Path(self._meta.socket))
         self._close_output()
-        status = self._child.status()
+        status = self._script.status()
         assert status is not None
         return status
+
+    def _hear_keeper(self, kept: KeptScript) -> None:
+        kept.read(on_alone=self._do_without_keeper)
+        self._look_for_end()
+        if self._output is not None:
+            self._output.look()
+
+    def _do_without_keeper(self) -> None:
+        assert self._started.kept is not None and self._output is not None
+        asyncio.get_running_loop().remove_reader(self._started.kept)
+        if self._script.status() is None:
+            self._output.take_over()
+            why = "the keeper of the script's terminal was killed: the script's exit status will not be known"
+            self._recorder.fault("keeper", why)
 
     async def _guard(self, part: str, work: Coroutine[Any, Any, None]) -> None:
         """A part that fails says so and is missing from then on; the script and the other parts go on."""
@@ -168,26 +215,51 @@ class _Run:
             loop.add_signal_handler(number, self._on_signal, number, action)
         for number in self._started.early_signals:
             self._on_signal(number, self._started.signals[number])
+        stopping = self._recorder.state.stopping
+        if stopping is not None and stopping.stage in STAGES:  # begun by a supervisor before this one
+            self._stopper.begin(stopping.stage, stopping.reason)
         self._look_for_end()
 
     def _on_signal(self, number: signal.Signals, action: str) -> None:
         if action == "forward":
-            script.send_signal(self._child, number)
+            self._script.send_signal(number)
         else:
             self._stopper.begin("terminate", reason=f"the supervisor got {number.name}")
 
     def _look_for_end(self) -> None:
-        if self._child.status() is not None:
+        if self._script.status() is not None:
             self._ended.set()
 
     def _act(self, stage: str) -> bool:
         if stage == "batch":
-            # Only Keras' own loop can be asked; a custom loop, or a script between trainings, gets its SIGINT.
-            state = self._recorder.state
-            asks = state.phase in ("tracing", "training", "evaluating") and state.loop in ("fit", None)
+            # A script that is not in a training now has no batch to wait for, and gets its SIGINT.
+            asks = self._recorder.state.phase in ("tracing", "training", "evaluating")
             return asks and self._server.command_agents({"cmd": "stop_training"})
-        script.send_signal(self._child, SIGNALS[stage])
+        if self._script.terminal is not None:
+            self._script.send_signal(SIGNALS[stage])
+        else:  # the group is the caller's: the script and everything that it started, one by one
+            children.signal_all(self._left_behind(), SIGNALS[stage])
         return True
+
+    def _left_behind(self) -> dict[int, int]:
+        """The processes of the run that live, the script among them."""
+        kept = self._started.kept
+        if kept is not None and not kept.alone:
+            return children.left_behind(kept.told.keeper, {os.getpid()})
+        return children.left_behind(os.getpid(), {self._gpu.child_pid or 0})
+
+    async def _end_left_behind(self) -> None:
+        """After a stop, no process of the run lives on: SIGTERM to what the script left behind, SIGKILL later."""
+        if not self._stopper.begun:
+            return
+        for number, patience_s in ((signal.SIGTERM, CHILDREN_S), (signal.SIGKILL, LAST_WORDS_S)):
+            if not (left := self._left_behind()):
+                return
+            self._recorder.record(self._stopper.children_stage(len(left), number))
+            children.signal_all(left, number)
+            deadline = time.monotonic() + patience_s
+            while self._left_behind() and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
 
     def _on_event(self, event: Event) -> bool:
         taken = self._recorder.record(event)
@@ -206,15 +278,35 @@ class _Run:
             columns, rows = command.get("columns"), command.get("rows")
             if not isinstance(columns, int) or not isinstance(rows, int):
                 raise ValueError("resize needs whole numbers of columns and rows")
-            if self._child.terminal is not None:  # a headless script has its caller's terminal
-                script.set_window_size(self._child.terminal, columns, rows)
+            if self._script.terminal is not None:  # a headless script has its caller's terminal
+                processes.set_window_size(self._script.terminal, columns, rows)
+        elif name == "profile":
+            steps = command.get("steps", 5)
+            if not isinstance(steps, int) or steps < 1:
+                raise ValueError("profile needs a whole number of steps")
+            if not self._server.command_agents({"cmd": "profile", "steps": steps}):
+                raise ValueError("the script has no agent that could profile it")
+        elif name == "input":
+            text = command.get("text")
+            if not isinstance(text, str):
+                raise ValueError("input needs a text")
+            if self._typing is None:
+                raise ValueError("this script has its caller's own terminal: type there")
+            self._typing.type(text)
         else:
             raise ValueError(f"unknown command {name!r}")
 
     # Parts
 
     async def _watch(self) -> None:
+        last = time.monotonic()
         while True:
+            late_s = time.monotonic() - last - WATCH_S
+            if late_s > HELD_UP_S:
+                self._recorder.fault("machine", f"the monitor was held up for {late_s:.0f} s and sampled nothing")
+            last = time.monotonic()
+            for message in self._recorder.clock.changes():
+                self._recorder.fault("clock", message)
             self._look_for_end()
             self._gpu.tick()
             self._recorder.report_drops()
@@ -246,27 +338,25 @@ class _Run:
             await asyncio.sleep(due - loop.time())
             self._recorder.record(self._host.sample())
 
-    def _open_output(self) -> None:
-        if self._child.terminal is None:
-            self._output_ended.set()
-            return
-        self._output = OutputLog(self._child.terminal, self._started.run.output_log)
-        asyncio.get_running_loop().add_reader(self._child.terminal, self._drain, self._output)
-
-    def _drain(self, output: OutputLog) -> None:
-        assert self._child.terminal is not None
-        if not output.drain():
-            asyncio.get_running_loop().remove_reader(self._child.terminal)
-            self._output_ended.set()
-
     async def _follow_output(self) -> None:
         while True:
             await asyncio.sleep(LOG_S)
             self._tell_output()
 
+    def _messages_from(self) -> str:
+        if self._output is not None:
+            return "terminal"
+        return "file" if self._stderr.readable else "nowhere"
+
+    async def _preflight(self) -> None:
+        if self._recorder.state.preflight is None:
+            self._recorder.record(await preflight(self._meta))
+
     def _tell_output(self) -> None:
+        self._messages.feed(self._stderr.read())
         if self._output is None:
             return
+        self._output.look()
         now = (self._output.size_bytes, self._output.capped)
         if now == self._log_told:
             return
@@ -277,11 +367,11 @@ class _Run:
 
     def _close_output(self) -> None:
         self._tell_output()
-        if self._output is None or self._child.terminal is None:
-            return
-        asyncio.get_running_loop().remove_reader(self._child.terminal)
-        self._output.close()
-        os.close(self._child.terminal)
+        self._stderr.close()
+        if self._typing is not None:
+            self._typing.close()
+        if self._output is not None:
+            self._output.close()
 
     async def _print_status(self, every_s: float) -> None:
         printer = StatusPrinter()
@@ -307,6 +397,7 @@ class _Run:
     async def _hear_last_words(self) -> None:
         """What agents and terminal still hold. Children that outlive the script may keep both open: a short wait."""
         await asyncio.sleep(0)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._output_ended.wait(), LAST_WORDS_S)
+        if self._output is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._output.over.wait(), LAST_OUTPUT_S)
         await self._server.drain_agents(LAST_WORDS_S)

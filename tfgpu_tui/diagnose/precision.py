@@ -1,0 +1,130 @@
+"""Family B: in which precision, and by which kernels, the layers compute (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tfgpu_tui import units
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.placement import Row, layers, measured_share, severity
+from tfgpu_tui.state import STEADY_STEPS, RunState
+
+FLOAT64_SHARE = 0.02
+"""Of a layer's ops; single float64 ops (a counter, a time) are nobody's fault."""
+MANY_PARAMETERS = 1_000_000
+BUSY_PERCENT = 50.0
+"""Of a GPU that computes; below it something else holds it back, and faster arithmetic would not help."""
+
+
+def findings(state: RunState) -> Iterator[Finding]:
+    """dtype.float64, rnn.not_cudnn, precision.unused_tensor_cores."""
+    placement = state.placement
+    if placement is None or placement.predicted is None or not state.train.steps:
+        return
+    gpu = not placement.predicted
+    yield from _float64(state, placement.layers, gpu)
+    yield from _recurrent(state, placement.layers, gpu)
+    if gpu:
+        yield from _tensor_cores(state, placement.layers)
+
+
+def _float64(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
+    found = [row for row in rows if _float64_share(row) >= FLOAT64_SHARE and not str(row["layer"]).startswith("(")]
+    if not found:
+        return
+    meant = all(row.get("policy") == "float64" for row in found)
+    share = measured_share(state, found)
+    elements = state.dataset.elements if state.dataset else []
+    wide_input = any(element.get("dtype") == "float64" for element in elements)
+    yield Finding(
+        id="dtype.float64",
+        severity="info" if meant or not gpu else severity(share, gpu, "warning"),
+        title=f"{layers(found, 'computes', 'compute')} in float64",
+        lines=[
+            f"{row['layer']}: {row['float64_ops']} ops in float64" + (", as its dtype says" if meant else "")
+            for row in found[:3]
+        ]
+        + (["the input pipeline yields float64, NumPy's default"] if wide_input else []),
+        next="Use float32: x.astype('float32') on the data, dtype='float32' on the layer, tf.float32 in casts. Most "
+        "GPUs compute float64 at 1/32 to 1/64 of that speed, CPUs at half.",
+        evidence={
+            "layers": {str(row["layer"]): row["float64_ops"] for row in found[:20]},
+            "input_is_float64": wide_input,
+            "share": None if share is None else round(share, 4),
+        },
+        share=share or 0.0,
+    )
+
+
+def _float64_share(row: Row) -> float:
+    ops = sum((row.get("forward") or {}).values()) + sum((row.get("backward") or {}).values())
+    return (row.get("float64_ops") or 0) / ops if ops else 0.0
+
+
+def _recurrent(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
+    found = [row for row in rows if row.get("recurrent") and _without_cudnn(row["recurrent"], gpu)]
+    if not found:
+        return
+    blocked = sorted({reason for row in found for reason in row["recurrent"]["blocked_by"]})
+    share = measured_share(state, found)
+    yield Finding(
+        id="rnn.not_cudnn",
+        severity="info" if not gpu or all(row.get("xla") for row in found) else severity(share, gpu, "warning"),
+        title=f"{layers(found, 'does', 'do')} without cuDNN's fused kernel for LSTM and GRU"
+        if gpu
+        else f"On a GPU {layers(found)} would do without cuDNN's fused kernel for LSTM and GRU",
+        lines=[
+            f"{row['layer']}: {', '.join(row['recurrent']['blocked_by']) or 'reason not known'}" for row in found[:3]
+        ],
+        next=f"cuDNN needs Keras' defaults; it is ruled out by {', '.join(blocked)}. Go back if the model allows."
+        if blocked
+        else "Its settings would allow it: look for a mask that is not padded on the right, or a tf.device around it.",
+        evidence={
+            "layers": {str(row["layer"]): row["recurrent"]["blocked_by"] for row in found[:20]},
+            "share": None if share is None else round(share, 4),
+            "predicted": not gpu,
+        },
+        share=share or 0.0,
+        incomplete=None if blocked else "which condition of cuDNN failed is not known",
+    )
+
+
+def _without_cudnn(recurrent: dict[str, Any], gpu: bool) -> bool:
+    return recurrent["cudnn"] is False if gpu else bool(recurrent["blocked_by"])
+
+
+def _tensor_cores(state: RunState, rows: list[Row]) -> Iterator[Finding]:
+    """A GPU with tensor cores that is busy with float32: information, for what is gained shows only a run with it."""
+    gpus = state.environment.tf_gpus or []
+    capabilities = [gpu.get("capability") for gpu in gpus]
+    if not capabilities or not all(isinstance(c, list) and c and c[0] >= 7 for c in capabilities):
+        return
+    weighty = [row for row in rows if row.get("parameters")]
+    parameters = sum(row["parameters"] for row in weighty)
+    busy = [mean for view in state.gpus.values() if view.ours and (mean := view.busy.mean()) is not None]
+    wide = all((row.get("policy") or row.get("dtype")) == "float32" for row in weighty)
+    if state.judged.steps < STEADY_STEPS or not wide or parameters < MANY_PARAMETERS:
+        return
+    if not busy or min(busy) < BUSY_PERCENT:
+        return
+    oldest = min(c for c in capabilities if c)
+    newer = oldest[0] >= 8
+    yield Finding(
+        id="precision.unused_tensor_cores",
+        severity="info",
+        title="The GPU has tensor cores, the model computes in float32",
+        lines=[
+            f"compute capability {oldest[0]}.{oldest[1]}, GPU busy {min(busy):.0f} %",
+            f"{units.number(parameters)} parameters, all in float32",
+            "float32 products run on them as TF32, at half the speed of 16 bits or less"
+            if newer
+            else "on this GPU float32 does not use them at all",
+        ],
+        next="Try mixed precision: keras.mixed_precision.set_global_policy("
+        + ("'mixed_bfloat16')." if newer else "'mixed_float16').")
+        + " Weights stay in float32; compare the losses.",
+        evidence={"capability": oldest, "busy_mean": round(min(busy), 1), "parameters": parameters},
+        knob="precision=" + ("mixed_bfloat16" if newer else "mixed_float16"),
+        incomplete="how much it gains is known only after a run with it",
+    )

@@ -1,0 +1,269 @@
+"""Owns the script and its terminal: starts it, drains its output, starts (again) the supervisor, and waits for both.
+
+All that must not end before the script lives in here, and nothing else does: no samples, no journal, no network, only
+the modules that starting a process needs. So a supervisor that is killed costs neither the terminal (its hang-up would
+end the script), nor output, nor the exit status; the next one reads the journal and goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tfgpu_tui import rundir
+from tfgpu_tui.keeper import status as packets
+from tfgpu_tui.keeper.output import OutputLog
+from tfgpu_tui.keeper.status import Status
+from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.supervisor import child as script
+from tfgpu_tui.supervisor import children, listening
+
+SUPERVISOR = Path(__file__).parents[1] / "supervisor" / "__main__.py"
+RESTART_S = (0.5, 2.0, 5.0, 30.0, 300.0)
+"""Waits before a new supervisor, by the number that ended too soon one after the other."""
+STEADY_S = 60.0
+"""A supervisor that lived so long did not end too soon."""
+LAST_OUTPUT_S = 1.0
+"""After the script's end: for what its terminal still holds. A child of it may keep that open for ever."""
+LOOK_S = 1.0
+"""Period of looking after the files."""
+ENDINGS = 3
+"""So many supervisors may fail at concluding a run whose script ended; then the keeper goes, too."""
+
+
+class Keeper:
+    """One script, one terminal, one supervisor at a time."""
+
+    def __init__(self, run: RunDir, meta: Meta) -> None:
+        self._run = run
+        boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._status = Status(keeper=os.getpid(), clock_base=time.time() - boot_s)
+        self._told = True
+        self._channel: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        try:
+            self._listener = listening.listen(Path(meta.socket))
+        except OSError as error:
+            self._tell(socket_error=f"no socket at {meta.socket}: {error.strerror}")
+        self._child: script.Child | None = None
+        try:
+            self._child = script.spawn_in_terminal(meta)
+        except OSError as error:
+            self._tell(spawn_error=str(error))
+        else:
+            begun = time.time() - (time.monotonic() - self._child.started)
+            self._tell(pid=self._child.pid, begun=begun)
+        pid = self._status.pid
+        self._meta = replace(
+            meta,
+            keeper_pid=os.getpid(),
+            keeper_started=rundir.process_start(os.getpid()),
+            script_pid=pid,
+            script_started=rundir.process_start(pid) if pid else None,
+        )
+        self._write_meta()
+        self._output: OutputLog | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._started = self._next_start = 0.0
+        self._failures = 0
+        self._ended_at: float | None = None
+
+    def _write_meta(self) -> None:
+        try:
+            self._run.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            rundir.write_meta(self._run, self._meta)
+        except OSError:
+            pass  # the supervisor writes it, too, and says when it can't
+
+    def keep(self) -> int:
+        """Returns when the script ended and its run is concluded."""
+        poll = select.poll()
+        wake = _wake_on_signals()
+        poll.register(wake, select.POLLIN)
+        self._start_supervisor()
+        children.adopt_orphans()
+        terminal = self._child.terminal if self._child else None
+        if terminal is not None:
+            self._output = OutputLog(terminal, self._run.output_log)
+            poll.register(terminal, select.POLLIN)
+        look_at = time.monotonic()
+        while not self._done():
+            woken = False
+            for fd, _ in poll.poll(self._patience_ms(look_at)):
+                if fd == wake:
+                    os.read(wake, 4096)
+                    woken = True
+                elif not self._drain():
+                    poll.unregister(fd)
+            now = time.monotonic()
+            if now >= look_at:
+                look_at, woken = now + LOOK_S, True
+                if self._look() and terminal is not None:
+                    poll.register(terminal, select.POLLIN)
+            if woken:
+                self._reap()
+            self._tell_output(now)
+            if self._supervisor is None and now >= self._next_start and not self._done():
+                self._start_supervisor()
+        return 0
+
+    def _done(self) -> bool:
+        if self._supervisor is not None or not self._over():
+            return False
+        return self._status.lost_supervisor is None or self._failures >= ENDINGS
+
+    def _over(self) -> bool:
+        return self._child is None or self._status.drained
+
+    def _patience_ms(self, look_at: float) -> float:
+        now = time.monotonic()
+        until = look_at if self._supervisor is not None else min(look_at, self._next_start)
+        if self._ended_at is not None and not self._status.drained:
+            until = min(until, self._ended_at + LAST_OUTPUT_S)
+        return max(0.0, until - now) * 1000 + 1
+
+    def _look(self) -> bool:
+        """Once a second: the files, and what could not be told. True where a terminal that every process had closed is
+        in use again."""
+        if not self._told:
+            self._tell()
+        if not self._run.meta_path.exists():
+            self._write_meta()  # somebody deleted the run's folder
+        if self._output is None or self._status.drained:
+            return False
+        self._output.look_after_file()
+        return self._output.at_end and self._drain()
+
+    # The terminal
+
+    def _drain(self) -> bool:
+        """Some reads at once, where there is much; False at the end of the terminal."""
+        if self._output is None or self._status.drained:
+            return False
+        for _ in range(16):
+            if not self._output.drain():
+                return False
+            if not self._output.took:
+                break
+        return True
+
+    def _output_is_over(self) -> None:
+        assert self._output is not None
+        self._output.close()
+        self._tell(drained=True, capped=self._output.capped, output_error=self._output.error)
+
+    def _tell_output(self, now: float) -> None:
+        if self._output is None or self._status.drained:
+            return
+        if self._output.capped != self._status.capped or self._output.error != self._status.output_error:
+            self._tell(capped=self._output.capped, output_error=self._output.error)
+        if self._ended_at is not None and (self._output.at_end or now >= self._ended_at + LAST_OUTPUT_S):
+            self._output_is_over()
+
+    # Processes
+
+    def _reap(self) -> None:
+        """Looks at every child that ended. The script stays a zombie: its number must not become another's while the
+        supervisor may still signal its group."""
+        if self._child is not None and self._ended_at is None:
+            code = _ended(self._child.pid)
+            if code is not None:
+                self._ended_at = self._next_start = time.monotonic()
+                self._tell(code=code)
+        if self._supervisor is not None and self._supervisor.poll() is not None:
+            self._supervisor_ended(self._supervisor.returncode)
+        children.reap_adopted({self._child.pid if self._child else 0, self._supervisor.pid if self._supervisor else 0})
+
+    def _start_supervisor(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        terminal = self._child.terminal if self._child else None
+        passed = [theirs.fileno(), *([self._listener.fileno()] if self._listener else [])]
+        passed += [terminal] if terminal is not None else []
+        numbers = [str(theirs.fileno()), str(self._listener.fileno() if self._listener else -1)]
+        numbers.append(str(-1 if terminal is None else terminal))
+        self._channel = ours
+        self._tell()
+        if not self._run.meta_path.exists():
+            self._write_meta()
+        self._started = time.monotonic()
+        try:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, str(SUPERVISOR), str(self._run.path), *numbers],
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._lose_supervisor(f"can't be started: {error}")
+        finally:
+            theirs.close()
+
+    def _supervisor_ended(self, code: int) -> None:
+        self._supervisor = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if code == 0 and self._over():
+            self._status = replace(self._status, lost_supervisor=None)
+            return
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        self._lose_supervisor(f"ended by {how}" if code < 0 else f"ended with {how}")
+
+    def _lose_supervisor(self, how: str) -> None:
+        now = time.monotonic()
+        self._failures = 0 if now - self._started >= STEADY_S else self._failures
+        wait_s = RESTART_S[min(self._failures, len(RESTART_S) - 1)]
+        self._failures += 1
+        # A run whose script ended waits for nothing but its conclusion.
+        self._next_start = now + (min(wait_s, RESTART_S[0]) if self._over() else wait_s)
+        self._tell(lost_supervisor=how, lost_at=time.time())
+
+    def _tell(self, **changed: object) -> None:
+        self._status = replace(self._status, **changed)  # type: ignore[arg-type]
+        self._told = self._channel is None
+        if self._channel is not None:
+            try:
+                self._channel.send(packets.encode(self._status), socket.MSG_NOSIGNAL)
+                self._told = True
+            except OSError:
+                pass  # full: it is not reading, and will be told later; or gone: `_reap` sees that
+
+
+def _ended(pid: int) -> int | None:
+    """A child's exit code, or minus its signal, once it ended; it stays a zombie."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def _wake_on_signals() -> int:
+    """A pipe that becomes readable with each SIGCHLD. The signals that end processes are not for us."""
+    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, _do_nothing)
+    return read_end
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    pass
+
+
+def main(arguments: list[str]) -> int:
+    """`python …/keeper/__main__.py RUN_FOLDER`."""
+    if len(arguments) != 1:
+        print("usage: python -m tfgpu_tui.keeper RUN_FOLDER", file=sys.stderr)
+        return 2
+    # Functions, not SIG_IGN: an ignored signal would be inherited by the script.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, _do_nothing)
+    run = RunDir(Path(arguments[0]))
+    return Keeper(run, rundir.read_meta(run)).keep()
