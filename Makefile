@@ -23,5 +23,11 @@ bench:
 	$(PYTHON) -m benchmarks.start_latency
 	$(PYTHON) -m benchmarks.interpreter_start
 	$(PYTHON) -m benchmarks.overhead
+	$(PYTHON) -m benchmarks.accuracy
+	$(PYTHON) -m benchmarks.placement
 	$(PYTHON) -m benchmarks.screen_cost
 	$(PYTHON) -m benchmarks.nvml_faults
+	$(PYTHON) -m benchmarks.preflight
+	$(PYTHON) -m benchmarks.output_speed
+	$(PYTHON) -m benchmarks.long_run --per-window 16
+	$(PYTHON) -m benchmarks.fuzz

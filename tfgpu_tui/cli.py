@@ -17,7 +17,7 @@ import tfgpu_tui
 from tfgpu_tui import config, interpreter, knobs, launch, rundir
 
 STATUS_EVERY_S = 5.0
-VERBS = ("run", "attach", "runs", "stop", "replay", "report", "compare", "doctor")
+VERBS = ("run", "attach", "runs", "prune", "stop", "replay", "report", "compare", "doctor")
 _WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
 _FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
@@ -38,7 +38,8 @@ does not stop a training: `attach` comes back to it.
 usage: tfgpu-tui [options] train.py [its arguments …]
        tfgpu-tui [options] -m package.module [its arguments …]
        tfgpu-tui attach [RUN]              the screen of a run (default: the newest that is running)
-       tfgpu-tui runs [--json]             all runs;  --prune [KEEP] deletes the old ones
+       tfgpu-tui runs [--json]             all runs
+       tfgpu-tui prune                     delete old runs: --keep N, --older-than DAYS, --total-size 2G
        tfgpu-tui stop RUN                  stop a run after its current batch
        tfgpu-tui replay RUN                watch a run again;  --svg FILE writes a picture of the screen
        tfgpu-tui report RUN [--json]       what was found in a run;  --html FILE, --tensorboard DIR
@@ -134,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rundir.RunNotFound,
         rundir.StateDirError,
     ) as error:
-        print(f"tfgpu-tui: {error}", file=sys.stderr)
+        from tfgpu_tui.terminal import printable_lines  # late: only for a refusal
+
+        print(printable_lines(f"tfgpu-tui: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -270,6 +273,10 @@ def _verb(command: Command, options: argparse.Namespace) -> int:
         add("--json", action="store_true", help="for scripts")
     if command.verb == "runs":
         add("--prune", nargs="?", type=int, const=20, metavar="KEEP", help="delete all but the newest KEEP (20) runs")
+    if command.verb == "prune":
+        add("--keep", type=int, metavar="N", help="keep the newest N (20, where nothing else is said)")
+        add("--older-than", type=float, metavar="DAYS", help="delete what was started longer ago")
+        add("--total-size", metavar="SIZE", help="delete the oldest until all runs together are smaller, e.g. 2G")
     if command.verb == "stop":
         add("--stage", choices=launch.STAGES, default="batch", help="how to begin; harder ones follow by themselves")
     if command.verb == "replay":

@@ -79,7 +79,7 @@ def verdict(state: RunState) -> str:
             return f"input-bound {units.share(shares['input_wait'])}"
         if finding.id in ("host.callbacks", "host.python"):
             return f"host-bound {units.share(finding.share)}"
-    return f"compute-bound {units.share(shares['compute'])}"
+    return "compute-bound"
 
 
 def sentence(a: RunState, b: RunState) -> str:
@@ -91,10 +91,29 @@ def sentence(a: RunState, b: RunState) -> str:
     if result is None:
         return "Not comparable: the step times are unknown."
     ratio, real = result
-    words = f"{verdict(a)} → {verdict(b)}"
+    if bool(a.metrics_meaningless) != bool(b.metrics_meaningless):
+        return _free_input(ratio if b.metrics_meaningless else 1 / ratio, real)
+    parts = [f"{verdict(a)} → {verdict(b)}"]
     if not real:
-        return f"{words}; the step time did not change beyond the noise ({_change_percent(1 / ratio)})."
-    return f"{words}; {ratio:.2f}x faster." if ratio > 1 else f"{words}; {1 / ratio:.2f}x slower."
+        parts.append(f"the step time did not change beyond the noise ({_change_percent(1 / ratio)})")
+    else:
+        parts.append(f"{_times(ratio)}x faster" if ratio > 1 else f"{_times(1 / ratio)}x slower")
+    before, after = gpu_busy(a), gpu_busy(b)
+    if before is not None and after is not None:
+        parts.append(f"GPU busy {units.percent(before)} → {units.percent(after)}")
+    return "; ".join(parts) + "."
+
+
+def _free_input(gain: float, real: bool) -> str:
+    """What a run on one batch again and again tells of one on the script's own input."""
+    words = "its losses mean nothing, so no metric is compared"
+    if real and gain > 1:
+        return f"With free input this model would run {_times(gain)}x faster; one run saw the same batch only: {words}."
+    return f"Free input would not make this model faster beyond the noise; one run saw the same batch only: {words}."
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio >= 1.95 else f"{ratio:.2f}"
 
 
 def _change_percent(factor: float) -> str:
@@ -133,6 +152,8 @@ def rows(a: RunState, b: RunState) -> list[Row]:
     reserved = [_gpu_memory_peak(s) for s in (a, b)]
     if any(r is not None for r in reserved):
         out.append(_plain("GPU memory taken, peak", reserved[0], reserved[1], units.size, None))
+    if a.metrics_meaningless or b.metrics_meaningless:
+        return out
     for name in [m for m in a.metrics if m in b.metrics][:4]:
         x, y = a.metrics[name], b.metrics[name]
         known = [v if isinstance(v, (int, float)) else None for v in (x, y)]

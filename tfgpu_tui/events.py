@@ -107,6 +107,8 @@ class Environment(Event):
     cpu_model: str | None = None
     cpu_count: int | None = None
     """CPUs that the training may use (affinity), not those in the box."""
+    cpus: list[int] | None = None
+    """Numbers of those CPUs; None until the training's own process told them."""
     cpu_quota: float | None = None
     """CPUs granted by the cgroup (cpu.max), e.g. 1.5; None where there is no quota."""
     memory_total_bytes: int | None = None
@@ -125,8 +127,8 @@ class Environment(Event):
     """keras3 | keras2 | tf_keras | none."""
     backend: str | None = None
     tf_gpus: list[dict[str, Any]] | None = None
-    """GPUs that TensorFlow lists: `{"device": "GPU:0", "name", "uuid", "pci", "ordinal", "capability"}`: `ordinal` is the
-    CUDA driver's number (and TensorFlow's physical device), `capability` e.g. [9, 0]; empty when it lists none."""
+    """GPUs that TensorFlow lists: `{"device": "GPU:0", "name", "uuid", "pci", "ordinal", "capability"}`. `ordinal` is
+    the CUDA driver's number (and TensorFlow's physical device), `capability` e.g. [9, 0]; empty when it lists none."""
     visible_devices: str | None = None
     """CUDA_VISIBLE_DEVICES as the script saw it; None where unset."""
     physical_gpus: int | None = None
@@ -209,7 +211,7 @@ class Steps(Event):
     warmup: bool = False
     """True while the first steps trace, compile and fill buffers: shown, never judged."""
     wait_bound: str | None = None
-    """Set where `wait_s` is only an upper bound, with the reason in words."""
+    """Set where `wait_s` is only an upper bound, or None without a hook that failed: the reason in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,6 +326,15 @@ class Pipeline(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UserCode(Event):
+    """The user's own Python in a process that makes batches for the training (`use_multiprocessing`), cumulative."""
+
+    type: ClassVar[str] = "user_code"
+    user: list[dict[str, Any]] = field(default_factory=list)
+    """`name`, `kind`, `calls`, `seconds`, `file`, `line`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement(Event):
     """On which device every layer's ops really ran, from TensorFlow's final graph."""
 
@@ -374,6 +385,54 @@ class TfMemory(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProcessMemory(Event):
+    """The training process's own resident memory, by the step."""
+
+    type: ClassVar[str] = "process_memory"
+    points: list[list[int]] = field(default_factory=list)
+    """Pairs of training steps done and bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthCause(Event):
+    """What grew in the training process between two looks, while its memory kept growing."""
+
+    type: ClassVar[str] = "growth_cause"
+    steps: int
+    resident_bytes: int
+    traces: int = 0
+    """Functions traced between the looks: each keeps its graph."""
+    python_blocks: int | None = None
+    """Small blocks of Python's own allocator more than before."""
+    containers: list[dict[str, Any]] = field(default_factory=list)
+    """Python's containers that grew, the largest first: `kind` (list, dict, set, deque), `name` (`keep in train.py`, or
+    None), `element` (class of the newest), `element_bytes`, `per_step` (elements), `bytes_per_step`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfMemory(Event):
+    """An allocation that failed, from TensorFlow's dump in the output. What it does not say is None."""
+
+    type: ClassVar[str] = "out_of_memory"
+    case: str | None = None
+    """too_big (one tensor is larger than the limit) | full | fragmented | no_room (the device has less than the limit)."""
+    allocator: str | None = None
+    device: str | None = None
+    """`GPU:0`, or `CPU`."""
+    wanted_bytes: int | None = None
+    op: str | None = None
+    limit_bytes: int | None = None
+    in_use_bytes: int | None = None
+    peak_bytes: int | None = None
+    pool_bytes: int | None = None
+    largest_free_bytes: int | None = None
+    shape: list[int] | None = None
+    dtype: str | None = None
+    chunks: list[list[int]] = field(default_factory=list)
+    """The largest groups in use: number of chunks, bytes of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostSample(Event):
     """The machine and the training's process tree; rates are over the time since the last sample."""
 
@@ -390,6 +449,8 @@ class HostSample(Event):
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
     cgroup_memory_bytes: int | None = None
+    oom_kills: int | None = None
+    """Processes that the kernel's out-of-memory killer has ended so far, in this cgroup or else on the machine."""
     throttled_percent: float | None = None
     """Share of the interval in which the cgroup's CPU quota held the training back."""
     disk_read_bps: float | None = None
@@ -414,9 +475,9 @@ class GpuSample(Event):
     it does not answer. Only every few seconds, until then as they were: `name`, `pci`, `memory_{total,reserved}_bytes`,
     `power_limit_w`, `sm_clock_max_mhz`, `memory_clock[_max]_mhz`, `pcie_{generation,width}[_max]`,
     `pcie_{rx,tx}_bytes_per_s`, `energy_j` (since the driver was loaded), `ecc_{corrected,uncorrected}` (since then),
-    `{sm,tensor,dram}_active_percent` (means since the last ones; Hopper and later), `processes`
-    (`[{"pid", "memory_bytes", "busy_percent", "ours"}]`), `slices` (MIG: each `uuid`, `name`, `memory_…`, `processes`),
-    and `unknown`: field -> why it is None. What NVML does not support, or can't be true, is None."""
+    `{sm,tensor,dram}_active_percent` (means since the last ones; Hopper and later), `processes` (`[{"pid",
+    "memory_bytes", "busy_percent", "ours", "name"}]`; no name of ours), `slices` (MIG: each `uuid`, `name`, `memory_…`,
+    `processes`), and `unknown`: field -> why it is None. What NVML does not support, or can't be true, is None."""
     read_ms: float | None = None
     """What this sample took in the driver."""
 
@@ -477,6 +538,18 @@ class ScriptError(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChildEnded(Event):
+    """A process that the script started by multiprocessing ended badly, and not because the script ended it. Exactly
+    one of `exit_code` and `signal` is set."""
+
+    type: ClassVar[str] = "child_ended"
+    child: int
+    parent: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HookOff(Event):
     """A hook of the agent failed and switched itself off: what it measured is unknown from here on."""
 
@@ -534,8 +607,9 @@ class RunEnded(Event):
 
 ALL_EVENTS: tuple[type[Event], ...] = (
     RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Dataset, Steps, Epoch, TrainEnd,
-    Retrace, FitCalls, ArrayCopy, Metrics, Pipeline, Placement, LayerTimes, TfMemory, HostSample, GpuSample,
-    Preflight, Diagnostic, Log, ScriptError, HookOff, AgentCost, Dropped, Fault, Stopping, RunEnded,
+    Retrace, FitCalls, ArrayCopy, Metrics, Pipeline, UserCode, Placement, LayerTimes, TfMemory, ProcessMemory,
+    GrowthCause, OutOfMemory, HostSample, GpuSample,
+    Preflight, Diagnostic, Log, ScriptError, ChildEnded, HookOff, AgentCost, Dropped, Fault, Stopping, RunEnded,
 )  # fmt: skip
 _BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
 _FIELDS: dict[str, frozenset[str]] = {e.type: frozenset(f.name for f in fields(e)) for e in ALL_EVENTS}

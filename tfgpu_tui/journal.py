@@ -1,17 +1,21 @@
 """The journal of a run: whole lines appended by the supervisor, tailed by every reader.
 
 The writer's promise (whole lines, in order) and the reader's (a short last line is the end of the file, not an error)
-stand side by side in here.
+stand side by side in here. A journal that has grown long is rolled: `journal.jsonl` becomes part 1, 2, … (compressed as
+`journal.0001.jsonl.gz`), and a new `journal.jsonl` goes on; a reader reads the parts in their order and then the file
+that still grows, and follows it when it is rolled under its eyes.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from tfgpu_tui.events import Event
@@ -19,6 +23,25 @@ if TYPE_CHECKING:
 # The classes of all events take 15 ms to make: they are imported where they are used, after the script was started.
 
 _READ_BYTES = 1 << 20
+
+
+def part_path(journal: Path, number: int, ending: str = ".jsonl.gz") -> Path:
+    """Where a rolled part lies; `.jsonl` while it is not compressed yet."""
+    return journal.with_name(f"{journal.stem}.{number:04d}{ending}")
+
+
+def parts(journal: Path) -> dict[int, Path]:
+    """The rolled parts that are there, by number, in order."""
+    pattern = re.compile(re.escape(journal.stem) + r"\.(\d{4,9})\.jsonl(?:\.gz)?")
+    found: dict[int, Path] = {}
+    try:
+        names = sorted(os.listdir(journal.parent))
+    except OSError:
+        return found
+    for name in names:  # `.jsonl` comes before `.jsonl.gz`: where both are there, the compressed one is whole
+        if match := pattern.fullmatch(name):
+            found[int(match.group(1))] = journal.with_name(name)
+    return dict(sorted(found.items()))
 
 
 class JournalWriter:
@@ -30,11 +53,40 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError where the file can't be made."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
-        self._torn = False
+        self._path = path
+        self._fd = self._open()
+        self.size_bytes = os.fstat(self._fd).st_size
+        """Of the file that grows now."""
+        self._torn = _ends_within_a_line(path)
         self.lost = 0
         """Events that could not be written so far."""
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file that is written to is no longer at its place."""
+        try:
+            return os.stat(self._path).st_ino != os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def roll(self, part: Path | None) -> None:
+        """Goes on in a new file; what there is becomes `part` (None: it was deleted). Raises OSError, and then goes on
+        where it was."""
+        if part is not None:
+            os.rename(self._path, part)
+        try:
+            new = self._open()
+        except OSError:
+            if part is not None:
+                os.rename(part, self._path)
+            raise
+        os.close(self._fd)
+        self._fd, self._torn, self.size_bytes = new, False, os.fstat(new).st_size
 
     def append(self, event: Event) -> bool:
         """False where the event is lost. Raises ValueError on a number that JSON does not have (NaN, infinity)."""
@@ -48,6 +100,7 @@ class JournalWriter:
         except OSError:
             self.lost += 1
             return False
+        self.size_bytes += written
         self._torn = written < len(line)
         self.lost += self._torn
         return not self._torn
@@ -56,12 +109,24 @@ class JournalWriter:
         os.close(self._fd)
 
 
-class JournalReader:
-    """Tails a journal that may still grow, or not exist yet."""
+def _ends_within_a_line(path: Path) -> bool:
+    """As after a writer that was killed, or a disk that was full."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
-    def __init__(self, path: Path) -> None:
+
+class JournalReader:
+    """Tails a journal that may still grow, or not exist yet; rolled parts first."""
+
+    def __init__(self, path: Path, first: int = 1) -> None:
+        """`first` is the number of the part to begin with."""
         self._path = path
-        self._fd: int | None = None
+        self._number = first
+        self._file: IO[bytes] | None = None
+        self._grows = False
         self._lines: deque[bytes] = deque()
         self._tail = b""
         self.skipped = 0
@@ -84,23 +149,64 @@ class JournalReader:
         return found
 
     def _read(self) -> bool:
-        """Takes in the next part of the file; False at its end."""
-        if self._fd is None:
-            try:
-                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
+        """Takes in the next part of the journal; False at its end."""
+        while self._file is not None or self._open_next():
+            assert self._file is not None
+            # Asked before the read: what is written between a read that finds nothing and the roll must not be missed.
+            rolled = not self._grows or self._was_rolled()
+            data = self._next_bytes()
+            if data:
+                *lines, self._tail = (self._tail + data).split(b"\n")
+                self._lines.extend(line for line in lines if line)
+                return True
+            if not rolled:
                 return False
-        data = os.read(self._fd, _READ_BYTES)
-        if not data:
+            self.close()
+            self._tail = b""
+            self._number += 1
+        return False
+
+    def _next_bytes(self) -> bytes:
+        """b"" at the end of a file, and where the rest of a compressed part is broken."""
+        assert self._file is not None
+        if self._grows:
+            return self._file.read(_READ_BYTES)
+        try:
+            return self._file.read(_READ_BYTES)
+        except (EOFError, zlib.error, OSError):
+            self.skipped += 1
+            return b""
+
+    def _open_next(self) -> bool:
+        while True:
+            later = {number: path for number, path in parts(self._path).items() if number >= self._number}
+            try:
+                if later:
+                    self._number, path = next(iter(later.items()))
+                    self._file = _open_part(path)
+                    self._grows = False
+                    return True
+                self._file = self._path.open("rb", buffering=0)
+                self._grows = True
+            except FileNotFoundError:
+                if later:
+                    continue  # it was compressed between the look and the opening
+                return False
+            if max(parts(self._path), default=0) < self._number:
+                return True
+            self.close()  # it was rolled just now: the part comes first
+
+    def _was_rolled(self) -> bool:
+        assert self._file is not None
+        try:
+            return os.stat(self._path).st_ino != os.fstat(self._file.fileno()).st_ino
+        except OSError:
             return False
-        *lines, self._tail = (self._tail + data).split(b"\n")
-        self._lines.extend(line for line in lines if line)
-        return True
 
     def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __enter__(self) -> JournalReader:
         return self
@@ -114,6 +220,14 @@ class JournalReader:
         """Every event up to the present end of the file."""
         while batch := self.poll(10_000):
             yield from batch
+
+
+def _open_part(path: Path) -> IO[bytes]:
+    if path.suffix != ".gz":
+        return path.open("rb", buffering=0)
+    import gzip  # only long runs have one
+
+    return cast("IO[bytes]", gzip.open(path, "rb"))
 
 
 def last_event(journal: Path, tail_bytes: int = 1 << 16) -> Event | None:

@@ -174,8 +174,8 @@ STEPS_PER_EXECUTION = Knob(
 INPUT = Knob(
     name="input",
     values=(SCRIPT, "prefetch", "parallel", "synthetic"),
-    summary="input pipeline: prefetch = add prefetch and autotune, parallel = all maps in parallel, synthetic = the first "
-    "batch again and again: how fast the model is with free input (its losses mean nothing)",
+    summary="input pipeline: prefetch = add prefetch and autotune, parallel = all maps in parallel, synthetic = the "
+    "first batch again and again: how fast the model is with free input (its losses mean nothing)",
 )
 PROFILE = Knob(
     name="profile",

@@ -60,7 +60,7 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
 
 
 def start(spec: LaunchSpec) -> RunDir:
-    """Starts a detached keeper, which starts the script in a terminal of its own and the supervisor, and returns at once.
+    """Starts a detached keeper, which starts the script in a terminal of its own, and the supervisor; returns at once.
 
     The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not

@@ -8,15 +8,18 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from tfgpu_tui import report_gpus, units
+from tfgpu_tui import report_gpus, report_training, units
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.diagnose.input_wait import stage_label, stage_shares
-from tfgpu_tui.diagnose.memory import host_growth
+from tfgpu_tui.diagnose.host_growth import training_growth, unknown_reason
+from tfgpu_tui.diagnose.stages import stage_label, stage_shares
 from tfgpu_tui.plain import finding_lines
 from tfgpu_tui.state import STEADY_STEPS, RunState
 from tfgpu_tui.terminal import printable
 
 SCHEMA = 1
+WAIT_HOOKS = ("input_wait", "clock", "overlap", "custom_loop", "keras_")
+"""Names of the agent's hooks without which the wait is not known begin so."""
+TRACES_HOOK = "runtime.count_traces"
 
 
 def build(state: RunState) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def build(state: RunState) -> dict[str, Any]:
         "phases": _phases(state),
         "pipeline": _pipeline(state),
         "placement": _placement(state),
+        "placement_basis": _placement_basis(state),
         "memory": _memory(state),
         "gpus": report_gpus.gpus(state),
         "cpu": _cpu(state),
@@ -128,12 +132,13 @@ def _training(state: RunState) -> dict[str, Any]:
         },
         "examples_per_s": _rounded(state.examples_per_s(timed), 1),
         "loop": state.loop,
-        "traces": train.traces,
+        "traces": None if TRACES_HOOK in state.hooks_off else train.traces,
         "evaluate_steps": state.totals["test"].steps if "test" in state.totals else 0,
         "predict_steps": state.totals["predict"].steps if "predict" in state.totals else 0,
         "epoch_edges_s": _rounded(state.edge_s),
         "validation_s": _rounded(state.validation_s),
         "metrics": dict(state.metrics),
+        **report_training.host_work(state),
         "model": {k: v for k, v in vars(state.model).items() if k not in ("t", "src", "pid")} if state.model else None,
         "dataset": {k: v for k, v in vars(state.dataset).items() if k not in ("t", "src", "pid")}
         if state.dataset
@@ -172,6 +177,7 @@ def _pipeline(state: RunState) -> list[dict[str, Any]]:
             "file": s.get("file"),
             "line": s.get("line"),
             "python": s.get("python"),
+            "reads": s.get("reads"),
         }
         for s, share in zip(stages, stage_shares(stages), strict=True)
     ]
@@ -208,13 +214,31 @@ def _placement(state: RunState) -> list[dict[str, Any]]:
     return [{**{k: row.get(k, nothing.get(k)) for k in keys}, "ms": state.layer_ms(row)} for row in rows]
 
 
+def _placement_basis(state: RunState) -> dict[str, Any] | None:
+    """Where the rows come from, and the totals of a profile."""
+    placement, times = state.placement, state.layer_times
+    if placement is None:
+        return None
+    profiled = times if times is not None and times.refused is None else None
+    return {
+        "source": placement.source,
+        "ops": placement.ops,
+        "unattributed": placement.unattributed,
+        "predicted": placement.predicted,
+        "kernels": placement.kernels,
+        "profiled_steps": profiled.steps if profiled else None,
+        "profiled_ms": {k: round(v, 4) for k, v in profiled.devices.items()} if profiled else None,
+        "unattributed_ms": _rounded(profiled.unattributed_ms, 4) if profiled else None,
+    }
+
+
 def _knows_kernels(state: RunState) -> bool:
     """Whether the rows come from an agent that looks at kernels and copies; older journals have neither."""
     return state.placement is not None and state.placement.predicted is not None
 
 
 def _memory(state: RunState) -> dict[str, Any]:
-    growth = host_growth(state.rss_by_step.points)
+    growth = training_growth(state)
     in_force = state.knobs_in_force.in_force.get("memory_growth") if state.knobs_in_force else None
     uuids = {str(g.get("device")): str(g.get("uuid")) for g in state.environment.tf_gpus or ()}
     gpus = []
@@ -249,8 +273,8 @@ def _cpu(state: RunState) -> dict[str, Any]:
 def _unknown(state: RunState) -> dict[str, str]:
     """Why fields are null or empty: path -> reason in words."""
     out = _unknown_times(state) if state.train.steps else _no_steps(state)
-    if host_growth(state.rss_by_step.points) is None:
-        out["memory.host_growth_kib_per_step"] = "too few samples after warm-up"
+    if training_growth(state) is None:
+        out["memory.host_growth_kib_per_step"] = out["memory.growing"] = unknown_reason(state)
     out |= report_gpus.unknown(state)
     if not state.tf_memory:
         out["memory.gpu"] = "TensorFlow uses no GPU in this run"
@@ -272,7 +296,10 @@ def _unknown_times(state: RunState) -> dict[str, str]:
     if judged.wait_bound:
         out["phases.input_wait"] = f"an upper bound: {judged.wait_bound}"
     if state.train.wait_s is None:
-        out["phases.input_wait"] = "; ".join(state.hooks_off.values()) or "the hook that measures it is off"
+        off = [f"{hook}: {reason}" for hook, reason in state.hooks_off.items() if hook.startswith(WAIT_HOOKS)]
+        out["phases.input_wait"] = state.train.wait_bound or "; ".join(off) or "the hook that measures it is off"
+    if TRACES_HOOK in state.hooks_off:
+        out["training.traces"] = f"{TRACES_HOOK}: {state.hooks_off[TRACES_HOOK]}"
     if state.pipeline is None:
         out["pipeline"] = "no tf.data iterator fed the training"
     elif state.pipeline.note:
@@ -280,6 +307,13 @@ def _unknown_times(state: RunState) -> dict[str, str]:
     if state.placement is None:
         reasons = [reason for hook, reason in state.hooks_off.items() if "placement" in hook]
         out["placement"] = "; ".join(reasons) or "no graph of a training step was collected"
+    elif state.layer_times is None:
+        out["placement.ms"] = "not asked for: --set profile=5 measures the time per layer"
+    elif state.layer_times.refused is not None:
+        out["placement.ms"] = state.layer_times.refused
+    if state.placement is not None and state.placement.kernels is None:
+        out["placement.not_on_gpu"] = "which ops have a GPU kernel is not known for this TensorFlow"
+    out |= report_training.unknown(state)
     if state.train.examples is None and state.batch_size is None:
         out["training.examples_per_s"] = "the batch size could not be read"
     return out
@@ -332,6 +366,8 @@ def _bytes(mib: float | None) -> float | None:
 def _ending(run: dict[str, Any]) -> str:
     if run["signal"] is not None:
         return f"ended by signal {run['signal']}"
+    if run["exit_code"] is None and run["ended"] is not None:
+        return "ended; its exit status is not known"
     if run["exit_code"] is None:
         return "still running"
     return "finished" if run["exit_code"] == 0 else f"failed with exit code {run['exit_code']}"

@@ -65,7 +65,7 @@ def _why_unknown(state: RunState, view: GpuView, field: str, value: Any) -> str 
         return f"{why}: the GPU shares the host's memory" if shared else str(why)
     if view.latest.get("error"):
         return str(view.latest["error"])
-    return "a rate needs two readings, five seconds apart" if field in _RATES else "not read yet"
+    return "a rate needs two readings, five seconds apart" if field in _RATES else "not read"
 
 
 def tensorflow_gpus(state: RunState) -> list[dict[str, Any]] | None:

@@ -24,6 +24,7 @@ from tfgpu_tui.journal import last_event
 from tfgpu_tui.sockets import MAX_SOCKET_PATH_BYTES as MAX_SOCKET_PATH_BYTES
 from tfgpu_tui.sockets import StateDirError as StateDirError
 from tfgpu_tui.sockets import remove_socket as remove_socket
+from tfgpu_tui.sockets import same_or_new_socket_path as same_or_new_socket_path
 from tfgpu_tui.sockets import socket_path as socket_path
 
 STARTING_S = 30.0
@@ -330,14 +331,40 @@ def process_start(pid: int) -> int | None:
     return None if rest[0] in ("Z", "X") else int(rest[19])
 
 
-def prune(keep: int) -> list[RunSummary]:
-    """Deletes all but the newest `keep` runs and says which; a running one is never deleted, and counts."""
-    removed = []
-    for run in list_runs()[max(0, keep) :]:
-        if run.state != "running":
-            shutil.rmtree(run.path, ignore_errors=True)
-            removed.append(run)
+def prune(
+    keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None
+) -> list[RunSummary]:
+    """Deletes runs, and says which: all but the newest `keep`, those that were started longer ago than so many days,
+    and the oldest ones while all together are larger than `total_bytes`. A run that is running, or whose script goes on
+    without its monitor, is never deleted; it counts."""
+    removed, size, now = [], 0, time.time()
+    for index, run in enumerate(list_runs()):
+        bytes_here = size_bytes(RunDir(run.path))
+        size += bytes_here
+        too_many = keep is not None and index >= keep
+        too_old = older_than_days is not None and run.started < now - older_than_days * 86400
+        too_large = total_bytes is not None and size > total_bytes
+        if not (too_many or too_old or too_large) or run.state == "running":
+            continue
+        meta = read_meta(RunDir(run.path))
+        if script_lives(meta) and run.state == "lost":
+            continue
+        shutil.rmtree(run.path, ignore_errors=True)
+        if run.state == "lost" and meta.socket:
+            remove_socket(Path(meta.socket))  # nobody was left to do it
+        size -= bytes_here
+        removed.append(run)
     return removed
+
+
+def size_bytes(run: RunDir) -> int:
+    """What a run takes on the disk."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(run.path):
+            with contextlib.suppress(OSError):
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
 
 
 def as_json(run: RunSummary) -> dict[str, Any]:

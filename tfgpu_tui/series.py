@@ -108,6 +108,15 @@ class Series:
         """(time of the bucket's middle, mean) in order: for export."""
         return [((i + 0.5) * self.bucket_s, b.total / b.weight) for i, b in sorted(self._buckets.items())]
 
+    def weight_until(self) -> list[tuple[float, float]]:
+        """(time of the bucket's middle, weight of all values up to it) in order: for a series weighted by steps, how
+        many were done by then."""
+        out, weight = [], 0.0
+        for i, bucket in sorted(self._buckets.items()):
+            weight += bucket.weight
+            out.append(((i + 0.5) * self.bucket_s, weight))
+        return out
+
     def _index(self, t: float) -> int:
         return int(t // self.bucket_s)
 

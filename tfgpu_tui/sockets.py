@@ -36,6 +36,17 @@ def socket_path() -> Path:
         ) from error
 
 
+def same_or_new_socket_path(path: Path) -> Path:
+    """The path of a socket that went away, where its folder can be had again: processes of the run that start later
+    look for it there. Else a new one. Raises StateDirError."""
+    with contextlib.suppress(OSError):
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700)
+    if _private(path.parent) and not path.exists():
+        return path
+    return socket_path()
+
+
 def _private(folder: Path) -> bool:
     """Makes `folder` where it is missing; True where it is a real folder of ours that nobody else can enter."""
     try:

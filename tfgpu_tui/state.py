@@ -66,14 +66,14 @@ class StepTotals:
     def percentile_s(self, q: float) -> float | None:
         """The `q`-quantile (0..1) of the wall time per step, from the histogram: right within 4.5 %."""
         total = sum(self.periods.values())
-        if not total:
+        if total <= 0:
             return None
-        seen = 0
-        for bucket, count in sorted(self.periods.items()):
+        seen, ordered = 0, sorted(self.periods.items())
+        for bucket, count in ordered:
             seen += count
             if seen >= q * total:
                 return ev.histogram_value_s(bucket)
-        raise AssertionError("unreachable")
+        return ev.histogram_value_s(ordered[-1][0])  # counts that make no sense: from a broken peer
 
     def shares(self) -> dict[str, float | None]:
         """input_wait, compute and host as shares of step time. They sum to 1, or what is unknown is None."""
@@ -168,6 +168,8 @@ class RunState:
     """(time, mean step time in ms) of steady train windows: how much the speed itself varies."""
     processes: set[int] = field(default_factory=set)
     """Processes that trained."""
+    first_wait_s: float | None = None
+    """For the first batch of this epoch, from its first window; None before that."""
     slowest_steps: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=2000))
     """(longest step, compute of all steps) in seconds of each steady train window."""
     retraces: dict[str, Retraced] = field(default_factory=dict)
@@ -197,6 +199,10 @@ class RunState:
     metric_series: dict[str, Series] = field(default_factory=dict)
 
     pipeline: ev.Pipeline | None = None
+    """With what processes that make batches told of themselves."""
+    pipeline_told: ev.Pipeline | None = None
+    worker_code: dict[int | None, list[dict[str, Any]]] = field(default_factory=dict)
+    """The newest `user_code` of each process."""
     placement: ev.Placement | None = None
     layer_times: ev.LayerTimes | None = None
     tf_memory: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -212,6 +218,15 @@ class RunState:
     gpus: dict[str, GpuView] = field(default_factory=dict)
     rss_peak_bytes: int | None = None
     rss_by_step: Decimated = field(default_factory=Decimated)
+    """(training steps, resident bytes of the process tree)."""
+    process_memory: dict[int, Decimated] = field(default_factory=dict)
+    """By process that trains: (its training steps, its resident bytes), measured in the process itself."""
+    growth_causes: list[ev.GrowthCause] = field(default_factory=list)
+    out_of_memory: ev.OutOfMemory | None = None
+    """The last allocation that failed."""
+    out_of_memory_count: int = 0
+    oom_kills_before: int | None = None
+    """Of the kernel's out-of-memory killer, at the first sample."""
 
     series: dict[str, Series] = field(
         default_factory=lambda: {
@@ -228,6 +243,7 @@ class RunState:
                 "disk_read",
                 "net_recv",
                 "throttled",
+                "granted_cores",
             )
         }
     )
@@ -237,6 +253,8 @@ class RunState:
     log_capped: bool = False
     error: ev.ScriptError | None = None
     child_errors: list[ev.ScriptError] = field(default_factory=list)
+    child_ends: list[ev.ChildEnded] = field(default_factory=list)
+    """Processes of multiprocessing that ended badly."""
     hooks_off: dict[str, str] = field(default_factory=dict)
     faults: deque[ev.Fault] = field(default_factory=lambda: deque(maxlen=20))
     dropped: dict[str, int] = field(default_factory=dict)
@@ -285,6 +303,12 @@ class RunState:
     def wall_s(self) -> float | None:
         """Seconds since the run began, up to its end."""
         return None if self.run is None else max(0.0, self.now - self.run.t)
+
+    @property
+    def oom_kills(self) -> int | None:
+        """Processes that the kernel's out-of-memory killer ended during the run; None where it is not counted."""
+        now = self.host.oom_kills if self.host else None
+        return None if now is None or self.oom_kills_before is None else now - self.oom_kills_before
 
     @property
     def step_in_epoch(self) -> int | None:
@@ -358,6 +382,8 @@ _STOP_WORDS = {
 def _end_words(ended: ev.RunEnded, early: str | None) -> str:
     if ended.signal is not None:
         return f"ended by {signal_name(ended.signal)}"
+    if ended.exit_code is None:
+        return "ended, status unknown"
     if ended.exit_code:
         return f"failed, exit {ended.exit_code}"
     return "stopped early" if early else "finished"
@@ -434,6 +460,8 @@ def _steps(s: RunState, e: ev.Steps) -> None:
         return
     s.loop = e.loop
     s.fits = max(s.fits, e.fit)
+    if s.first_wait_s is None and e.wait_s is not None and e.step_max_s is not None:
+        s.first_wait_s = min(e.wait_s, e.step_max_s)
     s.batch_size = e.batch_size if e.batch_size is not None else s.batch_size
     if e.pid is not None:
         s.processes.add(e.pid)
@@ -458,11 +486,14 @@ def _steps(s: RunState, e: ev.Steps) -> None:
 def _epoch(s: RunState, e: ev.Epoch) -> None:
     if e.state == "begin":
         s.epoch, s.epochs, s.epoch_steps = e.epoch, e.epochs, e.steps
+        s.first_wait_s = None
         s.epoch_first_step = s.train.steps
         s.edge_s += e.edge_s or 0.0
         s.marks.append(Mark(e.t, "epoch", f"epoch {e.epoch}"))
         return
     s.epochs_done += 1
+    if e.first_wait_s is None:
+        e = replace(e, first_wait_s=s.first_wait_s)
     s.validation_s += e.validation_s or 0.0
     _mark_checkpoints(s, e.t, e.callbacks)
     for name, seconds in e.callbacks.items():
@@ -523,7 +554,32 @@ def _learn_metrics(s: RunState, t: float, values: dict[str, float | str]) -> Non
 def _pipeline(s: RunState, e: ev.Pipeline) -> None:
     # A graph without times never replaces what was measured.
     if s.pipeline is None or e.source == "model_proto" or s.pipeline.source != "model_proto":
-        s.pipeline = e
+        s.pipeline_told = e
+        s.pipeline = replace(e, user=_with_workers(s, e))
+
+
+def _user_code(s: RunState, e: ev.UserCode) -> None:
+    if e.pid in s.worker_code or len(s.worker_code) < 256:
+        s.worker_code[e.pid] = e.user
+    if s.pipeline is not None and s.pipeline_told is not None:
+        s.pipeline = replace(s.pipeline, user=_with_workers(s, s.pipeline_told))
+
+
+def _with_workers(s: RunState, e: ev.Pipeline) -> list[dict[str, Any]]:
+    """The user's own Python of the training's process and of those that make batches for it, by function."""
+    if not s.worker_code:
+        return e.user
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    told = [(u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user]
+    told += [(u, u["calls"], u["seconds"] * 1e6) for of_process in s.worker_code.values() for u in of_process]
+    for user, calls, us in told:
+        key = tuple(user.get(name) for name in ("name", "kind", "file", "line"))
+        entry = merged.setdefault(key, {"name": key[0], "kind": key[1], "calls": 0, "mean_us": None})
+        whole = (entry["mean_us"] or 0.0) * entry["calls"] + us
+        entry["calls"] += calls
+        entry["mean_us"] = whole / entry["calls"] if entry["calls"] else None
+        entry["file"], entry["line"] = key[2], key[3]
+    return list(merged.values())
 
 
 def _placement(s: RunState, e: ev.Placement) -> None:
@@ -546,8 +602,33 @@ def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
             s.tf_memory_series.setdefault(name, Series()).add(e.t, float(device["current_bytes"]))
 
 
+def _process_memory(s: RunState, e: ev.ProcessMemory) -> None:
+    if e.pid is None or (e.pid not in s.process_memory and len(s.process_memory) >= 16):
+        return
+    points = s.process_memory.setdefault(e.pid, Decimated())
+    for step, size in e.points:
+        points.add(float(step), float(size))
+
+
+def _growth_cause(s: RunState, e: ev.GrowthCause) -> None:
+    s.growth_causes = [*s.growth_causes[-9:], e]
+
+
+def _out_of_memory(s: RunState, e: ev.OutOfMemory) -> None:
+    s.out_of_memory = e
+    s.out_of_memory_count += 1
+    s.marks.append(Mark(e.t, "out of memory", f"out of memory on {e.device or 'a device'}"))
+
+
 def _held_since(t: float, before: float | None) -> float:
     return before if before is not None and t - SAMPLE_HOLDS_S < before <= t else t
+
+
+def _granted_cores_percent(s: RunState, e: ev.HostSample) -> float | None:
+    """How busy the cores are that the training may use, whoever uses them."""
+    cpus = s.environment.cpus
+    cores = [p for i, p in enumerate(e.cores_percent) if cpus is None or i in cpus]
+    return sum(cores) / len(cores) if cores else None
 
 
 def _host_sample(s: RunState, e: ev.HostSample) -> None:
@@ -562,10 +643,13 @@ def _host_sample(s: RunState, e: ev.HostSample) -> None:
         ("disk_read", e.disk_read_bps),
         ("net_recv", e.net_recv_bps),
         ("throttled", e.throttled_percent),
+        ("granted_cores", _granted_cores_percent(s, e)),
     )
     for name, value in pairs:
         if value is not None:
             s.series[name].add_span(since, e.t, float(value))
+    if s.oom_kills_before is None:
+        s.oom_kills_before = e.oom_kills
     if e.tree_rss_bytes is not None:
         s.rss_peak_bytes = max(s.rss_peak_bytes or 0, e.tree_rss_bytes)
         if s.judged.steps and s.phase == "training":
@@ -627,6 +711,11 @@ def _script_error(s: RunState, e: ev.ScriptError) -> None:
         s.child_errors.append(e)
 
 
+def _child_ended(s: RunState, e: ev.ChildEnded) -> None:
+    if len(s.child_ends) < 50:
+        s.child_ends.append(e)
+
+
 def _hook_off(s: RunState, e: ev.HookOff) -> None:
     if len(s.hooks_off) < 64:
         s.hooks_off[e.hook] = e.reason
@@ -667,15 +756,20 @@ _HANDLERS: dict[type[ev.Event], Any] = {
     ev.ArrayCopy: _array_copy,
     ev.Metrics: _metrics,
     ev.Pipeline: _pipeline,
+    ev.UserCode: _user_code,
     ev.Placement: _placement,
     ev.LayerTimes: _layer_times,
     ev.TfMemory: _tf_memory,
+    ev.ProcessMemory: _process_memory,
+    ev.GrowthCause: _growth_cause,
+    ev.OutOfMemory: _out_of_memory,
     ev.HostSample: _host_sample,
     ev.GpuSample: _gpu_sample,
     ev.Preflight: _preflight,
     ev.Diagnostic: _diagnostic,
     ev.Log: _log,
     ev.ScriptError: _script_error,
+    ev.ChildEnded: _child_ended,
     ev.HookOff: _hook_off,
     ev.AgentCost: _agent_cost,
     ev.Dropped: _dropped,

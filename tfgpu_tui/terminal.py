@@ -40,6 +40,8 @@ WINDOW_ROWS = 64
 """How far up `CSI A` can reach: progress displays of several bars redraw a few rows, never the scrollback."""
 MAX_CELLS = 2000
 """Cells kept of one line; a line without an end (a binary file sent to stdout) must not grow for ever."""
+MAX_MARKS = 8
+"""Combining characters kept of one cell."""
 _TAB = 8
 
 # A string (OSC, DCS, …) is broken off by the start of another one, as by its end: a match never scans further than
@@ -78,6 +80,18 @@ def printable(text: str, instead: str = "·") -> str:
     return "".join(instead if char_width(c) < 0 else c for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """`text` of several lines, each safe for a terminal: the last door for reports and lists that hold such names."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _combine(cells: list[str], end: int, mark: str) -> None:
+    """Adds a combining character to the one that stands before `end`; a few, not a line full of them."""
+    at = end - 2 if end > 1 and not cells[end - 1] else end - 1
+    if at >= 0 and cells[at] and len(cells[at]) <= MAX_MARKS:
+        cells[at] += mark
+
+
 class _Row:
     """A line that can still change: one character and one style a cell; the right half of a wide character is ''."""
 
@@ -99,10 +113,10 @@ class _Row:
                     cells.append(char)
                     if width == 2:
                         cells.append("")
-                elif width == 0 and cells and cells[-1]:
-                    cells[-1] += char
-                elif width == 0 and len(cells) > 1:
-                    cells[-2] += char
+                elif width == 0 and cells:
+                    _combine(cells, len(cells), char)
+                elif width == 0:  # its character came with the bytes before these
+                    _combine(self.chars, min(column, len(self.chars)), char)
         cells = cells[: max(0, MAX_CELLS - column)]
         if not cells:
             return column

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tfgpu_tui import cli, config, interpreter, launch, rundir, units
+from tfgpu_tui import cli, config, history, interpreter, launch, rundir, units
 from tfgpu_tui.rundir import RunDir, RunSummary
 from tfgpu_tui.state import RunState
+from tfgpu_tui.terminal import printable, printable_lines
 
 FOLLOW_EVERY_S = 5.0
 
@@ -82,15 +83,16 @@ def follow(run: RunDir) -> int:
     """A run as lines on stdout until it ends, then its report."""
     from tfgpu_tui.plain import StatusPrinter
 
-    state, printer = RunState(), StatusPrinter()
-    with rundir.JournalReader(run.journal) as reader:
+    printer = StatusPrinter()
+    state, reader = history.latest(run.journal)
+    with reader:
         while True:
             for event in reader:
                 state.apply(event)
             if state.ended is not None or not rundir.is_running(rundir.read_meta(run)):
                 break
             for line in printer.lines(state):
-                print(line, flush=True)
+                print(printable_lines(line), flush=True)
             time.sleep(FOLLOW_EVERY_S)
     _print_report(state)
     return 0
@@ -99,9 +101,7 @@ def follow(run: RunDir) -> int:
 def runs(options: argparse.Namespace) -> int:
     """The list of all runs, or their pruning."""
     if options.prune is not None:
-        for run in rundir.prune(options.prune):
-            print(f"deleted {run.id}")
-        return 0
+        return _prune(keep=options.prune)
     found = rundir.list_runs()
     if options.json:
         print(json.dumps([rundir.as_json(run) for run in found], indent=1))
@@ -112,13 +112,45 @@ def runs(options: argparse.Namespace) -> int:
     for run in found:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
         lasted = units.clock(run.ended - run.started if run.ended else None)
-        print(f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<22}  {' '.join(run.argv)}")
+        line = f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<22}  {' '.join(run.argv)}"
+        print(printable(line))
     return 0
 
 
+def prune(options: argparse.Namespace) -> int:
+    """Deletes old runs: by number, age or size; never a running one."""
+    size = _bytes(options.total_size) if options.total_size is not None else None
+    keep = 20 if options.keep is None and options.older_than is None and size is None else options.keep
+    if (keep or 0) < 0 or (options.older_than or 0) < 0:
+        raise cli.UsageError("prune needs numbers that are not negative")
+    return _prune(keep, options.older_than, size)
+
+
+def _prune(keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None) -> int:
+    for run in rundir.prune(keep, older_than_days, total_bytes):
+        print(f"deleted {run.id}")
+    left = rundir.list_runs()
+    size = sum(rundir.size_bytes(RunDir(run.path)) for run in left)
+    print(f"{len(left)} runs are left, {size / 2**20:.1f} MiB")
+    return 0
+
+
+def _bytes(text: str) -> int:
+    """`500M`, `2G`, `1.5GiB` or a number of bytes. Raises cli.UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if found is None:
+        raise cli.UsageError(f"--total-size {text}: write it as 500M or 2G")
+    return int(float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " "))
+
+
 def _state_words(run: RunSummary) -> str:
+    if run.state == "lost":
+        lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
+        return "monitor lost, script goes on" if lives else "monitor lost"
     if run.state != "ended":
         return run.state
+    if run.signal is None and run.exit_code is None:
+        return "ended, status unknown"
     if run.signal is not None:
         from tfgpu_tui.state import signal_name
 
@@ -177,8 +209,8 @@ def _write(path: str, option: str, text: str) -> None:
 
 def folded(run: RunDir) -> RunState:
     """A run's state after all of its journal. Raises RunNotFound where it has none."""
-    state = RunState()
-    with rundir.JournalReader(run.journal) as reader:
+    state, reader = history.latest(run.journal)
+    with reader:
         for event in reader:
             state.apply(event)
     if state.run is None:
@@ -224,7 +256,7 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
 def _print_report(state: RunState) -> None:
     from tfgpu_tui import report as reports
 
-    print(reports.text(reports.build(state)))
+    print(printable_lines(reports.text(reports.build(state))))
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -235,7 +267,7 @@ def compare(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(comparing.as_json(before, after), indent=1, allow_nan=False))
     else:
-        print(comparing.text(before, after))
+        print(printable_lines(comparing.text(before, after)))
     return 0
 
 
@@ -251,6 +283,7 @@ def doctor(options: argparse.Namespace) -> int:
 ALL: dict[str, Callable[[Any], int]] = {
     "attach": attach,
     "runs": runs,
+    "prune": prune,
     "stop": stop,
     "replay": replay,
     "report": report,

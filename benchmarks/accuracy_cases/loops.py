@@ -106,6 +106,27 @@ case(
     READY_NEXT_S,
 )
 
+m, optimizer = model(), keras.optimizers.SGD()
+
+
+@tf.function
+def zipping(one, other):
+    (a, b), (c, _) = next(one), next(other)
+    eager_step(m, (a + c) / 2, b, optimizer)
+
+
+def calls_of_two(data, times):
+    return calls(lambda iterators: zipping(*iterators), (iter(data), iter(data)), times)
+
+
+case(
+    "two iterators in a tf.function",
+    lambda data: calls_of_two(data, N),
+    lambda: slow(N),
+    lambda: calls_of_two(ready(16), 16),
+    READY_NEXT_S,
+)
+
 strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 with strategy.scope():
     m, optimizer = model(), keras.optimizers.SGD()

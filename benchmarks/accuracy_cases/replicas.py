@@ -10,8 +10,8 @@ tf.config.set_logical_device_configuration(
 )
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
-from keras_model import Stamps, eager_step, keras, model # noqa: E402
-from stamps import case, ready, slow, unhelped  # noqa: E402
+from keras_model import KERAS3, Stamps, eager_step, keras, model  # noqa: E402
+from stamps import case, missing, ready, slow, unhelped  # noqa: E402
 
 N = 48
 READY_NEXT_S = stamps.next_in_graph(ready(24))
@@ -47,4 +47,10 @@ def loop(data):
 
 
 case("MirroredStrategy, own loop", loop, lambda: slow(N), lambda: loop(ready(4)), 0.0)
+if KERAS3:
+    missing("MirroredStrategy, steps_per_execution", "Keras 3 fails at that by itself (3.15 on TensorFlow 2.21)")
+else:
+    with strategy.scope():
+        m = model(steps_per_execution=5)
+    case("MirroredStrategy, steps_per_execution", fitting, lambda: slow(80), fitted, READY_NEXT_S)
 stamps.finish()

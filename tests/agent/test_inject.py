@@ -184,9 +184,9 @@ def test_a_supervisor_that_hangs_up_is_not_noticed(fake_keras: str) -> None:
     for number in range(200):
         runtime.send("metrics", step=number)
         link.flush()
-        if link._dead:
+        if link._lost_at is not None:
             break
-    print("alive", link._dead)
+    print("alive", link._lost_at is not None)
     """
 
     def hang_up(event: dict[str, object]) -> None:

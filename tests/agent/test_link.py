@@ -88,7 +88,42 @@ def test_a_peer_that_does_not_read_costs_messages_never_time(server: socket.sock
     assert len([e for e in events if e["type"] == "log"]) == 4 * QUEUE_LIMIT + 1 - expected
 
 
-def test_a_peer_that_goes_away_ends_the_link_for_good(server: socket.socket) -> None:
+def test_a_new_peer_gets_what_came_meanwhile(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "RETRY_S", 0.05)
+    link = Link(server.getsockname())
+    link.put(stamped("metrics", {"step": 0}))
+    connection, _ = server.accept()
+    lines(connection, lambda e: len(e) >= 2)
+    connection.close()
+    wait_until(lambda: link._lost_at is not None)
+    for number in range(1, 4):
+        link.put(stamped("metrics", {"step": number}))
+    again, _ = server.accept()
+    with again:
+        events = lines(again, lambda e: len(e) >= 4)
+    assert [e["type"] for e in events] == ["agent_connected"] + ["metrics"] * 3
+    assert [e["step"] for e in events[1:]] == [1, 2, 3]
+
+
+def test_a_line_that_was_half_sent_is_not_sent_again(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "RETRY_S", 0.05)
+    link = Link(server.getsockname())
+    for number in range(40):
+        link.put(stamped("metrics", {"step": number, "text": "x" * 20_000}))
+    connection, _ = server.accept()
+    wait_until(lambda: link._within_line)  # the socket is full
+    connection.close()
+    again, _ = server.accept()
+    with again:
+        events = lines(again, lambda e: bool(e) and e[-1].get("step") == 39)
+    steps = [e["step"] for e in events[1:]]
+    assert events[0]["type"] == "agent_connected" and steps == list(range(steps[0], 40))
+
+
+def test_a_peer_that_goes_away_for_long_ends_the_link_for_good(
+    server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "PATIENCE_S", 0.0)
     link = Link(server.getsockname())
     link.put(stamped("log", {}))
     connection, _ = server.accept()
@@ -99,7 +134,8 @@ def test_a_peer_that_goes_away_ends_the_link_for_good(server: socket.socket) -> 
     assert not link._queue
 
 
-def test_no_peer_at_all(tmp_path: Path) -> None:
+def test_no_peer_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "PATIENCE_S", 0.0)
     link = Link(str(tmp_path / "none"))
     link.put(stamped("log", {}))
     wait_until(lambda: link._dead)

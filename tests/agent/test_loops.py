@@ -357,11 +357,12 @@ def check_sums(run: Run) -> None:
 
 
 def check_wait(run: Run, case: str, phase: str = "train", batches_before: int = 0) -> None:
-    """The wait is the delay that the script put into its input, as measured by the script: not less, hardly more."""
+    """The wait is the delay that the script put into its input, as measured by the script: not less (the wait of one of 24
+    steps would be missed), hardly more."""
     delay = run.truth[case]["delay"]
     wait = run.total(case, "wait_s", phase)
     steps = run.total(case, "steps", phase)
-    assert 0.9 * delay < wait < 1.35 * delay + 0.004 * steps, (case, wait, delay)
+    assert 0.97 * delay < wait < 1.35 * delay + 0.004 * steps, (case, wait, delay)
 
 
 def test_keras_windows_add_up(keras_run: Run) -> None:
@@ -445,12 +446,12 @@ def test_the_users_own_python_is_timed(keras_run: Run) -> None:
     assert generate["elements"] == [{"dtype": "float32", "shape": [32, 8]}, {"dtype": "float32", "shape": [32, 1]}]
 
 
-def test_steps_per_execution_counts_steps_and_says_that_the_wait_is_a_bound(keras_run: Run) -> None:
+def test_steps_per_execution_counts_steps_and_knows_their_wait(keras_run: Run) -> None:
     assert keras_run.truth["spe"]["seen"] == 50
     assert keras_run.total("spe", "steps") == 50
     assert keras_run.total("spe", "executions") == 6
-    assert all(w["wait_bound"] for w in keras_run.windows("spe"))
-    assert not any(w["wait_bound"] for w in keras_run.windows("fit"))
+    assert not any(w["wait_bound"] for w in keras_run.windows("spe"))
+    check_wait(keras_run, "spe")
 
 
 def test_a_fit_that_failed_is_over(keras_run: Run) -> None:

@@ -69,6 +69,8 @@ def test_slow_map_names_its_stage_with_file_and_line(environment: dict[str, str]
     bound = finding(report, "input.bound")
     assert report["findings"][0]["id"] == "input.bound"
     assert bound["severity"] == "critical"
+    # On a machine whose cores others use, too, it can't be told whether the function computes or waits.
+    assert {"input.slow_stage", "input.python"} & set(weighty(report))
     stage = bound["evidence"]["stage"]
     lines = script.read_text().splitlines()
     definition = next(i for i, line in enumerate(lines, 1) if line.startswith("def load_image"))
@@ -101,9 +103,9 @@ def test_a_healthy_run_has_no_warning(environment: dict[str, str], tmp_path: Pat
 def test_a_generator_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "python_generator.py"), "4")
     bound = finding(report, "input.bound")
-    assert weighty(report) == ["input.bound"]
+    assert weighty(report) == ["input.bound", "input.python"]
     assert "rotated_batches" in json.dumps(bound)
-    assert "Python" in bound["next"]
+    assert "PyDataset" in bound["next"]
 
 
 def test_a_slow_callback_is_named(environment: dict[str, str], tmp_path: Path) -> None:

@@ -73,13 +73,16 @@ def silent(*keep: str, **changes: Any) -> Gpu:
 
 # As NVML answers there: facts of the field, each from a report about real hardware.
 WSL2 = silent(
-    "busy_percent", "memory_total_mib", "memory_used_mib", "memory_reserved_mib", "temperature_c",
-    name="NVIDIA GeForce RTX 4090",
+    "busy_percent", "memory_busy_percent", "memory_total_mib", "memory_used_mib", "memory_reserved_mib",
+    "temperature_c", name="NVIDIA GeForce RTX 4090",
     processes=[{"pid": 0, "memory_mib": None}],
 )  # fmt: skip
 JETSON = silent(name="Orin (nvgpu)", uuid="GPU-00000000-0000-4000-8000-00000000000f")
 """Unified memory: MemoryInfo is NOT_SUPPORTED, as nearly all else."""
-VGPU = silent("busy_percent", "memory_total_mib", "memory_used_mib", "memory_reserved_mib", name="NVIDIA A16-8C")
+VGPU = silent(
+    "busy_percent", "memory_busy_percent", "memory_total_mib", "memory_used_mib", "memory_reserved_mib",
+    name="NVIDIA A16-8C",
+)  # fmt: skip
 ODD = gpu(
     name="NVIDIA \udcff é",  # a byte that is no UTF-8
     busy_percent=140,

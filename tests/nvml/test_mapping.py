@@ -19,7 +19,10 @@ import pytest
 from tests.nvml import scenarios
 from tests.nvml.build import build_cuda, hollow
 from tests.nvml.scenarios import gpu
+from tests.process.conftest import Workplace, wait_until
+from tests.process.conftest import place as place
 from tfgpu_tui import events as ev
+from tfgpu_tui import launch, rundir
 from tfgpu_tui.gpu_mapping import BY_ADDRESS, BY_MESSAGE, BY_PROCESS, BY_UUID, mapping
 from tfgpu_tui.report import build
 from tfgpu_tui.state import RunState, fold
@@ -231,3 +234,38 @@ def test_logical_devices_belong_to_their_gpu(cuda_build: list[Path], tmp_path: P
 @pytest.mark.slow
 def test_hidden_by_the_environment(cuda_build: list[Path], tmp_path: Path) -> None:
     assert tensorflow(cuda_build, tmp_path / "s.json", {"CUDA_VISIBLE_DEVICES": "-1"})["listed"] == 0
+
+
+TRAINS = """
+import numpy as np, keras
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(np.zeros((64, 4), "float32"), np.zeros((64, 1), "float32"), epochs=2, verbose=0)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_the_gpu_build_that_lacks_one_library(
+    place: Workplace, cuda_build: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CUDA_PYTHON is not None
+    cuda, loadable, runtime = cuda_build
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ONLY_THERE:
+        if "cusolver" not in name:
+            (some / name).symlink_to(loadable / name)
+    scenarios.play(tmp_path / "s.json", scenarios.scenario(*BOARDS))
+    monkeypatch.setenv("NVML_SIM", str(tmp_path / "s.json"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{cuda}:{some}:{runtime}")
+    script = place.script(TRAINS)
+    run = launch.start(launch.LaunchSpec(argv=[str(script)], cwd=str(place.folder), python=CUDA_PYTHON))
+    wait_until(lambda: rundir.summary(run).state == "ended", "the training ended", 120)
+    report = json.loads(run.report_path.read_text())
+    assert report["run"]["exit_code"] == 0
+    assert report["environment"]["gpus"] == []
+    assert "cuda.gpus_skipped" in [d["id"] for d in report["environment"]["diagnostics"]]
+    causes = [f for f in report["findings"] if f["id"].startswith("gpu.")]
+    assert [(f["id"], f["severity"]) for f in causes] == [("gpu.cuda_libs_missing", "critical")]
+    assert causes[0]["title"] == "CUDA libraries are not installed: libcusolver.so.11"
+    assert [g["name"] for g in report["gpus"]] == [b["name"] for b in BOARDS]

@@ -13,6 +13,7 @@ import pytest
 from tests.nvml import scenarios
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu, silent
+from tfgpu_tui.report import build
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.gpu import mark_ours
 
@@ -174,9 +175,10 @@ async def test_processes_ours_and_foreign(machine: Machine) -> None:
         )
     )
     machine.watch(ours=lambda: {os.getpid()})
+    name = Path("/proc/1/comm").read_text().strip()
     assert (await machine.row())["processes"] == [
         {"pid": os.getpid(), "memory_bytes": 40210 * MIB, "busy_percent": 85, "ours": True},
-        {"pid": 1, "memory_bytes": None, "busy_percent": 5, "ours": False},
+        {"pid": 1, "memory_bytes": None, "busy_percent": 5, "ours": False, "name": name},
     ]
 
 
@@ -197,3 +199,98 @@ def test_pids_of_another_namespace_tell_nothing() -> None:
     assert [p["ours"] for p in in_container] == [None, None], "the driver speaks of the host's pids"
     assert [p["ours"] for p in mark_ours([mine, gone], ours, nested=False)] == [True, None]
     assert [p["ours"] for p in mark_ours([mine], ours, nested=True)] == [True]
+
+
+IN_REPORT: dict[str, tuple[str, float]] = {
+    # The scenario's key -> the report's field, and what one of its units is in the report's.
+    "name": ("name", 1),
+    "uuid": ("uuid", 1),
+    "pci": ("pci", 1),
+    "busy_percent": ("busy_mean", 1),
+    "memory_busy_percent": ("memory_busy_percent", 1),
+    "memory_total_mib": ("memory_total_mib", 1),
+    "memory_used_mib": ("memory_used_peak_mib", 1),
+    "memory_reserved_mib": ("memory_reserved_mib", 1),
+    "power_mw": ("power_mean_w", 1e-3),
+    "power_limit_mw": ("power_limit_w", 1e-3),
+    "temperature_c": ("temperature_c", 1),
+    "sm_clock_mhz": ("sm_clock_mhz", 1),
+    "sm_clock_max_mhz": ("sm_clock_max_mhz", 1),
+    "memory_clock_mhz": ("memory_clock_mhz", 1),
+    "memory_clock_max_mhz": ("memory_clock_max_mhz", 1),
+    "pcie_generation": ("pcie_generation", 1),
+    "pcie_generation_max": ("pcie_generation_max", 1),
+    "pcie_width": ("pcie_width", 1),
+    "pcie_width_max": ("pcie_width_max", 1),
+    "pcie_rx_kb_per_s": ("pcie_rx_bytes_per_s", 1e3),
+    "pcie_tx_kb_per_s": ("pcie_tx_bytes_per_s", 1e3),
+    "ecc_corrected": ("ecc_corrected", 1),
+    "ecc_uncorrected": ("ecc_uncorrected", 1),
+    "sm_active_percent": ("sm_active_percent", 1),
+    "tensor_active_percent": ("tensor_active_percent", 1),
+    "dram_active_percent": ("dram_active_percent", 1),
+}
+OTHERWISE = {"throttle_mask", "processes", "mig"}
+ALL_BOARDS = {
+    "H200": gpu(processes=[{"pid": os.getpid(), "memory_mib": 40210, "busy_percent": 85}]),
+    "WSL2": scenarios.WSL2,
+    "Jetson": scenarios.JETSON,
+    "vGPU": scenarios.VGPU,
+    "MIG": scenarios.MIG,
+    "odd": scenarios.ODD,
+    "throttled": gpu(throttle_mask=0x4 | 0x20 | 0x40),
+    "no ECC, no GPM": gpu(
+        ecc_corrected=None,
+        ecc_uncorrected=None,
+        sm_active_percent=None,
+        tensor_active_percent=None,
+        dram_active_percent=None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALL_BOARDS)
+async def test_every_number_is_in_the_report_or_said_to_be_unknown(machine: Machine, name: str) -> None:
+    board = ALL_BOARDS[name]
+    machine.play(board)
+    machine.watch(command=[sys.executable, "-c", READ_OFTEN], ours=lambda: {os.getpid()})
+    slow: list[Any] = []
+
+    def read_twice() -> bool:
+        slow[:] = [s for s in machine.samples if s.gpus and "unknown" in s.gpus[0]]
+        return len(slow) >= 3
+
+    await machine.until(read_twice)
+    state = RunState()
+    for sample in machine.samples:
+        state.apply(sample)
+    (reported,) = build(state)["gpus"]
+    assert set(board) == set(IN_REPORT) | OTHERWISE, "a key of the scenario that nobody looks for"
+    for key, (field, unit) in IN_REPORT.items():
+        told, truth = reported[field], board[key]
+        if told is None:
+            assert reported["unknown"][field], f"{field} is null without a reason"
+            assert truth is None or name in ("odd", "MIG"), f"{key} was there and did not arrive"
+        elif isinstance(truth, str):
+            assert told == truth.encode(errors="surrogateescape").decode(errors="replace")
+        else:
+            assert truth is not None, f"{field} was made up"
+            assert told == pytest.approx(truth * unit, rel=0.05)
+    assert not set(reported["unknown"]) & {field for field, value in reported.items() if value is not None}
+    words = {"H200": ["power cap"], "throttled": ["power cap", "thermal (software)", "thermal (hardware)"]}
+    if name in words:
+        assert reported["throttle"] == words[name]
+        assert reported["throttled_share"] == dict.fromkeys(words[name], 1.0)
+    for key in ("processes", "mig"):
+        field = "slices" if key == "mig" else key
+        if board[key] is None:
+            assert reported[field] is None and reported["unknown"][field] == "Not Supported"
+        else:
+            assert len(reported[field]) == len(board[key])
+    if name == "H200":
+        assert reported["processes"][0]["memory_bytes"] == 40210 * MIB
+        assert (reported["processes"][0]["ours"], reported["processes"][0]["busy_percent"]) == (True, 85)
+        assert build(state)["monitor"]["gpu_read_ms"]["samples"] == len(machine.samples)
+    if name == "MIG":
+        assert [part["memory_used_bytes"] // MIB for part in reported["slices"]] == [20000, 10000]
+        assert reported["unknown"]["busy_mean"] == "not available under MIG"

@@ -200,3 +200,20 @@ def test_nvidia_devices_are_counted_without_a_driver(tmp_path: Path) -> None:
 def test_driver_version(tmp_path: Path, text: str, version: str) -> None:
     (tmp_path / "version").write_text(text)
     assert environment.driver_version(tmp_path / "version") == version
+
+
+def test_the_end_of_too_much_output_is_kept(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    output = OutputLog(read_end, tmp_path / "output.log", cap_bytes=1000)
+    text = b"".join(b"line %06d\n" % number for number in range(20_000))
+    for at in range(0, len(text), 4096):
+        os.write(write_end, text[at : at + 4096])
+        assert output.drain()
+    output.close()
+    kept = (tmp_path / "output.log").read_bytes()
+    assert kept.startswith(text[:1000]) and kept.endswith(text[-60_000:])
+    missing = len(text) - 1000 - 65536
+    assert b"[tfgpu-tui: %d bytes of output were left out here]" % missing in kept
+    os.close(read_end)
+    os.close(write_end)

@@ -14,8 +14,9 @@ from tests.ui import recording
 from tests.ui.recording import Script
 from tfgpu_tui.config import Settings
 from tfgpu_tui.launch import ControlError
-from tfgpu_tui.rundir import RunDir, RunNotFound
+from tfgpu_tui.rundir import RunDir, RunNotFound, RunSummary, summary
 from tfgpu_tui.ui.monitor import MonitorApp
+from tfgpu_tui.ui.snapshot import screen_rows
 
 Screen = Pilot[int]
 
@@ -25,7 +26,9 @@ class FakeControl:
     """Stands in for the supervisor."""
 
     next_run: Callable[[dict[str, str]], RunDir] | None = None
-    runs: dict[str, RunDir] = field(default_factory=dict)
+    runs_by_id: dict[str, RunDir] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)
     stopped: list[tuple[str, str]] = field(default_factory=list)
     started: list[dict[str, str]] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -49,9 +52,21 @@ class FakeControl:
         return self.running
 
     def find(self, run_id: str) -> RunDir:
-        if run_id not in self.runs:
+        if run_id not in self.runs_by_id:
             raise RunNotFound(f"there is no run {run_id!r}")
-        return self.runs[run_id]
+        return self.runs_by_id[run_id]
+
+    def runs(self) -> list[RunSummary]:
+        return [summary(run) for run in self.runs_by_id.values()]
+
+    def delete(self, run: RunDir) -> None:
+        self.deleted.append(run.id)
+        del self.runs_by_id[run.id]
+
+    def send_input(self, run: RunDir, text: str) -> None:
+        if self.error:
+            raise ControlError(self.error)
+        self.typed.append(text)
 
 
 @pytest.fixture
@@ -84,8 +99,7 @@ def screen(run: RunDir, control: FakeControl, **more: object) -> MonitorApp:
 
 def rows_of(app: MonitorApp) -> list[str]:
     """The whole screen as text, one string a row."""
-    strips = app.screen._compositor.render_strips()
-    return ["".join(segment.text for segment in strip) for strip in strips]
+    return screen_rows(app)
 
 
 def text_of(app: MonitorApp) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.ui import recording
 from tfgpu_tui import events as ev
-from tfgpu_tui.ui.export import picture
+from tfgpu_tui.ui.picture import picture
 
 
 async def test_a_picture_is_deterministic_and_self_contained(tmp_path: Path) -> None:

@@ -40,13 +40,13 @@ def test_the_limit_is_drawn_over_blanks_only() -> None:
 
 
 def test_the_axis_grows_by_doubling_then_moves_in_jumps() -> None:
-    assert plot.axis(0, 3, whole=False).span_s == 15
-    assert plot.axis(0, 16, whole=False).span_s == 30
-    assert plot.axis(0, 1000, whole=True) == plot.Axis(0, 1920)
-    windows = {plot.axis(0, 600 + i, whole=False) for i in range(15)}
+    assert plot.axis(0, 3, range_s=120).span_s == 15
+    assert plot.axis(0, 16, range_s=120).span_s == 20
+    assert plot.axis(0, 1000, range_s=None) == plot.Axis(0, 1200)
+    windows = {plot.axis(0, 600 + i, range_s=120) for i in range(15)}
     assert len(windows) <= 2
     for now in range(1, 2000, 7):
-        window = plot.axis(0, now, whole=False)
+        window = plot.axis(0, now, range_s=120)
         assert window.begin <= now <= window.end and window.span_s <= 120
 
 

@@ -15,6 +15,7 @@ from tests.ui.conftest import FakeControl, now_script, rows_of, screen, shows, t
 from tests.ui.recording import Script
 from tfgpu_tui import events as ev
 from tfgpu_tui.rundir import JournalWriter, RunDir
+from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp, exit_status
 from tfgpu_tui.ui.pane import Pane, RowsWidget
 
@@ -99,15 +100,15 @@ async def test_zoom_and_number_keys(training_run: Make, control: FakeControl) ->
         await pilot.press("7")
         assert "no GPU kernel" in await shows(pilot, "placement", "text_lookup", "z back")
         await pilot.press("7")
-        await until(pilot, lambda: app.zoomed is None)
+        await until(pilot, lambda: app.board.zoomed is None)
         await pilot.press("2")
-        assert app.zoomed is None and app.focused is app.query_one("#gpu")
+        assert app.board.zoomed is None and app.focused is app.query_one("#gpu")
         await pilot.press("2")
         await shows(pilot, "41 W", "memory 14.1 GiB of 14.8 GiB")
         await pilot.press("escape", "tab", "z")
-        assert app.zoomed is not None
+        assert app.board.zoomed is not None
         await pilot.press("z")
-        assert app.zoomed is None
+        assert app.board.zoomed is None
         await shows(pilot, "Input-bound", "input pipeline")
 
 
@@ -121,9 +122,9 @@ async def test_every_pane_is_reachable_at_80x24(training_run: Make, control: Fak
         await shows(pilot, "Input-bound")
         pane = app.query_one(f"#{name}", Pane)
         await pilot.press(key)
-        if app.zoomed != name:
+        if app.board.zoomed != name:
             await pilot.press(key)
-        assert app.zoomed == name
+        assert app.board.zoomed == name
         await until(pilot, lambda: pane.display and len(pane.shown_rows) == 22)
         assert any(text.strip() for row in pane.shown_rows[1:] for text, _ in row)
 
@@ -149,7 +150,7 @@ async def test_findings_list_and_cursor(training_run: Make, control: FakeControl
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "Input-bound")
         await pilot.press("f")
-        await shows(pilot, "2 findings", "memory.preallocated", "input.bound", "reruns with memory_growth=on")
+        await shows(pilot, "findings", "input.bound, since 00:", "reruns with input=parallel", "copies the next step")
         await pilot.press("down")
         assert app.query_one("#findings", Pane).cursor == 1
         await pilot.press("f")
@@ -320,7 +321,7 @@ async def test_attach_to_a_rerun_finds_the_run_before(training_run: Make, contro
     before = training_run(folder="train-1")
     append(before, ended())
     after = training_run(folder="train-2", step_ms=14.0, wait=0.05, parent="train-1")
-    control.runs["train-1"] = before
+    control.runs_by_id["train-1"] = before
     app = screen(after, control)
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "compare with the run before", "faster")
@@ -332,7 +333,7 @@ async def test_replay_shows_the_run_at_its_own_pace(tmp_path: Path, control: Fak
         ev.RunEnded(t=recording.START + 30, src="child", exit_code=0, wall_s=30),
     ]
     run = recording.write(tmp_path / "train-1", events)
-    app = screen(run, control, replay=20.0)
+    app = screen(run, control, replay=ReplayClock(20.0))
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "replay 20x")
         assert app.view.state.ended is None
@@ -349,7 +350,11 @@ async def test_time_axis_and_metric_keys(training_run: Make, control: FakeContro
     async with app.run_test(size=(120, 40)) as pilot:
         assert "loss 0." in await shows(pilot, "Input-bound", "epochs")
         await pilot.press("t")
-        await shows(pilot, "whole run", "08:00")
+        await shows(pilot, "the last hour", "06:00")
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await shows(pilot, "the last minute", "04:15")
+        await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
+        await shows(pilot, "the whole run", "06:00")
         await pilot.press("m")
         await shows(pilot, "─ accuracy 0.")
 
@@ -398,5 +403,5 @@ def test_bindings_footer_and_help_come_from_one_table() -> None:
     from tfgpu_tui.ui.keys import KEYS
 
     names = {name for name in dir(MonitorApp) if name.startswith("action_")}
-    assert all(f"action_{key.action}" in names for key in KEYS)
+    assert all(f"action_{key.action.partition('(')[0]}" in names for key in KEYS)
     assert len({key.name for key in KEYS}) == len(KEYS)

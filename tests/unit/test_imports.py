@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-CORE = ("events", "state", "diagnose", "compare", "report", "knobs", "units", "terminal", "series")
+CORE = ("events", "state", "diagnose", "compare", "report", "knobs", "units", "terminal", "series", "checkpoint")
 HEAVY = {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml", "psutil", "asyncio", "socket", "subprocess"}
 
 
@@ -38,6 +38,11 @@ def test_the_supervisor_knows_no_screen_and_no_driver() -> None:
 def test_what_runs_before_the_script_is_light() -> None:
     names = loaded("import tfgpu_tui.cli, tfgpu_tui.supervisor.main, tfgpu_tui.supervisor.listening")
     assert names & {"textual", "asyncio", "psutil", "platformdirs", "tomllib", "logging"} == set()
+
+
+def test_the_keeper_stays_small() -> None:
+    names = loaded("import tfgpu_tui.keeper.keep, sys\nassert 'tfgpu_tui.events' not in sys.modules")
+    assert names & {"textual", "asyncio", "psutil", "platformdirs", "tomllib", "logging", "pynvml"} == set()
 
 
 def test_the_events_are_not_made_before_the_script_starts() -> None:

@@ -155,6 +155,18 @@ def test_prune_keeps_the_newest_and_the_running() -> None:
     assert [run.id for run in rundir.list_runs()] == [runs[3].id, runs[0].id]
 
 
+def test_prune_by_age_and_size() -> None:
+    runs = [make(f"run{number}.py") for number in range(5)]
+    for number, run in enumerate(runs):
+        rundir.write_meta(run, replace(rundir.read_meta(run), started=time.time() - number * 86400))
+        journal(run, ENDED)
+        run.output_log.write_bytes(b"x" * 1_000_000)
+    assert [run.id for run in rundir.prune(older_than_days=3.5)] == [runs[4].id]
+    assert [run.id for run in rundir.prune(total_bytes=2_500_000)] == [runs[2].id, runs[3].id]
+    assert rundir.prune(total_bytes=2_500_000) == []
+    assert [run.id for run in rundir.list_runs()] == [runs[0].id, runs[1].id]
+
+
 def test_a_reader_waits_for_the_file_and_for_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with JournalReader(path) as reader:

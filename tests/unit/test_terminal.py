@@ -134,3 +134,9 @@ def test_hostile_output_takes_linear_time(hostile: bytes) -> None:
 def test_names_are_made_printable() -> None:
     assert printable("conv2d/kernel:0") == "conv2d/kernel:0"
     assert printable("a\x1b[2Jb\nc\u202edexe") == "a·[2Jb·c·dexe"
+
+
+def test_a_mark_joins_the_character_that_came_before_it() -> None:
+    assert text_of(b"e", "\u0301".encode(), b"x") == "e\u0301x"
+    assert text_of("\u65e5".encode(), "\u0301".encode()) == "\u65e5\u0301"
+    assert len(text_of(b"e" + "\u0301".encode() * 10_000)) < 20, "a cell does not grow for ever"

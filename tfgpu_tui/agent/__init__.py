@@ -19,15 +19,18 @@ HOOKS = (
     "building",
     "agent_cost",
     "user_code",
+    # Before describe, which looks at the caller of the same function.
+    "array_copy",
     "describe",
     "knobs_in_force",
     "pipeline",
     "placement",
     "profile",
     "memory",
+    "host_memory",
+    "child_processes",
     "retraces",
     "fit_calls",
-    "array_copy",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 

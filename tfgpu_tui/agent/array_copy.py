@@ -38,13 +38,13 @@ def _sizes(value: Any) -> Iterator[int]:
 
 
 @guarded(HOOK, default={})
-def _in_use() -> "dict[str, int]":
+def _in_use() -> dict[str, int]:
     context = initialised_context()
     return {} if context is None else {d["device"]: d["current_bytes"] for d in devices(context)}
 
 
 @guarded(HOOK)
-def _compare(before: "dict[str, int]", size: int) -> None:
+def _compare(before: dict[str, int], size: int) -> None:
     for device, now in _in_use().items():
         grown = now - before.get(device, now)
         if grown >= SAME_SHARE * size:

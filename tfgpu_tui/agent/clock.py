@@ -22,6 +22,9 @@ ROWS = 128
 blocked: Optional[str] = None
 """Set by the loops while no stopwatch may be put into a graph, with the reason in words."""
 
+forbidden: Optional[str] = None
+"""Set once TensorFlow itself forbade a clock in a graph of this process, with the reason in words."""
+
 _buffers: list[tuple[Any, memoryview]] = []
 _used = 0
 
@@ -31,6 +34,20 @@ def _keep_order(module: Any) -> None:
     """Our clock ops must run, but must not be ordered against the user's own stateful ops (py_function, print)."""
     name = "MUST_RUN_ORDER_INSENSITIVE_STATEFUL_OPS"
     setattr(module, name, getattr(module, name) | {"Timestamp"})
+
+
+def allowed() -> bool:
+    """Whether a clock may be put into the graph that is being traced."""
+    global forbidden
+    from tensorflow.python.framework import config
+
+    if blocked is not None:
+        return False
+    if config.is_op_determinism_enabled():
+        # The op would fail at run time (tensorflow/core/kernels/logging_ops.cc, TimestampOp).
+        forbidden = "tf.config.experimental.enable_op_determinism() is on: TensorFlow then forbids clocks in graphs"
+        return False
+    return True
 
 
 class Row:

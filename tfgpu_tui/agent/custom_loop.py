@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-from . import input_wait, keras_loop
+from . import fast, input_wait, keras_loop
 from .custom_steps import HOOK, current, training_traced
 from .runtime import executing_eagerly, guarded, is_off, on_import, switch_off
 
@@ -47,18 +47,17 @@ input_wait.arrivals.append(_batch_arrived)
 def _functions(module: Any) -> None:
     cls: Any = module.Function
     original = cls.__call__
-    in_fits = input_wait.functions
+    short_way, thread = fast.calls.get, get_ident
     switch = module.eager_function_run  # tf.config.run_functions_eagerly: then a call is just the Python in it
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        fit = in_fits.get(get_ident())
-        if fit is not None and fit[0] > 0.0:
-            try:
-                return original(self, *args, **kwargs)
-            except BaseException:
-                fit[0] = -fit[0]
-                raise
+        short = short_way(thread())
+        if short is not None:
+            return short(slow, original, self, args, kwargs)
+        return slow(self, *args, **kwargs)
+
+    def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
         state = current()
         if state.inside or switch.RUN_FUNCTIONS_EAGERLY or not executing_eagerly() or not _ours():
             return original(self, *args, **kwargs)

@@ -18,14 +18,17 @@ import time
 import weakref
 from typing import Any, Optional
 
-from . import input_wait, steps, stopping
-from .runtime import every, execution_done, hurry, send, set_phase, traces
+from . import agent_cost, input_wait, steps, stopping
+from .custom_lane import NOTE, Lane
+from .runtime import before_trace, every, execution_done, guarded, hurry, is_off, send, set_phase, stop_after, traces
 
 HOOK = "custom_loop"
 TENTATIVE_BATCHES = 4
 """Batches of a pass without a gradient after which the pass counts as a test: before, gradients may be accumulating."""
 POLL_S = 0.25
 STALE_S = 1.0
+ALIKE = 8
+"""Steps in a row of the very same calls after which a loop gets a lane (`custom_lane`)."""
 _counter = time.perf_counter
 
 
@@ -75,15 +78,25 @@ class ThreadState:
         self._region: Optional[float] = None
         self._region_key: Any = None
         self._region_before: list[tuple[float, int]] = []
+        self._step_before: Optional[list[tuple[float, int]]] = None
+        """The graphs' waits before the first function of this step."""
         self.region_trained = False
         self._region_label = "custom"
         self._polled = False
         self._stopped = False
+        # Which calls make a step, to see when they repeat.
+        self._calls: list[weakref.ref[Any]] = []
+        self._times: list[float] = []
+        self._calls_before: list[weakref.ref[Any]] = []
+        self._alike = 0
+        self._lane: Optional[Lane] = None
+        self._lane_traces: Optional[int] = None
 
     # -- batches
 
     def next_begins(self, iterator: Any, start: float) -> None:
         with self.lock:
+            self.close_lane()
             self._finish_batch(start)
             if not self._pass.has(iterator):
                 if not self._outstanding:
@@ -94,9 +107,14 @@ class ThreadState:
 
     def batch_arrived(self, iterator: Any, start: float, end: float) -> None:
         with self.lock:
-            self._wait += end - start
-            self._arrived = end
-            self._outstanding = True
+            self._calls.append(weakref.ref(iterator))
+            self._batch_arrived(start, end)
+
+    def _batch_arrived(self, start: float, end: float) -> None:
+        self._wait += end - start
+        self._arrived = end
+        self._outstanding = True
+        self._times += start, end
 
     def _finish_batch(self, now: float) -> None:
         """The next batch is asked for: what was done with the one before is a step, or else was no training."""
@@ -133,11 +151,15 @@ class ThreadState:
         self._keys.clear()
         self._count = 0
         self._end = None
+        self._calls = []
+        self._times = []
+        self._step_before = None
 
     # -- functions, optimizers
 
     def region_begins(self, key: Any, start: float, label: str) -> None:
         with self.lock:
+            self.close_lane()
             if id(key) in self._keys:
                 self._commit()
             if self._base is None:
@@ -147,29 +169,41 @@ class ThreadState:
             self._region_label = label
             self.region_trained = label == "train_on_batch"
             self._region_before = input_wait.by_site()
+            if self._step_before is None:
+                self._step_before = self._region_before
             self._polled = False
 
     def region_ends(self, key: Any, end: float) -> None:
         with self.lock:
-            if self._region is None:
-                return
-            seconds, batches = input_wait.since(self._region_before, input_wait.by_site())
-            wait = min(seconds, end - self._region)
-            self._wait += wait
-            self._busy += end - self._region - wait
-            self._called = True
-            self._outstanding = False
-            self._region = None
-            # All batches of a loop inside of the function may have been told while it ran.
-            trained = self._trains(key) and not (self._polled and batches == 0)
-            if trained:
-                self._trained(key, end, max(batches, 1), self._region_label)
-            elif batches and self._end is None:
-                # A function that takes its own batches and trains on none of them.
-                self._finish_batch(end)
+            trained = self._region_over(key, end)
+            if trained and self._repeats():
+                self._open_lane()
         if trained:
             execution_done(None, "train", steps.total("train") + self._count)
             self._stop_if_wanted()
+
+    def _region_over(self, key: Any, end: float) -> bool:
+        """The outermost function that ran is done; returns whether it trained."""
+        if self._region is None:
+            return False
+        seconds, batches = input_wait.since(self._region_before, input_wait.by_site())
+        # Keras 2 wraps the one batch that it was given in an iterator of its own: taking that back is no wait.
+        wait = 0.0 if self._region_label == "train_on_batch" else min(seconds, end - self._region)
+        self._wait += wait
+        self._busy += end - self._region - wait
+        self._called = True
+        self._outstanding = False
+        self._calls.append(weakref.ref(key))
+        self._times += self._region, end
+        self._region = None
+        # All batches of a loop inside of the function may have been told while it ran.
+        trained = self._trains(key) and not (self._polled and batches == 0)
+        if trained:
+            self._trained(key, end, max(batches, 1), self._region_label)
+        elif batches and self._end is None:
+            # A function that takes its own batches and trains on none of them.
+            self._finish_batch(end)
+        return trained
 
     def _trains(self, key: Any) -> bool:
         """Whether this function trains: seen while it was traced, and remembered with it."""
@@ -185,6 +219,7 @@ class ThreadState:
         """A gradient was taken eagerly."""
         if not self.inside and not self.applying:
             with self.lock:
+                self.close_lane()
                 # Without an optimizer that follows, the end of the step; with one, `applied` moves it.
                 self._eager_training(now)
 
@@ -193,6 +228,7 @@ class ThreadState:
         if self.inside:  # within train_on_batch
             return
         with self.lock:
+            self.close_lane()
             if id(optimizer) in self._keys:
                 # Its step before ended without a new batch: what came since then is this one.
                 self._commit()
@@ -238,6 +274,10 @@ class ThreadState:
             return
         end = self._end
         wait, busy = self._at_end
+        # One reference for each object: the lists are the same where the objects are.
+        alike = self._label == "custom" and self._count == 1 and self._calls == self._calls_before
+        self._alike = self._alike + 1 if alike else 0
+        self._calls_before = self._calls
         wall = end - self._base
         if wall > 0.0:
             blocked = min(wait + busy, wall)
@@ -248,6 +288,117 @@ class ThreadState:
         rest = self._wait - wait, self._busy - busy
         self._reset(end)
         self._wait, self._busy = rest
+
+    # -- the lane of steps that repeat
+
+    def _repeats(self) -> bool:
+        """Whether the step that is done now had the same calls as some before it, and nothing else trains in it."""
+        calls = self._calls
+        return (
+            self._alike >= ALIKE
+            and self._traces == traces()  # a step in which something was traced stays a warm-up of its own
+            and calls == self._calls_before
+            and len({id(ref) for ref in calls}) == len(calls) == len(self._times) // 2
+            and self._label == "custom"
+            and self._count == 1
+            and self._end == self._times[-1]
+            and stop_after() is None
+            # A distributed iterator asks its parts, through the same wrapper.
+            and all(type(call).__name__ in ("OwnedIterator", "Function") for call in (ref() for ref in calls))
+        )
+
+    def _open_lane(self) -> None:
+        calls = [ref() for ref in self._calls]
+        takes = [type(call).__name__ == "OwnedIterator" for call in calls]
+        self._lane = Lane(calls, takes, self._times, self._look_at_lane)
+        self._lane_traces = None
+        # From where the step began that the lane takes over.
+        self._lane_sites = self._step_before or input_wait.by_site()
+        self._lane_eager = input_wait.eager()
+        self._reset(self._base)
+
+    @guarded(HOOK)
+    def _look_at_lane(self, lane: Lane) -> None:
+        """Sum the steps that the lane noted. In the thread that trains, between two calls."""
+        start = _counter()
+        with self.lock:
+            lane.wanted.clear()
+            traced = self._lane_traces
+            done = 0
+            if lane.closed:
+                self._empty(lane)
+            else:
+                done = self._fold_lane(lane)
+                if traced is not None or lane.mixed():
+                    self.close_lane()
+                    self._traces = self._traces if traced is None else traced
+        if traced is not None:
+            execution_done(None, "train", steps.total("train") + self._count)
+        self._stop_if_wanted()
+        agent_cost.note(_counter() - start, done)
+
+    def lane_traces(self) -> None:
+        """Something is about to be traced in this thread."""
+        if self._lane is not None:
+            self._lane.leave_iterators()
+            self._lane_traces = traces()
+            self._lane.wanted.append("traced")
+
+    def _fold_lane(self, lane: Lane) -> int:
+        """Sum all of its whole steps but the last one. Returns how many."""
+        done = lane.steps()
+        if not done or self._base is None:
+            return 0
+        size = NOTE * len(lane.order)
+        notes = lane.take(done * len(lane.order))
+        waited, busy = 0.0, 0.0
+        for index, takes in enumerate(lane.takes):
+            seconds = sum(notes[NOTE * index + 2 :: size]) - sum(notes[NOTE * index + 1 :: size])
+            if takes:
+                waited += seconds
+                self._lane_eager.seconds += seconds
+                self._lane_eager.batches += done
+            else:
+                busy += seconds
+        sites = input_wait.by_site()
+        in_functions = min(input_wait.since(self._lane_sites, sites)[0], busy)
+        self._lane_sites = sites
+        ends = notes[size - 1 :: size]
+        walls = [end - before for before, end in zip([self._base, *ends], ends)]
+        self._base = ends[-1]
+        windows = self._windows_of("train")
+        windows.step_begins()
+        windows.add_run(walls, min(waited + busy, sum(walls)), waited + in_functions, _counter())
+        return done
+
+    def close_lane(self) -> None:
+        """Back to what understands every loop: it gets the last step, and the calls after it."""
+        lane, self._lane = self._lane, None
+        if lane is None:
+            return
+        lane.close()
+        self._fold_lane(lane)
+        self._empty(lane)
+
+    def _empty(self, lane: Lane) -> None:
+        while lane.notes:
+            self._replay(lane, *lane.take(1))
+
+    def _replay(self, lane: Lane, index: int, start: float, end: float) -> None:
+        call = lane.calls[index]() or _Gone()
+        if lane.takes[index]:
+            self._finish_batch(start)
+            self._calls.append(weakref.ref(call))
+            self._batch_arrived(start, end)
+        else:
+            self.region_begins(call, start, "custom")
+            self._region_over(call, end)
+
+    def _look_at_lane_from_outside(self, lane: Lane, now: float) -> None:
+        if now - lane.notes[-1] > STALE_S:
+            self.close_lane()
+        else:
+            lane.wanted.append("due")
 
     def _windows_of(self, phase: str) -> steps.Windows:
         key = (phase, self._label)
@@ -277,7 +428,9 @@ class ThreadState:
     def poll(self, now: float) -> None:
         """Show what a long function does while it runs, and the last steps of a loop that is over."""
         with self.lock:
-            if self._region is not None:
+            if self._lane is not None:
+                self._look_at_lane_from_outside(self._lane, now)
+            elif self._region is not None:
                 self._poll_region(now)
             elif self._end is not None and now - self._end > STALE_S:
                 self._commit()
@@ -306,11 +459,18 @@ class ThreadState:
 
     def close(self) -> None:
         with self.lock:
+            self.close_lane()
             self._commit()
             if self._pass.tentative and self._pass.phase is not None:
                 self._flush_tentative()
             for windows in self._windows.values():
                 windows.emit(_counter())
+
+
+class _Gone:
+    """In place of a function or an iterator that no longer exists."""
+
+    _tfgpu_trains = True
 
 
 class _Threads(threading.local):
@@ -338,6 +498,12 @@ def training_traced() -> None:
     for other in list(_states):
         if other.inside:
             other.region_trained = True
+
+
+@before_trace
+def _traced() -> None:
+    """The step in which something is traced is no step like the others."""
+    current().lane_traces()
 
 
 @every(POLL_S)

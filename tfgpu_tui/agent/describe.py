@@ -63,7 +63,17 @@ def _keras(model: Any, phase: str, steps: int) -> None:
         backend = str(package.config.backend())
     elif flavour != "none":
         backend = "tensorflow"
-    send_latest("environment", key="keras", keras=version, keras_flavour=flavour, backend=backend)
+    # The script may have given cores away, or was given fewer than the machine has.
+    cpus = sorted(os.sched_getaffinity(0))
+    send_latest(
+        "environment",
+        key="keras",
+        keras=version,
+        keras_flavour=flavour,
+        backend=backend,
+        cpus=cpus,
+        cpu_count=len(cpus),
+    )
 
 
 @after_execution

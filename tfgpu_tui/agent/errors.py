@@ -50,7 +50,10 @@ def report(cls: type[BaseException], value: BaseException, traceback: Optional[T
         place = {"file": os.path.abspath(code.co_filename), "line": line, "function": code.co_name}
     elif isinstance(value, SyntaxError):
         place = {"file": value.filename, "line": value.lineno, "function": None}
-    runtime.send("script_error", exception=cls.__name__, message=str(value)[:4000], main=link.is_main(), **place)
+    text = str(value)
+    if len(text) > 4000:  # TensorFlow puts a traceback before the reason
+        text = text[:2000] + "\n…\n" + text[-2000:]
+    runtime.send("script_error", exception=cls.__name__, message=text, main=link.is_main(), **place)
     # A process that dies of this exception may leave without atexit (os._exit in a multiprocessing child).
     if sys.is_finalizing():
         runtime.flush()

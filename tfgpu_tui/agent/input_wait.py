@@ -18,9 +18,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from . import clock, overlap
-from .runtime import executing_eagerly, is_off, on_import, switch_off
+from .runtime import any_off, executing_eagerly, is_off, on_import, switch_off
 
 HOOK = "input_wait"
+NEEDED = frozenset(
+    (
+        HOOK,
+        "clock.keep_order",
+        *(f"{HOOK}.{name}" for name in ("iterators", "distributed_iterators", "loops_in_functions")),
+    )
+)
+"""Without one of these hooks some waits are not seen: then none is told, for the sum would be too small."""
 _counter = time.perf_counter
 
 
@@ -42,12 +50,16 @@ class _Local(threading.local):
 class Site:
     """One place in a graph that takes a batch."""
 
-    def __init__(self, row: clock.Row, batch_size: Optional[int], work: Optional[overlap.Work] = None) -> None:
+    def __init__(
+        self, row: clock.Row, batch_size: Optional[int], work: Optional[overlap.Work] = None, again: bool = False
+    ) -> None:
         self.row = row
         self.batch_size = batch_size
         """First dimension of the batch where TensorFlow knows it while tracing; None where it varies."""
         self.work = work
         """The work that may hide what is waited here."""
+        self.again = again
+        """Whether another batch of the same iterator comes before it in the same graph, and perhaps work on that."""
 
 
 _local = _Local()
@@ -68,13 +80,18 @@ def eager() -> EagerWait:
 
 
 def known() -> bool:
-    """Whether waiting is measured: False once a hook here failed, or while no stopwatch may be put into graphs."""
-    return not is_off(HOOK) and clock.blocked is None
+    """Whether all waiting is measured: False once a hook here failed, or while no stopwatch may be put into graphs."""
+    return clock.blocked is None and clock.forbidden is None and not any_off(NEEDED)
+
+
+def why_unknown() -> Optional[str]:
+    """In words, where no hook failed: None then."""
+    return clock.blocked or clock.forbidden
 
 
 def overlaps() -> bool:
     """Whether batches were taken while the model may have worked, and when it did is not known."""
-    return any(s.work is not None and not s.work.stamped and s.row.read()[1] for s in sites)
+    return any((s.again or (s.work is not None and not s.work.stamped)) and s.row.read()[1] for s in sites)
 
 
 def in_graphs() -> tuple[float, int]:
@@ -168,11 +185,11 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
     try:
         outputs = clock.tensors(batch)
         shapes = getattr(iterator, "_flat_output_shapes", None) or [t.shape for t in outputs]
-        row, arrived = clock.Row(), clock.now(outputs)
-        work = overlap.takes_a_batch(ops.get_default_graph())
-        end = arrived if work is None else overlap.end_of_wait(work, start, arrived)
-        clock.add(row, start, end, batch.has_value() if optional else None)
-        sites.append(Site(row, _first_dimension(shapes), work))
+        row, graph, arrived = clock.Row(), ops.get_default_graph(), clock.now(outputs)
+        work = overlap.takes_a_batch(graph)
+        asked, end, again = overlap.visible(graph, work, iterator, start, arrived)
+        clock.add(row, asked, end, batch.has_value() if optional else None)
+        sites.append(Site(row, _first_dimension(shapes), work, again))
     except Exception as error:
         switch_off(HOOK, error)
     return batch
@@ -197,7 +214,7 @@ def _stampable() -> bool:
     from tensorflow.python.distribute import distribute_lib
     from tensorflow.python.framework import ops
 
-    if clock.blocked is not None or not ops.executing_eagerly_outside_functions():
+    if any_off(NEEDED) or not ops.executing_eagerly_outside_functions() or not clock.allowed():
         return False
     strategy = distribute_lib.get_strategy()
     name = type(strategy).__name__
@@ -245,7 +262,11 @@ def _loops_in_functions(module: Any) -> None:
         from tensorflow.python.framework import ops
 
         with ops.control_dependencies([stamps.begun]):
-            return original(dataset, initial, functools.partial(stamps.run, body))
+            step = functools.partial(stamps.run, body)
+            # `body` is converted already; AutoGraph must not read and rewrite our own source as well (api.py,
+            # `is_autograph_artifact`).
+            vars(step)["autograph_info__"] = {}
+            return original(dataset, initial, step)
 
     module._general_purpose_scan = scan
 

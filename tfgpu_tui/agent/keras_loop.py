@@ -48,6 +48,8 @@ class Loop:
         self.epoch_started = self.started = _counter()
         self.epoch_steps = 0
         self._last_batch = -1
+        self._first_wait: Optional[float] = None
+        """What the first execution of this epoch waited; None before it."""
         self.validation_s = 0.0
         self.last_exit: Optional[float] = None
         """End of the last step of this epoch; None before its first."""
@@ -62,14 +64,15 @@ class Loop:
             self.hooks += callback_times.install(owner.callbacks, "epoch", self.epoch_hooks)
         self._spe = _steps_per_execution(owner.model)
         self._replicas = _replicas(owner.model)
-        self.windows.wait_bound = self._bound()
         # What is asked for at an exact step is looked at after each step.
         self._each = phase == "train" and stop_after() is not None
         self.stamps = Stamps(owner, phase, self._before_execution, self._after_execution)
         self.stamps.wanted.append("first")
 
     def _bound(self) -> Optional[str]:
-        if self._spe > 1:
+        if self.blocked():
+            return self.blocked()
+        if self._spe > 1 and input_wait.overlaps():
             return "steps_per_execution > 1: TensorFlow fetches the next batch while it computes"
         if self._replicas > 1:
             return f"{self._replicas} replicas: they compete for the cores while the next batch is fetched"
@@ -124,7 +127,10 @@ class Loop:
         since = began[0] if self.last_exit is None else self.last_exit
         walls = [after - before for before, after in zip([since, *left], left)]
         function = sum(end - abs(begin) for begin, end in zip(began, ended) if begin)
+        self.windows.wait_bound = self._bound()
         self.windows.add_run(walls, function, wait, left[-1], counts)
+        if not self.epoch_steps and len(walls) == 1:  # after the first execution of an epoch we always look
+            self._first_wait = None if wait is None else max(wait, 0.0)
         self.epoch_steps += len(walls) if counts is None else sum(counts)
         self.last_exit = self.last_step = left[-1]
         return len(walls)
@@ -163,6 +169,7 @@ class Loop:
         self.validation_s = 0.0
         self.last_exit = None
         self._last_batch = -1
+        self._first_wait = None
         self.stamps.wanted.append("epoch")
         self.epoch_hooks.clear()
         edge = None if self.last_step is None else now - self.last_step
@@ -187,6 +194,7 @@ class Loop:
             fit=self.fit,
             wall_s=now - self.epoch_started,
             validation_s=self.validation_s,
+            first_wait_s=self._first_wait,
             callbacks=dict(self.epoch_hooks),
             metrics=steps.describe(logs),
         )
@@ -292,6 +300,11 @@ def current(owner: Any, phase: str) -> Optional[Loop]:
         if loop.phase == phase and loop.owner() is owner:
             return loop
     return None
+
+
+def noted(phase: str) -> int:
+    """Steps that are done but not summed yet, and so not in `steps.total`. From any thread."""
+    return sum(len(loop.stamps.spans) // 4 * loop._spe for loop in list(_running) if loop.phase == phase)
 
 
 @before_trace

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import input_wait
+from . import fast, input_wait
 
 MAX_NOTED = 1 << 16
 """Four numbers for each execution; only a monitor that is gone lets them pile up, and then the oldest are dropped."""
@@ -37,7 +37,7 @@ class Stamps:
         self.thread = threading.get_ident()
         self._owner = weakref.ref(owner)  # a fit that an exception ended must not keep its model
         self._names = f"on_{phase}_batch_begin", f"on_{phase}_batch_end"
-        self._outer = input_wait.functions.get(self.thread)
+        self._outer = input_wait.functions.get(self.thread), fast.calls.get(self.thread)
         self._put(owner, before, after)
 
     def _put(self, owner: Any, before: Callable[[], None], after: Callable[[Any], None]) -> None:
@@ -64,6 +64,7 @@ class Stamps:
         for name, hook in zip(self._names, (on_batch_begin, on_batch_end)):
             setattr(owner, name, hook)
         input_wait.functions[self.thread] = function
+        fast.calls[self.thread] = _within(function)
 
     def remove(self) -> None:
         """Put the class' own hooks back."""
@@ -71,13 +72,31 @@ class Stamps:
         if owner is not None:
             for name in self._names:
                 vars(owner).pop(name, None)
-        if self._outer is None:
+        function, call = self._outer
+        if function is None or call is None:
             input_wait.functions.pop(self.thread, None)
+            fast.calls.pop(self.thread, None)
         else:
-            input_wait.functions[self.thread] = self._outer
+            input_wait.functions[self.thread] = function
+            fast.calls[self.thread] = call
 
     def take(self) -> list[Any]:
         """What was noted since the last time."""
         spans = list(self.spans)
         self.spans.clear()
         return spans
+
+
+def _within(running: list[float]) -> fast.Call:
+    """What is called within a train function is nobody else's step."""
+
+    def call(slow: Any, original: Any, function: Any, args: Any, kwargs: Any) -> Any:
+        if running[0] <= 0.0:
+            return slow(function, *args, **kwargs)
+        try:
+            return original(function, *args, **kwargs)
+        except BaseException:
+            running[0] = -running[0]
+            raise
+
+    return call

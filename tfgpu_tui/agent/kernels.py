@@ -54,10 +54,14 @@ class Kernels:
         self.source = source
         self._of = of
         self._known: Dict[str, Optional[List[Kernel]]] = {}
+        self._attributes: Dict[str, Tuple[str, ...]] = {}
 
     def attributes(self, op: str) -> Tuple[str, ...]:
         """The attributes whose dtypes decide; empty where every kernel of the op takes any."""
-        return tuple(sorted({name for kernel in self._kernels(op) or () for name in kernel.allowed}))
+        if op not in self._attributes:
+            named = {name for kernel in self._kernels(op) or () for name in kernel.allowed}
+            self._attributes[op] = tuple(sorted(named))
+        return self._attributes[op]
 
     def verdict(self, op: str, types: Types) -> Optional[Verdict]:
         """None where the table doesn't know the op."""

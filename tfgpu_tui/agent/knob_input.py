@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from .pipeline_walk import walk
-from .runtime import after_execution, asked_knobs, executing_eagerly, guarded, on_import, send_latest
+from .runtime import after_execution, asked_knobs, executing_eagerly, guarded, is_off, on_import, send_latest
 from .user_function import library_of
 
 HOOK = "knob_input"
@@ -64,7 +64,7 @@ def _fed(dataset: Any) -> Any:
 
     taker = _taker()
     use = pipeline.use_of(dataset) if taker == KERAS else None
-    if taker is None or (use is not None and use.phase != "train"):
+    if taker is None or (taker == KERAS and (use is None or use.phase != "train")):
         return None
     eagerly = executing_eagerly()
     made = vars(dataset).get("_tfgpu_fed") if eagerly else None
@@ -79,7 +79,7 @@ def _fed(dataset: Any) -> Any:
 
 
 def _taker() -> Optional[str]:
-    """Who asks for the iterator, KERAS or SCRIPT; None for a layer that adapts itself to data, which must stay."""
+    """Who asks for the iterator, KERAS or SCRIPT; None for a layer that adapts itself to its data."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -215,13 +215,16 @@ def _made_parallel(original: Callable[..., Any], name: str) -> Callable[..., Any
 def _in_force(model: Any, phase: str, steps: int) -> None:
     if _asked is None or phase != "train":
         return
-    told = (_asked if _state.changed else SCRIPT, _note())
+    value = None if is_off(HOOK) else _asked if _state.changed else SCRIPT
+    told = (value, _note())
     if told != _state.told:
         _state.told = told
         send_latest("knobs", key="input", in_force={"input": told[0]}, notes={"input": told[1]})
 
 
 def _note() -> str:
+    if is_off(HOOK):
+        return "the part of the monitor that applies it failed: what is in force is not known"
     if _state.changed:
         if _asked == PARALLEL:
             maps = "1 map runs" if _state.changed == 1 else f"{_state.changed} maps run"

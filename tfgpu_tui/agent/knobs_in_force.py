@@ -145,7 +145,9 @@ def visible_devices(context: Any, model: Any) -> Found:
     call = script_calls.last_call("set_visible_devices")
     count = len(gpu_identity.physical_gpus(context))
     hidden = len(context.list_physical_devices("GPU")) - count
-    note = f"TensorFlow uses {count} GPU{'s' * (count != 1)}" + (f", {hidden} more hidden by the script" if hidden else "")
+    note = f"TensorFlow uses {count} GPU{'s' * (count != 1)}" + (
+        f", {hidden} more hidden by the script" if hidden else ""
+    )
     if value is None:
         return Found("all", note, said or (call.text if call is not None and hidden else None))
     return Found("none" if value in ("", "-1") else value, note, said or (call.text if call and hidden else None))

@@ -2,7 +2,8 @@
 
 The training's threads only append to the queue. One thread empties it at most four times a second and reads commands;
 the other one runs the periodic functions, so that a long one (an analysis) holds nothing up. When the supervisor is
-gone, the link gives up for good and keeps quiet: the training must never notice.
+gone, events wait in the queue, because another one may come; when none comes, the link gives up for good. It keeps
+quiet in any case: the training must never notice.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ PERIOD_S = 0.25
 WORK_PERIOD_S = 0.1
 QUEUE_LIMIT = 2000
 """Events; what comes on top is dropped and counted."""
+RETRY_S = 1.0
+PATIENCE_S = 900.0
+"""So long after it lost its supervisor the link looks for another one."""
 UNSENT_LIMIT_BYTES = 1 << 20
 """Bytes encoded but not taken by the socket; above it, new events stay in the queue until that one is full, too."""
 
@@ -33,9 +37,21 @@ def stamped(kind: str, fields: dict[str, Any]) -> Event:
     return {"v": 1, "t": time.time(), "src": "agent", "pid": os.getpid(), "type": kind, **fields}
 
 
+_main = os.environ.get("TFGPU_TUI_PARENT") == str(os.getppid())
+"""Seen when the agent is loaded: a script whose parent is killed gets another one, and is the script still."""
+
+
 def is_main() -> bool:
-    """Whether this process is the script itself: the supervisor's own child."""
-    return os.environ.get("TFGPU_TUI_PARENT") == str(os.getppid())
+    """Whether this process is the script itself: the child of the process that started it for us."""
+    return _main
+
+
+def _forked() -> None:
+    global _main
+    _main = False
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def hello() -> Event:
@@ -97,7 +113,11 @@ class Link:
         self._wake = threading.Event()
         self._over = threading.Event()
         self._unsent = b""
+        self._within_line = False
         self._received = b""
+        self._lost_at: Optional[float] = None
+        """When the connection broke; None while there is one, and before the first."""
+        self._retry_at = 0.0
         self._reported_drops = self.dropped = 0
         self._serial = 0
         self._thread: Optional[threading.Thread] = None
@@ -142,7 +162,7 @@ class Link:
     def flush(self, timeout_s: float = 1.0) -> None:
         """Send what is queued, from this thread, for at most so long. For the end of the process."""
         deadline = time.monotonic() + timeout_s
-        while not self._dead and (self._queue or self._unsent):
+        while not self._dead and (self._queue or self._unsent) and self._reachable():
             if not self._io_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 return
             try:
@@ -152,6 +172,10 @@ class Link:
             if not (self._queue or self._unsent) or time.monotonic() > deadline:
                 return
             time.sleep(0.01)
+
+    def _reachable(self) -> bool:
+        """False while there is nobody to send to: then the end of the process does not wait."""
+        return self._socket is not None or self._lost_at is None
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="tfgpu-tui link", daemon=True)
@@ -187,22 +211,32 @@ class Link:
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
-        self._unsent = encode(hello())
+        self._unsent = encode(hello()) + self._unsent
         try:
             sock.connect(self._path)
         except OSError:
             sock.close()
-            self._give_up()
+            self._lose()
             return
         self._socket = sock
+        self._lost_at = None
 
-    def _give_up(self) -> None:
-        self._dead = True
-        self._queue.clear()
-        self._unsent = b""
+    def _lose(self) -> None:
+        """The connection broke, or could not be made. A line of which a part was sent is lost."""
+        now = time.monotonic()
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        self._retry_at = now + RETRY_S
+        self._received = b""
+        if self._within_line:
+            self._unsent = self._unsent.partition(b"\n")[2]
+            self._within_line = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        if now - self._lost_at >= PATIENCE_S:
+            self._dead = True
+            self._unsent = b""
+            self._queue.clear()
 
     def _take(self) -> list[Event]:
         if len(self._unsent) > UNSENT_LIMIT_BYTES:
@@ -216,7 +250,8 @@ class Link:
         return events
 
     def _send(self) -> None:
-        if self._socket is None and not self._dead and self._queue:
+        due = self._queue if self._lost_at is None else time.monotonic() >= self._retry_at
+        if self._socket is None and not self._dead and due:
             self._connect()
         if self._socket is None:
             return
@@ -225,11 +260,12 @@ class Link:
             while self._unsent:
                 # MSG_NOSIGNAL: a script may have given SIGPIPE its deadly default back.
                 sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+                self._within_line = self._unsent[sent - 1 : sent] != b"\n"
                 self._unsent = self._unsent[sent:]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._give_up()
+            self._lose()
 
     def _receive(self) -> None:
         if self._socket is None:
@@ -239,10 +275,10 @@ class Link:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._give_up()
+            self._lose()
             return
         if not data:
-            self._give_up()
+            self._lose()
             return
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:

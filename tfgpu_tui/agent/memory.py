@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Dict, List, Optional
 
+from . import gpu_identity
 from .runtime import every, send_latest
 
 PERIOD_S = 1.0
@@ -25,7 +26,7 @@ def initialised_context() -> Optional[Any]:
 def limits(context: Any) -> List[Optional[int]]:
     """The memory limit of each logical GPU in bytes, None where the script set none."""
     out: List[Optional[int]] = []
-    for gpu in context.get_visible_devices("GPU"):
+    for gpu in gpu_identity.physical_gpus(context):
         for part in context.get_logical_device_configuration(gpu) or [None]:
             limit = getattr(part, "memory_limit", None)
             out.append(int(limit) * MIB if limit is not None else None)

@@ -1,19 +1,22 @@
 """Batches that are fetched while the model still works on the one before: what work hides of a wait.
 
 Where one function takes several steps (`steps_per_execution`), TensorFlow asks for the next batch as soon as a step
-begins. There the calls of functions are stamped, too; what of a call for a batch lies within such work is no wait.
+begins. There the model's work is stamped, too; what of a call for a batch lies within such work is no wait. Work is
+what `strategy.run` does (Keras 2), or the call of a function (Keras 3: XLA may compile it, so no stamp can lie inside).
 
 Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `atomic_function.make_call_op_in_graph` (puts a function's call into
-a graph), `control_flow_v2_func_graphs.ControlFlowFuncGraph`.
+a graph), `control_flow_v2_func_graphs.ControlFlowFuncGraph`. Public: `StrategyBase.run`.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Callable
 from typing import Any, Optional
 
 from . import clock
-from .runtime import guarded, on_import
+from .runtime import executing_eagerly, guarded, on_import
 
 HOOK = "overlap"
 
@@ -42,52 +45,87 @@ def takes_a_batch(graph: Any) -> Optional[Work]:
     function = _function_of(graph)
     if not hasattr(function, "_tfgpu_work"):
         function._tfgpu_work = Work()
-    return None if function is graph else function._tfgpu_work  # type: ignore[no-any-return]
+    return None if function is graph else function._tfgpu_work
 
 
-def end_of_wait(work: Work, asked: Any, arrived: Any) -> Any:
-    """`arrived`, less what of the time since `asked` was hidden by work: by work that ended meanwhile, or runs on."""
+def visible(graph: Any, work: Optional[Work], iterator: Any, asked: Any, arrived: Any) -> tuple[Any, Any, bool]:
+    """Begin and end of what was waited between `asked` and `arrived`, and whether the graph took a batch of the same
+    iterator before (Keras 3.3 unrolls its steps so): then work on that one may lie within, and is not known."""
     from tensorflow.python.framework import ops
     from tensorflow.python.ops import gen_math_ops
 
+    earlier, iterators = getattr(graph, "_tfgpu_arrived", (None, ()))
+    graph._tfgpu_arrived = arrived, (*iterators, id(iterator))
+    again = id(iterator) in iterators
     with ops.device("/device:CPU:0"):
+        if earlier is not None:  # the batches of several iterators are fetched at the same time: count it once
+            asked = gen_math_ops.maximum(asked, earlier)
+            arrived = gen_math_ops.maximum(asked, arrived)
+        if work is None:
+            return asked, arrived, again
+        # Hidden is what lies in work that ended meanwhile, or runs on.
         began, ended = clock.kept_pair(work.row, [arrived])
         until = gen_math_ops.select_v2(gen_math_ops.less(ended, began), arrived, ended)
         hidden = gen_math_ops.sub(until, gen_math_ops.maximum(asked, began))
-        return gen_math_ops.minimum(arrived, gen_math_ops.sub(arrived, hidden))
+        return asked, gen_math_ops.minimum(arrived, gen_math_ops.sub(arrived, hidden)), again
+
+
+class _Local(threading.local):
+    inside = False
+
+
+_local = _Local()
 
 
 @guarded(HOOK)
-def _work_begins(inputs: Any) -> Optional[tuple[Work, Any]]:
-    """Stamps the begin of a call, where it is one of several steps of a function; else returns None."""
-    from tensorflow.python.framework import ops
+def _work_begins(inputs: Any) -> Optional[tuple[Work, Any, int]]:
+    """Stamps the begin of work, where it is one of several steps of a function; else returns None."""
+    from tensorflow.python.framework import constant_op, dtypes, ops
 
     graph = ops.get_default_graph()
     function = _function_of(graph)
     work = getattr(function, "_tfgpu_work", None)
     if work is None or function is graph:
         return None
-    began = clock.now(inputs)
-    clock.put(work.row, began, ops.convert_to_tensor(0.0, dtype="float64"))
-    return work, began
+    began = clock.now([t for t in clock.tensors(inputs) if t.graph is graph])
+    clock.put(work.row, began, constant_op.constant(0.0, dtypes.float64))
+    return work, began, len(graph.get_operations())
 
 
 @guarded(HOOK)
-def _work_ends(work: Work, began: Any, outputs: Any) -> None:
-    clock.put(work.row, began, clock.now([o.op for o in outputs[:1]]))
+def _work_ends(work: Work, began: Any, operations_before: int, outputs: Any) -> None:
+    from tensorflow.python.framework import ops
+
+    # Only stateful ops and results: waiting for every op would revive those that TensorFlow would have pruned.
+    new = [o for o in ops.get_default_graph().get_operations()[operations_before:] if o._is_stateful]
+    clock.put(work.row, began, clock.now(new + clock.tensors(outputs)))
     work.stamped = True
+
+
+def _stamped(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _local.inside or executing_eagerly():
+            return original(*args, **kwargs)
+        begun = _work_begins((args[1:], kwargs))
+        if begun is None:
+            return original(*args, **kwargs)
+        _local.inside = True
+        try:
+            outputs = original(*args, **kwargs)
+        finally:
+            _local.inside = False
+        _work_ends(*begun, outputs)
+        return outputs
+
+    return call
 
 
 @on_import("tensorflow.python.eager.polymorphic_function.atomic_function")
 def _calls_in_graphs(module: Any) -> None:
-    original = module.make_call_op_in_graph
+    module.make_call_op_in_graph = _stamped(module.make_call_op_in_graph)
 
-    @functools.wraps(original)
-    def make_call_op_in_graph(atomic: Any, tensor_inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        begun = _work_begins(tensor_inputs)
-        outputs = original(atomic, tensor_inputs, *args, **kwargs)
-        if begun is not None:
-            _work_ends(*begun, outputs)
-        return outputs
 
-    module.make_call_op_in_graph = make_call_op_in_graph
+@on_import("tensorflow.python.distribute.distribute_lib")
+def _replicas_in_graphs(module: Any) -> None:
+    module.StrategyBase.run = _stamped(module.StrategyBase.run)

@@ -90,13 +90,13 @@ def live_stages(model: Any, written: Sequence[Stage]) -> List[Dict[str, Any]]:
     nodes = in_order(model)
     matched = align([family(n.proto.name) for n in nodes], [family(s.kind) for s in written])
     batches = delivered(model)
-    lost = {i for i, stage in enumerate(written) if stage.place is not None}
+    lost = {i for i, stage in enumerate(written) if stage.place is not None or stage.kind == "Shuffle"}
     lost -= {i for indexes in matched.values() for i in indexes}
     out: List[Dict[str, Any]] = []
     for index, node in enumerate(nodes):
         indexes = matched.get(index, [])
         for i in sorted(i for i in lost if indexes and i < indexes[0]):
-            # The user's function in a stage whose inner iterator is gone: named, without times.
+            # A stage whose iterator is gone, because its data is read to the end: named, without times.
             lost.discard(i)
             out += graph_stages([written[i]])
         sources = [written[i] for i in indexes]

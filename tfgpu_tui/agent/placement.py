@@ -40,6 +40,7 @@ class _State:
         self.graphs: List[_Collected] = []
         self.eager: List[EagerStep] = []
         self.reasons: Optional[Reasons] = None
+        self.eager_only = False
         self.attribution: Dict[str, Tuple[str, bool]] = {}
         self.sent_training = False
         self.at_exit = False
@@ -112,6 +113,7 @@ def _analyse() -> None:
         step = _state.eager.pop(0)
         rows, _ = table(step.tallies, step.order, step.objects, reasons().gpu)
         if rows:
+            _state.eager_only = not _state.attribution
             _tell({"layers": rows, "ops": step.ops, "unattributed": step.unattributed}, "eager")
 
 
@@ -136,8 +138,14 @@ def _of_graphs(collected: _Collected) -> Optional[Dict[str, Any]]:
         return None
     _state.sent_training = _state.sent_training or result.trains
     rows, row_of = table(result.tallies, traced.stacks, collected.recording.objects, reasons().gpu)
+    _state.eager_only = False
     _state.attribution = {name: (row_of[stack], backward) for name, (stack, backward) in result.owners.items()}
     return {"layers": rows, "ops": result.ops, "unattributed": result.unattributed}
+
+
+def eager_only() -> bool:
+    """Whether a training step was observed that ran op by op, and none as a graph."""
+    return _state.eager_only
 
 
 def attribution() -> Dict[str, Tuple[str, bool]]:

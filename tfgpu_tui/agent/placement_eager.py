@@ -22,7 +22,7 @@ class EagerStep:
 
     def __init__(self) -> None:
         self.tallies: Dict[Stack, Tally] = {}
-        self.order: Dict[Stack, None] = {}
+        self.order: Dict[Stack, int] = {}
         self.objects: Dict[Key, Any] = {}
         self.ops = 0
         self.unattributed = 0
@@ -135,7 +135,7 @@ def _count(op_type: str, inputs: Any, attrs: Any, outputs: Any) -> None:
         step.unattributed += 1
         return
     if not backward:
-        step.order.setdefault(stack)
+        step.order.setdefault(stack, 0)
         for tensor in [*(inputs or ()), *(outputs or ())]:
             step.made_by[op_type, id(tensor)] = stack
     row = step.tallies.setdefault(stack, Tally())
@@ -150,10 +150,12 @@ def _count(op_type: str, inputs: Any, attrs: Any, outputs: Any) -> None:
     if cause is not None:
         row.causes[op_type, cause] += 1
     for tensor in inputs or ():
-        lies = short_device(tensor.backing_device) if hasattr(tensor, "backing_device") else device
-        if lies != device and tensor.dtype != "resource":
-            row.copies[lies, device] += 1
-            row.variable_copies += id(tensor) in step.values
+        # An op that takes a variable reads it itself, in C++.
+        variable = hasattr(tensor, "handle")
+        place = tensor.device if variable else getattr(tensor, "backing_device", None)
+        if place and short_device(place) != device and tensor.dtype != "resource":
+            row.copies[short_device(place), device] += 1
+            row.variable_copies += variable or id(tensor) in step.values
 
 
 def asked_now() -> Optional[str]:

@@ -77,7 +77,8 @@ class Traced:
         self.owner: Dict[str, Stack] = {}
         self.asked: Dict[str, str] = {}
         self.operations: Dict[str, Any] = {}
-        self.stacks: Dict[Stack, None] = {}
+        self.stacks: Dict[Stack, int] = {}
+        """In the order of the model; how often each is called in a step."""
         called: Dict[str, Stack] = {}
         for record in recording.graphs.values():
             operations = record.graph.get_operations()
@@ -86,12 +87,15 @@ class Traced:
             called.update(owner)
             names.paint_loss(op_names, record.intervals, owner)
             self.owner.update(owner)
+            self.operations.update(zip(op_names, operations))
             for name, operation in zip(op_names, operations):
-                self.operations[name] = operation
-                asked = names.asked_device(operation.device)
-                if asked is not None:
-                    self.asked[name] = asked
-            self.stacks.update(record.stacks)
+                # A gradient does not follow the scope of its forward op, and nobody pins an optimizer.
+                if name in owner and OPTIMIZER not in owner[name]:
+                    asked = names.asked_device(operation.device)
+                    if asked is not None:
+                        self.asked[name] = asked
+            calls = Counter(stack for _, _, stack in record.intervals)
+            self.stacks.update({stack: max(calls[stack], self.stacks.get(stack, 0)) for stack in record.stacks})
         # A scope says something only where a layer, a loss or an optimizer opened it.
         self.scope_owner = names.scopes(called)
 
@@ -118,7 +122,9 @@ class Traced:
 
 def compiled(node: Any) -> bool:
     """True for the call of a function that XLA must compile."""
-    return "_XlaMustCompile" in node.attr and bool(node.attr["_XlaMustCompile"].b)
+    return (
+        node.op.endswith("PartitionedCall") and "_XlaMustCompile" in node.attr and bool(node.attr["_XlaMustCompile"].b)
+    )
 
 
 def xla_nodes(graph: Any) -> Iterator[Tuple[Any, str]]:
@@ -154,7 +160,9 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
             unattributed += 1
             continue
         owners[node.name] = stack, backward
-        row = tallies.setdefault(stack, Tally())
+        row = tallies.get(stack)
+        if row is None:
+            row = tallies[stack] = Tally()
         device = names.short_device(device_name)
         (row.backward if backward else row.forward)[device] += 1
         row.xla += in_xla

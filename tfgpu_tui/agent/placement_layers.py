@@ -20,7 +20,7 @@ def is_library(layer: Any) -> bool:
 
 def is_model(layer: Any) -> bool:
     """True for keras.Model and its subclasses, Sequential and Functional included."""
-    return callable(getattr(type(layer), "train_step", None)) and hasattr(layer, "layers")
+    return callable(getattr(type(layer), "train_step", None)) and hasattr(type(layer), "layers")
 
 
 def shown(stack: Stack, objects: Dict[Key, Any]) -> Stack:

@@ -7,9 +7,10 @@ function is traced, which range of the graph's ops each layer call made; this mo
 
 from __future__ import annotations
 
+import functools
 import re
-from collections import Counter
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from collections import Counter, defaultdict
+from typing import DefaultDict, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 Key = Union[int, str]
 """A layer by its id(), or one of the rows below."""
@@ -29,6 +30,7 @@ _INLINED = re.compile(r"((?:^|/)[^/]*PartitionedCall[^/]*/|/(?:body|cond|then|el
 """What inlining puts in front of an op's own name: the call's or the loop's name."""
 
 
+@functools.lru_cache(maxsize=256)
 def short_device(name: str) -> str:
     """`/job:localhost/replica:0/task:0/device:GPU:0` -> `GPU:0`; `?` where there is none."""
     tail = name.rsplit("/", 1)[-1]
@@ -105,11 +107,11 @@ def paint_loss(op_names: Sequence[str], intervals: Iterable[Interval], owner: Di
 
 def scopes(owner: Dict[str, Stack]) -> Dict[str, Stack]:
     """Name scope -> the stack that made most of the forward ops in it."""
-    votes: Dict[str, Counter[Stack]] = {}
+    votes: DefaultDict[str, Counter[Stack]] = defaultdict(Counter)
     for name, stack in owner.items():
         scope = name.rpartition("/")[0]
         if scope and not name.startswith(GRADIENT_SCOPE):
-            votes.setdefault(scope, Counter())[stack] += 1
+            votes[scope][stack] += 1
     return {scope: count.most_common(1)[0][0] for scope, count in votes.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import placement_layers as layers
@@ -19,7 +20,7 @@ class _Place(NamedTuple):
     path: str
     depth: int
     counted: Tally
-    calls: List[Stack]
+    calls: List[int]
 
 
 class Table(NamedTuple):
@@ -29,7 +30,7 @@ class Table(NamedTuple):
     row_of: Dict[Stack, str]
 
 
-def table(tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[Key, Any], gpu: bool) -> Table:
+def table(tallies: Dict[Stack, Tally], order: Dict[Stack, int], objects: Dict[Key, Any], gpu: bool) -> Table:
     """One dictionary a row, as in the `placement` event. `gpu`: this machine has one (see `placement_reasons`)."""
     depth = max(map(len, [*order, *tallies]), default=0)
     merged = _merge_shown(tallies, order, objects, depth)
@@ -43,6 +44,10 @@ def table(tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[K
         for key in stack[:-1]:
             below.setdefault(key, []).append(objects[stack[-1]])
     places: Dict[Key, _Place] = {}
+    calls: Counter[Stack] = Counter()
+    for stack, count in order.items():
+        if _visible(stack, objects) == stack:
+            calls[stack] += count
     for stack in ordered:
         if stack == (hidden_root,) and not merged[stack].ops:
             continue
@@ -51,7 +56,7 @@ def table(tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[K
         place = places.setdefault(stack[-1], _Place(name, len(path) - 1, Tally(), []))
         # A layer that is called at two places in the model has one row, at the first of them.
         place.counted.add(merged[stack])
-        place.calls.append(stack)
+        place.calls.append(calls.get(stack, 0))
     out = [_layer_row(place, objects[key], below.get(key, []), gpu) for key, place in list(places.items())[:MAX_ROWS]]
     rest = Tally()
     for place in list(places.values())[MAX_ROWS:]:
@@ -65,7 +70,7 @@ def table(tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[K
 
 
 def _merge_shown(
-    tallies: Dict[Stack, Tally], order: Dict[Stack, None], objects: Dict[Key, Any], deepest: int
+    tallies: Dict[Stack, Tally], order: Dict[Stack, int], objects: Dict[Key, Any], deepest: int
 ) -> Dict[Stack, Tally]:
     merged: Dict[Stack, Tally] = {}
     # A preprocessing layer in a dataset's map is traced too, but runs elsewhere.
@@ -100,7 +105,12 @@ def _layer_row(place: _Place, layer: Any, nested: List[Any], gpu: bool) -> Dict[
     row = _row(place.path, place.depth, counted, gpu)
     devices, parameters = layers.own_variables([layer], nested)
     row.update(
-        {"class": type(layer).__name__, "variables": devices, "parameters": parameters, "calls": len(place.calls)}
+        {
+            "class": type(layer).__name__,
+            "variables": devices,
+            "parameters": parameters,
+            "calls": sum(place.calls) or None,
+        }
     )
     row["dtype"] = "float64" if counted.float64 else layers.compute_dtype(layer)
     row["policy"] = layers.policy_name(layer)

@@ -26,7 +26,9 @@ HOOK = "profile"
 POLL_S = 0.1
 AFTER_STEPS = 20
 """The first steps trace and compile."""
-MIN_WINDOW_S = 0.02
+MIN_WINDOW_S = 0.1
+TRIES = 5
+"""A window may fall between two epochs, where nothing trains."""
 MAX_WINDOW_S = 20.0
 SLEEP_S = 0.3
 """A window up to this long is waited for at once; a longer one by looking again and again."""
@@ -38,6 +40,7 @@ OPTIONS = {"host_tracer_level": 2, "python_tracer_level": 0, "device_tracer_leve
 class _State:
     def __init__(self) -> None:
         self.wanted = 0
+        self.tries = TRIES
         self.seen: List[Tuple[float, int]] = []
         """(time, training steps so far), the last seconds of it: for the time of one step."""
         self.session: Any = None
@@ -56,7 +59,7 @@ def _refuse(reason: str) -> None:
 @on_command("profile")
 def _asked(command: Event) -> None:
     count = command.get("steps")
-    _state.wanted = count if isinstance(count, int) and count > 0 else 5
+    _state.wanted, _state.tries = (count if isinstance(count, int) and count > 0 else 5), TRIES
 
 
 @every(POLL_S)
@@ -67,6 +70,9 @@ def _look() -> None:
             _finish()
         return
     if not _state.wanted:
+        return
+    if placement.eager_only():
+        _refuse("the script runs op by op, without a graph: the profiler can't tell which layer an op belongs to")
         return
     _state.seen = [entry for entry in _state.seen if entry[0] > now - 5.0] + [(now, total)]
     each_s = _step_s()
@@ -127,9 +133,13 @@ def _finish() -> None:
     ended = _end()
     if ended is None:
         return
-    _state.wanted = 0
     raw, wall_s = ended
-    tell(profile_trace.read(raw), placement.attribution(), wall_s)
+    times, attribution = profile_trace.read(raw), placement.attribution()
+    _state.tries -= 1
+    if not steps_in(times, attribution) and _state.tries > 0:
+        return
+    _state.wanted = 0
+    tell(times, attribution, wall_s)
 
 
 def tell(times: profile_trace.Times, attribution: Dict[str, Tuple[str, bool]], wall_s: float) -> None:
@@ -137,9 +147,10 @@ def tell(times: profile_trace.Times, attribution: Dict[str, Tuple[str, bool]], w
     count = steps_in(times, attribution)
     total = sum(op.ms for op in times.ops.values())
     known = sum(op.ms for name, op in times.ops.items() if name in attribution)
-    if not count or known < ATTRIBUTED * total:
+    in_layers = sum(op.ms for name, op in times.ops.items() if not attribution.get(name, ("(",))[0].startswith("("))
+    if not count or in_layers < ATTRIBUTED * total:
         _refuse(
-            "the profiler names no op of a layer: the whole step is compiled by XLA, or the script runs eagerly"
+            "the profiler names no op of a layer: XLA compiles the whole step"
             if times.ops
             else "no op ran while the profiler looked"
         )

@@ -18,6 +18,7 @@ from .user_function import Place, place_of
 HOOK = "retraces"
 KERAS = ("keras", "tf_keras")
 MAX_FUNCTIONS = 200
+MAX_CHANGES = 50
 MAX_TEXT = 60
 _counter = time.perf_counter
 
@@ -41,6 +42,18 @@ class Traced:
         """In all traces but the first."""
         self.cache = cache
         self.leaves = leaves
+        self.changes: dict[tuple[str, Optional[str]], int] = {}
+        """(kind, argument) -> how often that made the difference."""
+        self.usual: Optional[Change] = None
+        """The newest change of the kind that came most often."""
+
+    def changed(self, change: Change) -> None:
+        """One more trace because of that."""
+        key = change.kind, change.argument
+        if key in self.changes or len(self.changes) < MAX_CHANGES:
+            self.changes[key] = self.changes.get(key, 0) + 1
+        if self.usual is None or self.changes.get(key, 0) >= self.changes[self.usual.kind, self.usual.argument]:
+            self.usual = change
 
 
 _functions: dict[Place, Traced] = {}
@@ -57,7 +70,7 @@ def leaves(function_type: Any) -> dict[str, tuple[str, str]]:
 
 
 def _apart(path: str, kind: Any, depth: int) -> Iterator[tuple[str, tuple[str, str]]]:
-    # tensorflow/core/function/trace_type/default_types.py: Tuple, List, Dict, Literal; leaves are TensorSpecs and others.
+    # tensorflow/core/function/trace_type/default_types.py: Tuple, List, Dict, Literal; leaves are TensorSpecs.
     parts = getattr(getattr(kind, "components_tuple", kind), "components", None)
     mapping = getattr(kind, "mapping", None)
     if depth < 5 and isinstance(parts, (tuple, list)):
@@ -114,6 +127,7 @@ def _traced(options: Any, function_type: Any, seconds: float) -> None:
         return
     change = difference(known.leaves, found) or Change("object", None, None, None)
     known.traces += 1
+    known.changed(change)
     known.seconds += seconds
     known.cache, known.leaves = cache, found
     send_latest(
@@ -125,7 +139,7 @@ def _traced(options: Any, function_type: Any, seconds: float) -> None:
         keras=place.library is not None,
         traces=known.traces,
         seconds=known.seconds,
-        **change._asdict(),
+        **(known.usual or change)._asdict(),
     )
 
 

@@ -99,6 +99,11 @@ def is_off(hook: str) -> bool:
     return hook in _off
 
 
+def any_off(hooks: frozenset[str]) -> bool:
+    """Whether one of these hooks has failed."""
+    return not _off.isdisjoint(hooks)
+
+
 def guarded(hook: str, default: Any = None) -> Callable[[F], F]:
     """Decorator for the agent's own functions: an exception switches the hook off and never reaches the user's code.
 
@@ -173,6 +178,11 @@ def set_phase(phase: str) -> None:
             _phase = phase
             if is_main() or phase not in ("importing", "imported"):
                 send_latest("phase", phase=phase)
+
+
+def phase() -> str:
+    """What the script is doing, as `set_phase` was told last."""
+    return _phase
 
 
 def executing_eagerly() -> bool:

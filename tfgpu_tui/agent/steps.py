@@ -110,7 +110,7 @@ class Windows:
         self._executions += executions or len(walls)
         self._wall += wall
         self._function += function
-        if wait is None:
+        if wait is None or not input_wait.known():
             self._unknown = True
         elif wait > 0.0:  # a wall clock that was set back while we waited: not a wait
             self._wait += min(wait, function)
@@ -158,7 +158,7 @@ class Windows:
             examples=None if batch_size is None else batch_size * self._steps,
             traces=self._traced,
             warmup=self._warmup,
-            wait_bound=self.wait_bound,
+            wait_bound=self.wait_bound or (input_wait.why_unknown() if self._unknown else None),
         )
         warmup = self._warmup
         self._clear(now)

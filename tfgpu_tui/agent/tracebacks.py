@@ -48,6 +48,25 @@ def _exclude(module: Any) -> None:
     module._EXCLUDED_PATHS = (*module._EXCLUDED_PATHS, FOLDER)
 
 
+@on_import("tensorflow.python.util.tf_stack")
+def _definitions(module: Any) -> None:
+    """TensorFlow notes where each op was defined, and shows it when the op fails in a graph: without our frames.
+
+    `tf_stack.StackTraceFilter`, `_source_filter_stacks` (TensorFlow 2.15 to 2.21): a stack of filters for each thread.
+    """
+    files = frozenset(os.path.join(FOLDER, name) for name in os.listdir(FOLDER) if name.endswith(".py"))
+
+    class Filter(module.StackTraceFilter):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.internal_set.update_to(set(files))
+
+        def get_filtered_filenames(self) -> frozenset[str]:
+            return files
+
+    module._source_filter_stacks.default_factory = lambda: [Filter()]
+
+
 @on_import("tensorflow.python.util.traceback_utils")
 def _tensorflow(module: Any) -> None:
     _exclude(module)

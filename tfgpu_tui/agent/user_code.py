@@ -1,5 +1,7 @@
 """Time in the user's own Python that feeds the model: generators and `__getitem__`, before Keras or tf.data wrap them.
 
+Processes that Keras forks to make batches (`use_multiprocessing`) tell their part themselves.
+
 Private APIs: `keras.src.trainers.data_adapters` (Keras 3.3 to 3.15), `keras.src.engine.data_adapter` (Keras 2.15),
 `tf_keras.src.engine.data_adapter` (2.21), `dataset_ops.DatasetV2._GeneratorState` (TensorFlow 2.15 to 2.21).
 """
@@ -7,14 +9,16 @@ Private APIs: `keras.src.trainers.data_adapters` (Keras 3.3 to 3.15), `keras.src
 from __future__ import annotations
 
 import functools
+import os
 import time
 import types
 from typing import Any, Optional
 
 from . import user_function
-from .runtime import guarded, on_import
+from .runtime import guarded, on_import, send_latest
 
 HOOK = "user_code"
+TELL_S = 0.5
 _counter = time.perf_counter
 
 
@@ -74,7 +78,33 @@ def _source(kind: str, function: Any) -> Optional[Source]:
 
 @guarded(HOOK)
 def _took(source: Source, start: float, element: Any) -> None:
-    source.took(_counter() - start, element)
+    now = _counter()
+    source.took(now - start, element)
+    if _worker.forked and now - _worker.told >= TELL_S:
+        _worker.told = now
+        names = ("name", "kind", "calls", "seconds", "file", "line")
+        send_latest("user_code", user=[{name: entry[name] for name in names} for entry in user_times()])
+
+
+class _Worker:
+    """Whether this process was forked by one that trains, and when it told its times."""
+
+    forked = False
+    told = float("-inf")
+
+
+_worker = _Worker()
+
+
+@guarded(HOOK)
+def _after_fork() -> None:
+    """What was counted so far is the parent's, and told by it."""
+    for source in list(_sources.values()):
+        source.calls, source.seconds = 0, 0.0
+    _worker.forked, _worker.told = True, float("-inf")
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class TimedIterator:

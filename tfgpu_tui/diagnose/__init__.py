@@ -12,7 +12,7 @@ from tfgpu_tui.diagnose import (
     host,
     host_edges,
     host_graphs,
-    input_causes,
+    host_growth,
     input_wait,
     memory,
     placement,
@@ -22,7 +22,7 @@ from tfgpu_tui.diagnose import (
 from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
 from tfgpu_tui.state import RunState
 
-FAMILIES = (run, input_wait, input_causes, host, host_graphs, host_edges, memory, gpu, gpu_run, placement, precision)
+FAMILIES = (run, input_wait, host, host_graphs, host_edges, memory, host_growth, gpu, gpu_run, placement, precision)
 
 __all__ = ["Finding", "FindingLog", "diagnose"]
 

@@ -12,6 +12,10 @@ CRITICAL_SHARE = 0.20
 """Shares of step time from which a cause is a warning, or critical (the scale of XProf and TraceML)."""
 
 
+_ENDINGS = ("run.failed", "run.killed", "run.legacy_api", "memory.oom")
+"""Findings that say why the run is over."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong, the evidence with its numbers, and the next step."""
@@ -42,8 +46,8 @@ def severity_of(share: float) -> str | None:
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Critical before warning before info; within them by the step time that each explains."""
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.share, f.id))
+    """Critical before warning before info; within them what ended the run, then by the step time that each explains."""
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.id not in _ENDINGS, -f.share, f.id))
 
 
 @dataclass

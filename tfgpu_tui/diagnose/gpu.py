@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from tfgpu_tui.diagnose import gpu_causes
 from tfgpu_tui.diagnose.finding import Finding
@@ -25,7 +26,12 @@ def findings(state: RunState) -> Iterator[Finding]:
     env, status = state.environment, state.gpu_status
     if env.nvidia_devices is None or status is None:
         return  # Not looked yet: nothing to say.
-    if env.nvidia_devices == 0 and status.status != "ok" and not env.tf_gpus and not _gpu_off_the_bus(state):
+    if (
+        env.nvidia_devices == 0
+        and status.status != "ok"
+        and not env.tf_gpus
+        and not gpu_causes.gpus_in_box(_facts(state))
+    ):
         yield no_gpu({"nvidia_devices": 0, "nvml": status.status, "message": status.message})
     elif env.tf_gpus:
         yield from _used_but(state)
@@ -40,12 +46,14 @@ def said(state: RunState, *ids: str) -> list[Diagnostic]:
     return [d for wanted in ids for d in state.diagnostics.values() if d.id == wanted]
 
 
-def _gpu_off_the_bus(state: RunState) -> bool:
-    return bool(state.preflight and gpu_causes.gpus_in_box(state.preflight.facts))
+def _facts(state: RunState) -> dict[str, Any]:
+    """What was found in the environment, with the GPUs that NVML shows; empty where it was not looked at."""
+    facts = state.preflight.facts if state.preflight else {}
+    return {**facts, "devices": max(facts.get("devices") or 0, len(state.gpus))} if facts else {}
 
 
 def _expected(state: RunState) -> list[Finding]:
-    return gpu_causes.causes(state.preflight.facts) if state.preflight else []
+    return gpu_causes.causes(_facts(state))
 
 
 def _will_not_be_used(state: RunState) -> Iterator[Finding]:
@@ -114,8 +122,8 @@ def _by_process(state: RunState) -> Iterator[Finding]:
         )
     elif env.visible_devices is not None and env.visible_devices.strip() in gpu_causes.HIDING:
         asked = state.run is not None and "visible_devices" in state.run.knobs
-        before = ((state.preflight.facts if state.preflight else {}).get("env") or {}).get("CUDA_VISIBLE_DEVICES")
-        by_script = state.preflight is not None and before != env.visible_devices
+        before = (_facts(state).get("env") or {}).get("CUDA_VISIBLE_DEVICES")
+        by_script = bool(_facts(state)) and before != env.visible_devices
         yield Finding(
             id="gpu.hidden",
             severity="info" if asked else "critical",
@@ -211,15 +219,13 @@ def _used_but(state: RunState) -> Iterator[Finding]:
         yield from (replace(f, severity="warning") for f in _expected(state) if f.id == "gpu.cudnn_mismatch")
     missing = [word for word, ids in (("libdevice", "xla.no_libdevice"), ("ptxas", "xla.no_ptxas")) if said(state, ids)]
     if missing:
-        version = ((state.preflight.facts if state.preflight else {}).get("requires") or {}).get(
-            "nvidia_cuda_nvcc_cu12"
-        )
+        version = (_facts(state).get("requires") or {}).get("nvidia_cuda_nvcc_cu12")
         why = "; ".join(d.meaning for d in said(state, "xla.no_libdevice", "xla.no_ptxas"))
         yield gpu_causes.xla_tools_missing(missing, "warning", version, why)
 
 
 def _architecture(state: RunState) -> Iterator[Finding]:
-    facts = state.preflight.facts if state.preflight else {}
+    facts = _facts(state)
     refused = said(state, "gpu.ptx_refused")
     if refused:
         yield Finding(

@@ -19,6 +19,8 @@ IDLE_PERCENT, WORKING_PERCENT = 3.0, 15.0
 """GPU busy below which a GPU idles, while another one works at least so much."""
 LOOKED_AT_S = 10.0
 """Training time over which idleness is judged."""
+GOES_ON_S = 2.0
+"""Steps so long after a GPU stopped answering show that the training does not miss it."""
 SLOW_CLOCK = 0.75
 """Of the median clock of the others: from there on a GPU holds them back, since replicas wait for the slowest."""
 
@@ -41,20 +43,24 @@ def _lost(state: RunState) -> Iterator[Finding]:
             continue  # Answers, or never did: then it was not lost in this run.
         since, why = view.lost
         others = [v for v in state.gpus.values() if v is not view and v.lost is None and v.uuid]
-        mine = view.ours
+        goes_on = state.last_step_t is not None and state.last_step_t > since + GOES_ON_S
+        severity, line = (
+            ("info", "this run does not use it and goes on")
+            if not view.ours
+            else ("warning", "the training goes on all the same: only the driver's numbers of this GPU are missing")
+            if goes_on
+            else ("critical", "the training hangs or fails at its next step on this GPU")
+        )
+        rerun = view.ours and not goes_on and others
         yield Finding(
             id="gpu.lost",
-            severity="critical" if mine else "info",
-            title=f"GPU {view.index}{'' if mine else ', which this run does not use,'} stopped answering: {why}",
-            lines=[
-                "the training hangs or fails at its next step on this GPU"
-                if mine
-                else "this run goes on: its own GPUs answer"
-            ],
+            severity=severity,
+            title=f"GPU {view.index} stopped answering: {why}",
+            lines=[line],
             next="`dmesg | grep -i xid` names the fault; `nvidia-smi --gpu-reset` or a reboot brings the GPU back"
-            + ("; Enter reruns on the others." if mine and others else "."),
-            evidence={"gpu": view.index, "uuid": view.uuid, "since": round(since, 1), "error": why},
-            knob="visible_devices=" + ",".join(str(v.uuid) for v in others) if mine and others else None,
+            + ("; Enter reruns on the others." if rerun else "."),
+            evidence={"gpu": view.index, "uuid": view.uuid, "since": round(since, 1), "error": why, "goes_on": goes_on},
+            knob="visible_devices=" + ",".join(str(v.uuid) for v in others) if rerun else None,
         )
         return
 

@@ -141,7 +141,7 @@ def _launch_bound(state: RunState) -> Iterator[Finding]:
             f"one core is {units.percent(core)} busy starting the GPU's work, and there is no wait for data",
             f"batch size {state.batch_size}" if state.batch_size else "batch size unknown",
         ],
-        next="A larger batch; or compile(steps_per_execution=32), which returns to Python less often; or jit_compile=True.",
+        next="A larger batch; compile(steps_per_execution=32), which returns to Python less often; jit_compile=True.",
         knob="steps_per_execution=32" if together == 1 else None,
         evidence={
             "step_ms": round(steady.mean_s * 1e3, 3),

@@ -1,79 +1,79 @@
-"""Families C and D, between the steps: shuffle refill, validation and checkpoints, many short fits, copied arrays (pure)."""
+"""Families C and D, between the steps: shuffle refill, validation, checkpoints, short fits, copied arrays (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from tfgpu_tui import events as ev
 from tfgpu_tui import units
+from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS, later_epochs, pauses, refill
 from tfgpu_tui.diagnose.finding import Finding, severity_of
 from tfgpu_tui.state import STEADY_STEPS, RunState
 
 DOMINATE = 0.3
 """Share of an epoch from which what is not training is a warning; every healthy run has some."""
 DOMINATE_CRITICAL = 0.5
-MIN_EPOCHS = 2
-"""Epochs after the first, which traces and compiles, before anything at their edges is judged."""
 MANY_FITS = 8
 SHORT_FIT_STEPS = 200
+NOTICEABLE_PAUSE_S = 0.25
+"""Shorter pauses, which nothing explains, are not worth a change."""
 LARGE_ARRAY_BYTES = 256 * 2**20
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """input.shuffle_refill, input.whole_array_on_gpu, host.validation, host.fit_in_loop."""
+    """input.shuffle_refill, input.epoch_start, input.whole_array_on_gpu, host.validation, host.fit_in_loop."""
     yield from _whole_array(state)
     if state.train.steps < STEADY_STEPS:
         return
-    yield from _shuffle_refill(state)
+    yield from _epoch_starts(state)
     yield from _validation(state)
     yield from _fit_in_loop(state)
 
 
-def _later_epochs(state: RunState) -> list[ev.Epoch]:
-    """Ended epochs but the first of each fit."""
-    return [e for e in state.history if e.epoch > 1 and e.wall_s]
-
-
-def _wall(epochs: list[ev.Epoch]) -> float:
-    return sum(e.wall_s or 0.0 for e in epochs)
-
-
-def _shuffle_refill(state: RunState) -> Iterator[Finding]:
-    """The first batch of an epoch waits until the buffer is full."""
-    shuffle = _shuffle(state)
-    epochs = [e for e in _later_epochs(state) if e.first_wait_s is not None and e.steps]
-    if shuffle is None or len(epochs) < MIN_EPOCHS:
+def _epoch_starts(state: RunState) -> Iterator[Finding]:
+    """The first batch of an epoch is waited for: a shuffle buffer fills, or the pipeline starts anew."""
+    known = pauses(state)
+    severity = severity_of(known.share) if known is not None else None
+    if known is None or severity is None:
         return
-    waits = sum(e.first_wait_s or 0.0 for e in epochs)
-    usual = state.judged.mean_s or 0.0
-    share = max(waits - len(epochs) * usual, 0.0) / _wall(epochs)
-    severity = severity_of(share)
-    if severity is None:
+    shuffle = refill(state, known.pause_s)
+    if shuffle is None and known.pause_s < NOTICEABLE_PAUSE_S:
         return
-    size = shuffle.get("buffer_size")
+    evidence: dict[str, Any] = {
+        "pause_ms": round(known.pause_s * 1e3, 1),
+        "share": round(known.share, 4),
+        "epochs": known.epochs,
+    }
+    often = f"{units.share(known.share)} of an epoch's time, before its first batch"
+    pause = f"Each epoch begins with a pause of {units.duration(known.pause_s)}"
+    if shuffle is None:
+        yield Finding(
+            id="input.epoch_start",
+            severity=severity,
+            title=f"{pause}: its first batch is waited for",
+            lines=[often, "the pipeline starts anew: files are opened, buffers are empty"],
+            next="Keep one iterator for all epochs: repeat() on the dataset, and fit(steps_per_epoch=…).",
+            evidence=evidence,
+            share=known.share,
+        )
+        return
+    holds = f"the shuffle holds {shuffle.buffer_size or 'an unknown number of'} elements"
+    if shuffle.filling_s is not None:
+        holds += f", and to make so many takes about {units.duration(shuffle.filling_s)}"
+    elif shuffle.whole:
+        holds += ": (nearly) all of the data is read and prepared before the first batch"
+    unsure = shuffle.filling_s is None and not shuffle.whole
+    filling = None if shuffle.filling_s is None else round(shuffle.filling_s * 1e3, 1)
     yield Finding(
         id="input.shuffle_refill",
         severity=severity,
-        title=f"Each epoch begins with a pause of {units.duration(waits / len(epochs))}: the shuffle buffer fills",
-        lines=[
-            f"{units.share(share)} of an epoch's time, before its first batch",
-            f"the shuffle holds {size or 'an unknown number of'} elements, and each is read and prepared first",
-        ],
+        title=f"{pause}: the shuffle buffer fills",
+        lines=[often, holds],
         next="Put cache() before shuffle, shuffle file names instead of images, or use a smaller buffer.",
-        evidence={
-            "first_wait_ms": round(waits / len(epochs) * 1e3, 1),
-            "share": round(share, 4),
-            "buffer_size": size,
-            "epochs": len(epochs),
-        },
-        share=share,
+        evidence={**evidence, "filling_ms": filling, "buffer_size": shuffle.buffer_size},
+        share=known.share,
+        incomplete="how long each stage takes is unknown: other causes are possible" if unsure else None,
     )
-
-
-def _shuffle(state: RunState) -> dict[str, Any] | None:
-    stages = state.pipeline.stages if state.pipeline else []
-    return next((s for s in stages if str(s.get("stage")).startswith("Shuffle")), None)
 
 
 def _whole_array(state: RunState) -> Iterator[Finding]:
@@ -102,8 +102,8 @@ def _whole_array(state: RunState) -> Iterator[Finding]:
 
 
 def _validation(state: RunState) -> Iterator[Finding]:
-    epochs = _later_epochs(state)
-    wall = _wall(epochs)
+    epochs = later_epochs(state)
+    wall = sum(e.wall_s or 0.0 for e in epochs)
     if len(epochs) < MIN_EPOCHS or not wall:
         return
     validation = sum(e.validation_s or 0.0 for e in epochs)
@@ -161,8 +161,8 @@ def _fit_in_loop(state: RunState) -> Iterator[Finding]:
             f"{units.duration(setup / fits.calls)} for each start, for {fits.steps / fits.calls:.0f} steps of training",
         ],
         next=(
-            "Call fit once for all epochs (a callback can do what stands between the calls), or train_on_batch where each "
-            "batch is made by hand."
+            "Call fit once for all epochs (a callback can do what stands between the calls), or train_on_batch where "
+            "each batch is made by hand."
         ),
         evidence={
             "fits": fits.calls,

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfgpu_tui import units
+from tfgpu_tui.diagnose import input_causes
+from tfgpu_tui.diagnose.epoch_starts import steady_wait_share
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
+from tfgpu_tui.diagnose.stages import named, python_stage, slowest_stage, stage_evidence, stage_label
 from tfgpu_tui.state import STEADY_STEPS, RunState
 
 HIDDEN_BUSY_PERCENT = 85.0
@@ -16,9 +19,9 @@ SECOND_SIGN = 0.5
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """input.bound, or input.hidden."""
+    """input.bound and its causes, or input.hidden."""
     steady = state.judged
-    share = steady.shares()["input_wait"]
+    share = steady_wait_share(state)
     if steady.steps < STEADY_STEPS or share is None or steady.mean_s is None or share < WARNING_SHARE:
         return
     wait_s = share * steady.mean_s
@@ -45,6 +48,8 @@ def findings(state: RunState) -> Iterator[Finding]:
     if stage is not None:
         evidence["stage"] = stage_evidence(stage)
     unsure = unconfirmed(state)
+    causes = [] if unsure else list(input_causes.causes(state, share))
+    asked = state.run is not None and state.run.knobs.get("input")
     yield Finding(
         id="input.bound",
         severity="info" if unsure else (severity_of(share) or "info"),
@@ -57,20 +62,14 @@ def findings(state: RunState) -> Iterator[Finding]:
             f"waits {units.duration(wait_s)} of {units.duration(steady.mean_s)} a step",
             _stage_sentence(state, stage),
         ],
-        next=_next_step(state, stage),
-        knob=_knob(state, stage),
+        next=causes[0].next if causes else _next_step(state, stage),
+        # Where no setting is the cure: how fast the model is with free input.
+        knob=next((c.knob for c in causes if c.knob), None if asked else "input=synthetic"),
         evidence=evidence,
         share=0.0 if unsure else share,
         incomplete=unsure,
     )
-
-
-def waiting_share(state: RunState) -> float | None:
-    """The share of step time that a cause of waiting could explain; None where the run is not input-bound for sure."""
-    share = state.judged.shares()["input_wait"]
-    if state.judged.steps < STEADY_STEPS or share is None or share < WARNING_SHARE:
-        return None
-    return None if hidden(state) or unconfirmed(state) else share
+    yield from causes
 
 
 def hidden(state: RunState) -> bool:
@@ -85,57 +84,6 @@ def unconfirmed(state: RunState) -> str | None:
     if bound is None or _second_sign(slowest_stage(state), state.judged.mean_s or 0.0):
         return None
     return f"{bound}: the time in next is only an upper bound, and no slow stage confirms it"
-
-
-def stage_evidence(stage: dict[str, Any]) -> dict[str, Any]:
-    """A stage as the evidence of a finding has it."""
-    names = ("stage", "name", "function", "file", "line", "self_us", "parallelism")
-    out = {k: stage.get(k) for k in names}
-    if stage.get("per_batch_us") is not None:
-        out["per_batch_ms"] = round(float(stage["per_batch_us"]) / 1e3, 3)
-    return out
-
-
-def _knob(state: RunState, stage: dict[str, Any] | None) -> str | None:
-    """What a rerun could try: the cure where a setting is one, else how fast the model is with free input."""
-    if state.run is not None and state.run.knobs.get("input"):
-        return None
-    return "input=parallel" if stage is not None and serial_map(stage) else "input=synthetic"
-
-
-def serial_map(stage: dict[str, Any]) -> bool:
-    """Whether the stage is a map that runs one element at a time, although nothing but the script forbids more."""
-    parallel = stage.get("parallelism")
-    return str(stage.get("stage")) in ("Map", "MapAndBatch") and (not parallel or parallel == 1)
-
-
-def slowest_stage(state: RunState) -> dict[str, Any] | None:
-    """The pipeline stage that needs most time for a batch; None where stage times were not measured."""
-    if state.pipeline is None:
-        return None
-    timed = [s for s in state.pipeline.stages if s.get("per_batch_us")]
-    return max(timed, key=lambda s: float(s["per_batch_us"]), default=None)
-
-
-def stage_shares(stages: list[dict[str, Any]]) -> list[float | None]:
-    """Each stage's part of the pipeline's time for a batch; None where unknown."""
-    whole = sum(float(s.get("per_batch_us") or 0.0) for s in stages)
-    return [float(s["per_batch_us"]) / whole if whole and s.get("per_batch_us") is not None else None for s in stages]
-
-
-def stage_label(stage: dict[str, Any]) -> str:
-    """`Map load_image (data.py:41)`."""
-    label = str(stage.get("name") or stage.get("stage"))
-    if stage.get("file") and stage.get("line"):
-        label += f" ({str(stage['file']).rsplit('/', 1)[-1]}:{stage['line']})"
-    return label
-
-
-def gpu_busy(state: RunState) -> float | None:
-    """Mean GPU busy (percent) over the time of training, of the run's own GPUs; None where there is none."""
-    ours = [g for g in state.gpus.values() if g.ours]
-    means = [m for g in ours if (m := g.busy.mean(state.first_step_t, state.last_step_t)) is not None]
-    return sum(means) / len(means) if means else None
 
 
 def _second_sign(stage: dict[str, Any] | None, step_s: float) -> bool:
@@ -161,30 +109,10 @@ def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
 
 
 def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
-    if state.dataset is not None and state.dataset.kind == "pydataset" and (state.dataset.workers or 1) <= 1:
-        return (
-            "Give the PyDataset workers: super().__init__(workers=4, use_multiprocessing=True) in its __init__; "
-            "it makes one batch at a time now."
-        )
+    """Where no cause is proven: what the stages let one try."""
     if stage is None:
-        suspect = python_stage(state)
-        if suspect is None:
-            return "Look at the pipeline: the stage times say which stage to speed up once they are known."
-        return f"Start with {named(suspect)}: it is the part of the pipeline that runs Python, one element at a time."
-    what = named(stage)
-    kind = str(stage.get("stage"))
-    serial = not stage.get("parallelism") or stage["parallelism"] == 1
-    if "Generator" in kind:
-        return f"{what} runs Python, one element at a time: read with tf.data ops, or a PyDataset with several workers."
-    if stage.get("python") and serial:
-        return (
-            f"Write {what} with TensorFlow ops, then put num_parallel_calls=tf.data.AUTOTUNE on its map: "
-            "as Python it makes one element at a time."
-        )
-    if stage.get("python"):
-        return f"Write {what} with TensorFlow ops: as Python its parallel calls share one interpreter lock."
-    if kind in ("Map", "MapAndBatch") and serial:
-        return f"Give the map of {what} num_parallel_calls=tf.data.AUTOTUNE."
+        return "Look at the pipeline: the stage times say which stage to speed up once they are known."
+    what, kind = named(stage), str(stage.get("stage"))
     if kind.startswith(("ParallelMap", "ParallelInterleave", "MapAndBatch")):
         return f"{what} already runs in parallel: make it cheaper, cache() its result, or give it more CPU cores."
     if kind.startswith("Shuffle"):
@@ -192,11 +120,8 @@ def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
     return f"Make {what} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
 
 
-def python_stage(state: RunState) -> dict[str, Any] | None:
-    """A stage that runs Python: the first suspect where times are not to be had."""
-    return next((s for s in state.pipeline.stages if s.get("python")), None) if state.pipeline is not None else None
-
-
-def named(stage: dict[str, Any]) -> str:
-    """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
-    return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)
+def gpu_busy(state: RunState) -> float | None:
+    """Mean GPU busy (percent) over the time of training, of the run's own GPUs; None where there is none."""
+    ours = [g for g in state.gpus.values() if g.ours]
+    means = [m for g in ours if (m := g.busy.mean(state.first_step_t, state.last_step_t)) is not None]
+    return sum(means) / len(means) if means else None

@@ -1,85 +1,158 @@
-"""Family E: memory (pure)."""
+"""Family E: memory of the GPU: reserved, run out of, and growth set otherwise than asked (pure)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 
-from tfgpu_tui import units
+from tfgpu_tui import oom, units
 from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.events import OutOfMemory
 from tfgpu_tui.state import RunState
-
-MIN_POINTS = 48
-MIN_GROWTH_BYTES = 16 * 2**20
-WARMUP_SHARE = 0.3
-WINDOWS = 6
-NOTICEABLE_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Growth:
-    """How the training's memory changes by the step, after warm-up."""
-
-    bytes_per_step: float
-    total_bytes: float
-    growing: bool
-
-
-def host_growth(points: list[tuple[float, float]]) -> Growth | None:
-    """Slope of (step, bytes) and whether it is a leak; None while there are too few points.
-
-    The first 30 % are dropped (allocators and buffers fill). The slope is Theil and Sen's median of pairwise slopes; it
-    counts as growth when at least 4 of 5 steps between the medians of six windows rise and 16 MiB came together.
-    """
-    kept = points[int(len(points) * WARMUP_SHARE) :]
-    if len(points) < MIN_POINTS or len(kept) < WINDOWS * 3:
-        return None
-    thin = kept[:: max(1, len(kept) // 60)]
-    slopes = [(y2 - y1) / (x2 - x1) for i, (x1, y1) in enumerate(thin) for x2, y2 in thin[i + 1 :] if x2 != x1]
-    if not slopes:
-        return None
-    width = len(kept) // WINDOWS
-    medians = [median(y for _, y in kept[i * width : (i + 1) * width]) for i in range(WINDOWS)]
-    rises = sum(b > a + NOTICEABLE_BYTES for a, b in pairwise(medians))
-    total = medians[-1] - medians[0]
-    return Growth(median(slopes), total, rises >= WINDOWS - 2 and total > MIN_GROWTH_BYTES)
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """memory.host_growth, memory.preallocated."""
-    yield from _host_growth(state)
+    """memory.oom, memory.preallocated, memory.growth_overridden."""
+    yield from _out_of_memory(state)
     yield from _preallocated(state)
+    yield from _growth_overridden(state)
 
 
-def _host_growth(state: RunState) -> Iterator[Finding]:
-    growth = host_growth(state.rss_by_step.points)
-    if growth is None or not growth.growing:
+# -- out of memory
+
+
+def _failed(state: RunState) -> OutOfMemory | None:
+    """The last dump; or what the exception says, where the output could not be read."""
+    if state.out_of_memory is not None:
+        return state.out_of_memory
+    for error in filter(None, [state.error, *state.child_errors]):
+        found = oom.from_exception(error.message) if error.exception == "ResourceExhaustedError" else None
+        if found is not None:
+            return OutOfMemory(
+                t=error.t, allocator=found.allocator, device=found.device, op=found.op, shape=found.shape, dtype=found.dtype
+            )
+    return None
+
+
+def _out_of_memory(state: RunState) -> Iterator[Finding]:
+    failed = _failed(state)
+    if failed is None:
         return
-    retraces = state.judged.traces
-    retracing = retraces >= max(5, 0.02 * state.judged.steps)
+    layer = layer_of(state, failed.op)
+    where = f" in {layer}" if layer else (f" at {_short(failed.op)}" if failed.op else "")
+    size = f" for {units.size(failed.wanted_bytes)}" if failed.wanted_bytes is not None else ""
+    place = "the host's memory" if (failed.device or "").startswith("CPU") else failed.device or "a device"
+    step, knob = _remedy(state, failed)
     yield Finding(
-        id="memory.host_growth",
-        severity="warning",
-        title=f"Host memory grows by {units.size(growth.bytes_per_step)} a step",
-        lines=[
-            f"{units.size(growth.total_bytes)} more since warm-up, {units.size(state.rss_peak_bytes)} at its highest",
-            f"{retraces} functions were traced again meanwhile: each keeps its graph"
-            if retracing
-            else "no retracing: tensors or arrays are kept somewhere (a list of losses, a history, a cache)",
-        ],
-        next=(
-            "Stop the retracing: pass tensors instead of Python numbers, or give tf.function an input_signature."
-            if retracing
-            else "Look for what keeps tensors from step to step; append float(loss) instead of loss."
-        ),
+        id="memory.oom",
+        severity="warning" if _went_on(state) else "critical",
+        title=f"Out of memory on {place}{size}{where}",
+        lines=[line for line in (_case_words(state, failed), _tensor_words(failed), _chunk_words(failed)) if line],
+        next=step,
         evidence={
-            "kib_per_step": round(growth.bytes_per_step / 1024, 2),
-            "total_mib": round(growth.total_bytes / 2**20, 1),
-            "retraces": retraces,
+            "case": failed.case,
+            "layer": layer,
+            "op": failed.op,
+            "device": failed.device,
+            "wanted_mib": _mib(failed.wanted_bytes),
+            "in_use_mib": _mib(failed.in_use_bytes),
+            "pool_mib": _mib(failed.pool_bytes),
+            "limit_mib": _mib(failed.limit_bytes),
+            "largest_free_mib": _mib(failed.largest_free_bytes),
+            "shape": failed.shape,
+            "dtype": failed.dtype,
+            "times": max(1, state.out_of_memory_count),
         },
+        knob=knob,
+        incomplete=None if failed.case is not None else "the allocator's own numbers were not seen: only that it failed",
     )
+
+
+def _went_on(state: RunState) -> bool:
+    """The script caught it: steps were done after it."""
+    failed = state.out_of_memory
+    return failed is not None and state.last_step_t is not None and state.last_step_t > failed.t + 1.0
+
+
+def layer_of(state: RunState, op: str | None) -> str | None:
+    """The layer that an op's name lies in: the deepest row of the placement whose path the scopes of the op spell."""
+    if op is None or state.placement is None:
+        return None
+    scopes = [re.sub(r"_\d+$", "", part) for part in op.split("/")]
+    best: tuple[int, str] | None = None
+    for row in state.placement.layers:
+        path = str(row.get("layer"))
+        last = re.sub(r"_\d+$", "", path.rpartition("/")[2])
+        if path.startswith("(") or last not in scopes:
+            continue
+        depth = sum(re.sub(r"_\d+$", "", part) in scopes for part in path.split("/"))
+        if best is None or depth > best[0]:
+            best = (depth, path)
+    return best[1] if best else None
+
+
+def _short(op: str) -> str:
+    return "/".join(part for part in op.split("/") if not part.startswith(("StatefulPartitionedCall", "PartitionedCall")))
+
+
+def _case_words(state: RunState, failed: OutOfMemory) -> str:
+    used, limit = units.size(failed.in_use_bytes), units.size(failed.limit_bytes)
+    if failed.case == oom.TOO_BIG:
+        return f"this one tensor is larger than all that TensorFlow may take ({limit})"
+    if failed.case == oom.FULL:
+        return f"really full: {used} of {limit} are in use by the model, its gradients and its activations"
+    if failed.case == oom.FRAGMENTED:
+        free = units.size((failed.pool_bytes or 0) - (failed.in_use_bytes or 0))
+        return f"fragmented: {free} are free, in pieces of {units.size(failed.largest_free_bytes)} at most"
+    if failed.case == oom.NO_ROOM:
+        others = _others_mib(state, failed.device)
+        who = f": other processes hold {others} MiB of it" if others else ""
+        return f"only {units.size(failed.pool_bytes)} of {limit} could be had: the device had no room to grow{who}"
+    return "why it did not fit is not known"
+
+
+def _others_mib(state: RunState, device: str | None) -> int:
+    uuid = next((g.get("uuid") for g in state.environment.tf_gpus or () if g.get("device") == device), None)
+    view = state.gpus.get(str(uuid))
+    processes = (view.latest.get("processes") or ()) if view else ()
+    return sum(p.get("memory_bytes") or 0 for p in processes if not p.get("ours")) >> 20
+
+
+def _tensor_words(failed: OutOfMemory) -> str | None:
+    if failed.shape is None:
+        return None
+    return f"a tensor of shape {'x'.join(map(str, failed.shape)) or 'scalar'}, {failed.dtype}, by {failed.allocator}"
+
+
+def _chunk_words(failed: OutOfMemory) -> str | None:
+    if not failed.chunks:
+        return None
+    shown = ", ".join(f"{count} of {units.size(size)}" for count, size in failed.chunks[:3])
+    return f"most of what is in use: {shown}"
+
+
+def _remedy(state: RunState, failed: OutOfMemory) -> tuple[str, str | None]:
+    if (failed.device or "").startswith("CPU"):
+        return "Make the batch or this layer smaller: the host's memory is the limit, not a GPU's.", None
+    asked = state.run.knobs if state.run is not None else {}
+    knob = None if asked.get("allocator") == "cuda_malloc_async" else "allocator=cuda_malloc_async"
+    if failed.case == oom.FRAGMENTED:
+        return "Let the driver hand out the memory (TF_GPU_ALLOCATOR=cuda_malloc_async).", knob
+    if failed.case == oom.NO_ROOM:
+        return "Free the GPU of other processes (nvidia-smi), or choose another one with visible_devices.", None
+    smaller = f" It was {'x'.join(map(str, failed.shape))}." if failed.shape else ""
+    if failed.case == oom.TOO_BIG:
+        return f"Make the batch, or this layer's output, smaller: nothing else helps.{smaller}", None
+    batch = f" (now {state.batch_size})" if state.batch_size else ""
+    mixed = "precision=mixed_float16" if "precision" not in asked else None
+    return f"Make the batch smaller{batch}; mixed precision halves the activations.", mixed
+
+
+def _mib(value: int | None) -> float | None:
+    return None if value is None else round(value / 2**20, 1)
+
+
+# -- reserved is not used
 
 
 def _preallocated(state: RunState) -> Iterator[Finding]:
@@ -107,3 +180,36 @@ def _preallocated(state: RunState) -> Iterator[Finding]:
             },
             knob="memory_growth=on",
         )
+
+
+# -- growth
+
+
+def _growth_overridden(state: RunState) -> Iterator[Finding]:
+    """The script, or a variable that it changes, decides otherwise than was asked for or than the script believes."""
+    told = state.knobs_in_force
+    if told is None or state.run is None:
+        return
+    asked = state.run.knobs.get("memory_growth")
+    now, script = told.in_force.get("memory_growth"), told.script.get("memory_growth")
+    note = told.notes.get("memory_growth") or ""
+    if now is None:
+        return
+    late = "came too late" in note
+    if asked is not None and now != asked:
+        title = f"Memory growth was asked to be {asked} and is {now}: the script decided otherwise"
+        step = "Take that out of the script, or leave growth to it: --set memory_growth=script."
+    elif late and now == "off":
+        title = "The script's set_memory_growth came too late: GPU memory growth is off"
+        step = "Call it before the first tensor, variable or layer; or rerun with the knob, which needs no call."
+    else:
+        return
+    yield Finding(
+        id="memory.growth_overridden",
+        severity="warning",
+        title=title,
+        lines=[line for line in (script, note) if line],
+        next=step,
+        evidence={"asked": asked, "in_force": now, "script": script},
+        knob="memory_growth=on" if late and asked is None else None,
+    )

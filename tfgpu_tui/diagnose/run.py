@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from tfgpu_tui.diagnose import legacy_api
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.events import ScriptError
+from tfgpu_tui.events import ChildEnded, ScriptError
 from tfgpu_tui.state import RunState, signal_name
 
 NO_STEPS_AFTER_S = 60.0
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """run.failed, run.killed, run.no_steps."""
-    yield from _failed(state)
+    """run.legacy_api, run.failed, run.killed, run.no_steps."""
+    legacy = list(legacy_api.findings(state))
+    yield from legacy or _failed(state)
     yield from _no_steps(state)
 
 
@@ -22,16 +25,9 @@ def _failed(state: RunState) -> Iterator[Finding]:
     if ended is None or state.stopping is not None:
         return  # Still running, or ended because we were asked to end it.
     if ended.signal is not None:
-        name = signal_name(ended.signal)
-        likely = " The kernel's out-of-memory killer sends it; `dmesg | tail` tells." if ended.signal == 9 else ""
-        yield Finding(
-            id="run.killed",
-            severity="critical",
-            title=f"The script was ended by {name}",
-            lines=[f"its memory was {_mib(state.rss_peak_bytes)} at the highest sample"],
-            next=f"Find out who sent {name}.{likely}",
-            evidence={"signal": ended.signal, "rss_peak_mib": (state.rss_peak_bytes or 0) >> 20 or None},
-        )
+        yield _killed(state, ended.signal)
+    elif not ended.exit_code and state.child_ends:
+        yield _crashed_children(state, state.child_ends)
     elif ended.exit_code or state.child_errors:
         error = state.error or (state.child_errors[0] if state.child_errors else None)
         where = "The script" if ended.exit_code else "A child of the script"
@@ -53,6 +49,51 @@ def _failed(state: RunState) -> Iterator[Finding]:
                 "line": error.line if error else None,
             },
         )
+
+
+def _killed(state: RunState, number: int) -> Finding:
+    name = signal_name(number)
+    by_kernel = number == 9 and bool(state.oom_kills)
+    if by_kernel:
+        step = "The host's memory was full: a smaller shuffle buffer or cache, fewer workers, or more memory for the job."
+    elif number == 9 and state.oom_kills is None:
+        step = f"Find out who sent {name}. The kernel's out-of-memory killer sends it, too; `dmesg | tail` tells."
+    elif number in (4, 6, 7, 8, 11):
+        step = "A native library crashed, not Python: the last lines of the output, or `python -X faulthandler`, say where."
+    else:
+        step = f"Find out who sent {name}: a job scheduler at its time limit, a closed terminal, or a person."
+    return Finding(
+        id="run.killed",
+        severity="critical",
+        title="The kernel's out-of-memory killer ended the script" if by_kernel else f"The script was ended by {name}",
+        lines=[f"its memory was {_mib(state.rss_peak_bytes)} at the highest sample"],
+        next=step,
+        evidence={
+            "signal": number,
+            "rss_peak_mib": (state.rss_peak_bytes or 0) >> 20 or None,
+            "oom_kills": state.oom_kills,
+            "memory_limit_mib": (state.environment.memory_limit_bytes or 0) >> 20 or None,
+        },
+    )
+
+
+def _crashed_children(state: RunState, ends: list[ChildEnded]) -> Finding:
+    """The script's own status says nothing of them."""
+    how = Counter(
+        f"by {signal_name(end.signal)}" if end.signal is not None else f"with exit code {end.exit_code}" for end in ends
+    )
+    words = ", ".join(f"{count} {kind}" for kind, count in how.most_common(4))
+    killed = any(end.signal == 9 for end in ends)
+    error = state.child_errors[0] if state.child_errors else None
+    return Finding(
+        id="run.failed",
+        severity="critical",
+        title=f"{len(ends)} child process{'es' if len(ends) > 1 else ''} crashed, though the script ended well",
+        lines=[f"ended {words}", *([f"{_headline(error)} at {_place(error)}"] if error else [])],
+        next="Look for their tracebacks in the output."
+        + (" SIGKILL comes from the kernel's out-of-memory killer, too: `dmesg | tail` tells." if killed else ""),
+        evidence={"exit_code": 0, "children": len(ends), "how": dict(how)},
+    )
 
 
 def _headline(error: ScriptError) -> str:

@@ -87,8 +87,8 @@ class Keeper:
         poll = select.poll()
         wake = _wake_on_signals()
         poll.register(wake, select.POLLIN)
-        self._start_supervisor()
         children.adopt_orphans()
+        self._start_supervisor()
         terminal = self._child.terminal if self._child else None
         if terminal is not None:
             self._output = OutputLog(terminal, self._run.output_log)
@@ -176,6 +176,7 @@ class Keeper:
             code = _ended(self._child.pid)
             if code is not None:
                 self._ended_at = self._next_start = time.monotonic()
+                self._failures = 0  # what is left to do is the conclusion, and it has its own tries
                 self._tell(code=code)
         if self._supervisor is not None and self._supervisor.poll() is not None:
             self._supervisor_ended(self._supervisor.returncode)

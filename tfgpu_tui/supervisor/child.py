@@ -93,7 +93,12 @@ def environment(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
     env["TFGPU_TUI_KNOBS"] = json.dumps(meta.knobs)
     if meta.stop_after is not None:
         env["TFGPU_TUI_STOP_AFTER"] = str(meta.stop_after)
-    return env | knobs.environment(meta.knobs, base)
+    asked = meta.knobs
+    if asked.get("library_path") == knobs.AUTOMATIC:
+        from tfgpu_tui.doctor import library_folders  # only where it is asked for: the look takes some 40 ms
+
+        asked = knobs.resolve_library_path(asked, lambda: library_folders(meta.python))
+    return env | knobs.environment(asked, base)
 
 
 def spawn_inherited(meta: Meta) -> Child:

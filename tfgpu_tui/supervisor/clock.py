@@ -53,12 +53,14 @@ class RunClock:
         return self._wall() - self.offset_s
 
     def fit(self, event: Event) -> Event:
-        """The event with its time in the run's. One that was stamped just before the clock was set back, and so
-        seems to come from the future, happened now."""
+        """The event with its time in the run's. One that was stamped just before the clock was set has it already: it
+        would come to lie in the future, or be taken back twice."""
         offset = self.offset_s
         if not offset:
             return event
-        return replace(event, t=min(event.t - offset, self.now()))
+        latest = self.now() + STEP_S
+        stamped_before = event.t <= latest if offset > 0 else event.t - offset > latest
+        return event if stamped_before else replace(event, t=event.t - offset)
 
     def changes(self) -> list[str]:
         """What happened to the clocks since the last call, in words."""

@@ -229,14 +229,23 @@ class GpuSampler:
 
 
 def mark_ours(processes: list[dict[str, Any]], ours: Container[int], nested: bool = NESTED) -> list[dict[str, Any]]:
-    """The processes with `ours`: True, False, or None where the driver's pid means nothing in this pid namespace.
+    """The processes with `ours`: True, False, or None where the driver's pid means nothing in this pid namespace; and
+    with the `name` of those that are not ours.
 
     In a container the driver may tell the pids of the host: then some of them do not exist here, and one that does
     is another process of the same number, so that nothing can be said of any of them.
     """
     known = [os.path.exists(f"/proc/{process['pid']}") for process in processes]
     foreign_pids = nested and not all(known)
-    return [
-        {**process, "ours": None if foreign_pids or not here else process["pid"] in ours}
-        for process, here in zip(processes, known, strict=True)
-    ]
+    out = []
+    for process, here in zip(processes, known, strict=True):
+        mine = None if foreign_pids or not here else process["pid"] in ours
+        out.append({**process, "ours": mine, **({"name": _name_of(process["pid"])} if mine is False else {})})
+    return out
+
+
+def _name_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return None

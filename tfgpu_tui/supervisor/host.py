@@ -71,6 +71,7 @@ class HostSampler:
             memory_used_bytes=memory.total - memory.available,
             memory_total_bytes=memory.total,
             cgroup_memory_bytes=self._cgroup.memory_bytes(),
+            oom_kills=self._cgroup.oom_kills(),
             throttled_percent=_throttled_percent(last.throttling, now.throttling),
             disk_read_bps=_grown(last.tree.read_bytes, tree.read_bytes, elapsed_s),
             disk_write_bps=_grown(last.tree.write_bytes, tree.write_bytes, elapsed_s),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tfgpu_tui import rundir
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
+from tfgpu_tui.supervisor import children
 from tfgpu_tui.supervisor.kept import KeptScript, hold_signals
 
 if TYPE_CHECKING:
@@ -81,8 +82,11 @@ def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     outcome = _supervise(run, rundir.read_meta(run), forwarded, status_every_s)
+    from tfgpu_tui.terminal import printable_lines
+
     try:
-        print(outcome.text, file=sys.stderr, flush=True)
+        if sys.stderr is not None:  # closed by the caller: print would take stdout, which is the script's
+            print(printable_lines(outcome.text), file=sys.stderr, flush=True)
     except OSError:
         pass  # nobody reads stderr any more; the report is in the run's folder
     return outcome.status
@@ -108,6 +112,7 @@ def _supervise(
         process = script.spawn_inherited(meta)
     except OSError as error:
         spawn_error = str(error)
+    children.adopt_orphans()
     # From here on the script runs: what takes time to import is imported now.
     meta = replace(
         meta,
@@ -121,9 +126,8 @@ def _supervise(
         rundir.write_meta(run, meta)
     except OSError as error:
         faults.append(("meta.json", str(error)))
-    from tfgpu_tui.supervisor import children, supervise
+    from tfgpu_tui.supervisor import supervise
 
-    children.adopt_orphans()
     return supervise.supervise(
         supervise.Started(
             run=run,

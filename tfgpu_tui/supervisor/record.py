@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
+from tfgpu_tui import history
 from tfgpu_tui.events import Dropped, Event, Fault
-from tfgpu_tui.journal import JournalReader, JournalWriter
+from tfgpu_tui.journal import JournalWriter
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.clock import RunClock
 
 MAX_NOTES = 50
+COMPRESSION_S = 5.0
+"""At the end, for the compression of the last part; without it the part is read as it is."""
 
 
 class Recorder:
@@ -27,9 +32,11 @@ class Recorder:
         self.clock = clock or RunClock()
         self._run = run
         self.state = _read(run)
+        self._part_bytes = history.PART_BYTES
+        self._compressing: threading.Thread | None = None
         self._refused = 0
         self._noted = 0
-        self._reported = 0
+        self._reported = self._lost_before = 0
         self._journal: JournalWriter | None = None
         try:
             self._journal = JournalWriter(run.journal)
@@ -45,7 +52,10 @@ class Recorder:
         try:
             event = self.clock.fit(event)
             self.state.apply(event)
-            return self._journal is not None and self._journal.append(event)
+            written = self._journal is not None and self._journal.append(event)
+            if self._journal is not None and self._journal.size_bytes >= self._part_bytes:
+                self._roll(self._journal)
+            return written
         except Exception:  # whatever a foreign event makes the reducer do: the run must go on
             self._refused += 1
             self.note_traceback()
@@ -74,24 +84,48 @@ class Recorder:
     def report_drops(self) -> None:
         """Tells the journal how many messages were dropped, when the number grew."""
         lost = self._refused + (self._journal.lost if self._journal else 0)
-        if lost > self._reported and self.record(Dropped(t=time.time(), src="child", count=lost, where="supervisor")):
+        if lost > self._reported and self.record(
+            Dropped(t=time.time(), src="child", pid=os.getpid(), count=lost, where="supervisor")
+        ):
             self._reported = lost
+            if self._journal is not None and self._journal.lost > self._lost_before:
+                self._lost_before = self._journal.lost
+                self._roll(self._journal)  # the state holds what the journal lacks
+
+    def look_after_file(self) -> None:
+        """Begins the journal anew where it, or its folder, was deleted: with the state of the run so far."""
+        if self._journal is not None and self._journal.deleted:
+            self._roll(self._journal)
+            if not self._journal.deleted:
+                self.fault("journal", "it was deleted; the run's state was kept, its single events so far are gone")
+
+    def _roll(self, journal: JournalWriter) -> None:
+        try:
+            self._compressing = history.roll(self._run.journal, journal, self.state)
+            self._part_bytes = history.PART_BYTES
+        except Exception:  # a folder that takes no new file, a state that can't be written: the journal grows on
+            self._part_bytes = journal.size_bytes + history.PART_BYTES
+            self.note_traceback()
 
     def close(self) -> None:
         if self._journal is not None:
             self._journal.close()
+        if self._compressing is not None:
+            self._compressing.join(COMPRESSION_S)
 
 
 def _read(run: RunDir) -> RunState:
-    state = RunState()
+    """The state after what the journal holds already: a supervisor before this one was lost."""
     if not run.journal.is_file():
-        return state
+        return RunState()
     try:
-        with JournalReader(run.journal) as reader:
+        state, reader = history.latest(run.journal)
+        with reader:
             for event in reader:
-                state.apply(event)
+                with contextlib.suppress(Exception):  # of a journal that somebody else wrote into
+                    state.apply(event)
     except OSError:
-        pass  # it will be said when it can't be written
+        return RunState()  # it will be said when it can't be written
     return state
 
 
@@ -108,4 +142,5 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 def say(message: str) -> None:
     """One line of the tool itself on stderr."""
-    print(f"tfgpu-tui: {message}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by the caller: print would take stdout, which is the script's
+        print(f"tfgpu-tui: {message}", file=sys.stderr, flush=True)

@@ -24,8 +24,9 @@ MAX_CONNECTIONS = 512
 FROM_AGENTS = frozenset(
     {
         "agent_connected", "phase", "knobs", "environment", "model", "dataset", "steps", "epoch", "train_end",
-        "metrics", "pipeline", "placement", "layer_times", "tf_memory", "script_error", "hook_off", "agent_cost",
-        "dropped", "fault",
+        "metrics", "pipeline", "placement", "layer_times", "tf_memory", "process_memory", "growth_cause",
+        "script_error", "child_ended", "hook_off", "agent_cost",
+        "dropped", "fault", "retrace", "fit_calls", "array_copy",
     }
 )  # fmt: skip
 """What an agent may say; samples and the life of the run are the supervisor's own."""
@@ -140,7 +141,8 @@ class Server:
             self._on_refused(f"not an event that an agent may send: {str(data)[:200]}")
             return
         if field := misfit(event):
-            self._on_refused(f"{event.type}.{field} is {str(getattr(event, field))[:200]}")
+            value = getattr(event, field.partition(".")[0])
+            self._on_refused(f"{event.type}.{field} is {str(value)[:200]}")
             return
         if isinstance(event, events.AgentConnected):
             self._agents[writer] = event.main is True

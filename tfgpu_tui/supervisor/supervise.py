@@ -20,20 +20,21 @@ from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, 
 from tfgpu_tui.plain import StatusPrinter
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as processes
-from tfgpu_tui.supervisor import children, environment
+from tfgpu_tui.supervisor import environment
 from tfgpu_tui.supervisor.clock import RunClock
+from tfgpu_tui.supervisor.control import Control
 from tfgpu_tui.supervisor.ending import Outcome, conclude
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
 from tfgpu_tui.supervisor.kept import KeptScript
 from tfgpu_tui.supervisor.listening import listen
+from tfgpu_tui.supervisor.memory_dumps import MemoryDumps
 from tfgpu_tui.supervisor.messages import Messages, StderrFile
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.server import Server
-from tfgpu_tui.supervisor.stopping import CHILDREN_S, SIGNALS, STAGES, Stopper
-from tfgpu_tui.supervisor.typing_in import Typing
+from tfgpu_tui.terminal import printable_lines
 
 WATCH_S = 0.25
 """Period of looking after the script's end and the GPU sampler's deadline."""
@@ -138,13 +139,13 @@ class _Run:
         self._recorder = recorder
         self._ended = asyncio.Event()
         self._server = Server(self._on_event, self._on_command, recorder.refuse)
-        self._stopper = Stopper(self._act, recorder.record)
         self._host = HostSampler(script.pid)
         self._gpu = GpuSampler(recorder.record, self._meta.interval_s, ours=lambda: self._host.pids)
         self._messages = Messages(recorder.record)
-        self._output = Output(started.kept, started.run.output_log, self._messages.feed) if started.kept else None
+        self._dumps = MemoryDumps(recorder.record)
+        self._output = Output(started.kept, started.run.output_log, self._read_output) if started.kept else None
         self._stderr = StderrFile(started.stderr_from)
-        self._typing = Typing(script.terminal) if script.terminal is not None else None
+        self._control = Control(script, started.kept, self._server, recorder, lambda: self._gpu.child_pid)
         self._log_told: tuple[int, bool] = (0, False)
 
     async def until_ended(self) -> tuple[int | None, int | None]:
@@ -169,8 +170,7 @@ class _Run:
         tasks = [asyncio.create_task(self._guard(name, part)) for name, part in parts]
         probe = asyncio.create_task(self._guard("tensorflow probe", self._probe_tensorflow()))
         await self._ended.wait()
-        self._stopper.close()
-        await self._end_left_behind()
+        await self._control.close()
         await self._hear_last_words()
         await probe
         for task in tasks:
@@ -182,7 +182,14 @@ class _Run:
         self._close_output()
         status = self._script.status()
         assert status is not None
+        self._look_for_oom_killer(status)
         return status
+
+    def _look_for_oom_killer(self, status: tuple[int | None, int | None]) -> None:
+        """The last sample came before the kill that it has to count."""
+        last = self._recorder.state.host
+        if status[1] == signal.SIGKILL and last is not None:
+            self._recorder.record(replace(last, t=time.time(), oom_kills=cgroup.find().oom_kills()))
 
     def _hear_keeper(self, kept: KeptScript) -> None:
         kept.read(on_alone=self._do_without_keeper)
@@ -212,89 +219,24 @@ class _Run:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._look_for_end)
         for number, action in self._started.signals.items():
-            loop.add_signal_handler(number, self._on_signal, number, action)
+            loop.add_signal_handler(number, self._control.on_signal, number, action)
         for number in self._started.early_signals:
-            self._on_signal(number, self._started.signals[number])
-        stopping = self._recorder.state.stopping
-        if stopping is not None and stopping.stage in STAGES:  # begun by a supervisor before this one
-            self._stopper.begin(stopping.stage, stopping.reason)
+            self._control.on_signal(number, self._started.signals[number])
+        self._control.take_up_stop()
         self._look_for_end()
-
-    def _on_signal(self, number: signal.Signals, action: str) -> None:
-        if action == "forward":
-            self._script.send_signal(number)
-        else:
-            self._stopper.begin("terminate", reason=f"the supervisor got {number.name}")
 
     def _look_for_end(self) -> None:
         if self._script.status() is not None:
             self._ended.set()
 
-    def _act(self, stage: str) -> bool:
-        if stage == "batch":
-            # A script that is not in a training now has no batch to wait for, and gets its SIGINT.
-            asks = self._recorder.state.phase in ("tracing", "training", "evaluating")
-            return asks and self._server.command_agents({"cmd": "stop_training"})
-        if self._script.terminal is not None:
-            self._script.send_signal(SIGNALS[stage])
-        else:  # the group is the caller's: the script and everything that it started, one by one
-            children.signal_all(self._left_behind(), SIGNALS[stage])
-        return True
-
-    def _left_behind(self) -> dict[int, int]:
-        """The processes of the run that live, the script among them."""
-        kept = self._started.kept
-        if kept is not None and not kept.alone:
-            return children.left_behind(kept.told.keeper, {os.getpid()})
-        return children.left_behind(os.getpid(), {self._gpu.child_pid or 0})
-
-    async def _end_left_behind(self) -> None:
-        """After a stop, no process of the run lives on: SIGTERM to what the script left behind, SIGKILL later."""
-        if not self._stopper.begun:
-            return
-        for number, patience_s in ((signal.SIGTERM, CHILDREN_S), (signal.SIGKILL, LAST_WORDS_S)):
-            if not (left := self._left_behind()):
-                return
-            self._recorder.record(self._stopper.children_stage(len(left), number))
-            children.signal_all(left, number)
-            deadline = time.monotonic() + patience_s
-            while self._left_behind() and time.monotonic() < deadline:
-                await asyncio.sleep(0.05)
-
     def _on_event(self, event: Event) -> bool:
         taken = self._recorder.record(event)
         if isinstance(event, TrainEnd) and event.stopped:
-            self._stopper.progressed()
+            self._control.progressed()
         return taken
 
     def _on_command(self, command: dict[str, Any]) -> None:
-        name = command.get("cmd")
-        if name == "stop":
-            stage = command.get("stage", "batch")
-            if stage not in STAGES:
-                raise ValueError(f"{stage!r} is no way to stop a run: use one of {', '.join(STAGES)}")
-            self._stopper.begin(stage)
-        elif name == "resize":
-            columns, rows = command.get("columns"), command.get("rows")
-            if not isinstance(columns, int) or not isinstance(rows, int):
-                raise ValueError("resize needs whole numbers of columns and rows")
-            if self._script.terminal is not None:  # a headless script has its caller's terminal
-                processes.set_window_size(self._script.terminal, columns, rows)
-        elif name == "profile":
-            steps = command.get("steps", 5)
-            if not isinstance(steps, int) or steps < 1:
-                raise ValueError("profile needs a whole number of steps")
-            if not self._server.command_agents({"cmd": "profile", "steps": steps}):
-                raise ValueError("the script has no agent that could profile it")
-        elif name == "input":
-            text = command.get("text")
-            if not isinstance(text, str):
-                raise ValueError("input needs a text")
-            if self._typing is None:
-                raise ValueError("this script has its caller's own terminal: type there")
-            self._typing.type(text)
-        else:
-            raise ValueError(f"unknown command {name!r}")
+        self._control.on_command(command)
 
     # Parts
 
@@ -317,12 +259,16 @@ class _Run:
         which is just what a broken SSH connection is, and cleaners of /tmp remove old files."""
         while True:
             await asyncio.sleep(REACHABLE_S)
+            self._recorder.look_after_file()
+            if not self._started.run.meta_path.exists():
+                with contextlib.suppress(OSError):
+                    rundir.write_meta(self._started.run, self._meta)
             if not os.path.exists(self._meta.socket):
                 await self._listen_anew()
 
     async def _listen_anew(self) -> None:
         try:
-            path = rundir.socket_path()
+            path = rundir.same_or_new_socket_path(Path(self._meta.socket))
             await self._server.serve(listen(path))
             self._meta = replace(self._meta, socket=str(path))
             rundir.write_meta(self._started.run, self._meta)
@@ -352,8 +298,12 @@ class _Run:
         if self._recorder.state.preflight is None:
             self._recorder.record(await preflight(self._meta))
 
+    def _read_output(self, data: bytes) -> None:
+        self._messages.feed(data)
+        self._dumps.feed(data)
+
     def _tell_output(self) -> None:
-        self._messages.feed(self._stderr.read())
+        self._read_output(self._stderr.read())
         if self._output is None:
             return
         self._output.look()
@@ -367,9 +317,8 @@ class _Run:
 
     def _close_output(self) -> None:
         self._tell_output()
+        self._dumps.end()
         self._stderr.close()
-        if self._typing is not None:
-            self._typing.close()
         if self._output is not None:
             self._output.close()
 
@@ -378,7 +327,7 @@ class _Run:
         while True:
             await asyncio.sleep(every_s)
             for line in printer.lines(self._recorder.state):
-                print(line, file=sys.stderr, flush=True)
+                print(printable_lines(line), file=sys.stderr, flush=True)
 
     async def _probe_tensorflow(self) -> None:
         """Says `missing` where the script's interpreter has no TensorFlow: an import would show by itself."""

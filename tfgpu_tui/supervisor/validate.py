@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import types
 import typing
 from typing import Any
 
 from tfgpu_tui.events import ALL_EVENTS, Event
 
+_LARGEST = 1e300
+"""Infinity and NaN are no numbers for a journal, nor are integers that no float can hold."""
 _HINTS: dict[str, dict[str, Any]] = {
     cls.type: {
         name: hint
@@ -19,11 +20,47 @@ _HINTS: dict[str, dict[str, Any]] = {
 }
 
 
+_COUNTS = dict[str, float]
+_ROWS: dict[str, dict[str, Any]] = {
+    "pipeline": {
+        "stages": {"stage": str, "name": str | None, "function": str | None, "file": str | None, "line": int | None,
+                   "python": bool | None, "autotuned": bool | None, "self_us": float | None, "elements": float | None,
+                   "per_batch_us": float | None, "parallelism": float | None, "buffered": float | None,
+                   "buffer_size": float | None},
+        "user": {"name": str | None, "kind": str | None, "calls": float | None, "mean_us": float | None,
+                 "file": str | None, "line": int | None},
+    },
+    "placement": {
+        "layers": {"layer": str | None, "class": str | None, "depth": int | None, "forward": _COUNTS | None,
+                   "backward": _COUNTS | None, "variables": list[str] | None, "parameters": float | None,
+                   "dtype": str | None, "policy": str | None, "xla": bool | None, "asked": str | None,
+                   "reason": str | None, "calls": float | None, "not_on_gpu": list[dict[str, Any]] | None,
+                   "predicted": _COUNTS | None, "copies": _COUNTS | None, "variable_copies": _COUNTS | float | None,
+                   "recurrent": dict[str, Any] | None},
+    },
+    "tf_memory": {
+        "devices": {"device": str, "current_bytes": float | None, "peak_bytes": float | None,
+                    "limit_bytes": float | None},
+    },
+    "environment": {"tf_gpus": {"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None}},
+    "dataset": {"elements": {"dtype": str | None, "shape": list[Any] | None}},
+}  # fmt: skip
+"""Event -> its field of rows -> what the reducer and the panes take for granted of a row; other keys are free."""
+
+
 def misfit(event: Event) -> str | None:
     """The name of the first field whose value is not of its declared type; None where all fit. Any number will do for
     `int` and `float`, as long as it is finite: which of the two JSON has is the sender's choice."""
     hints = _HINTS[event.type]
-    return next((name for name, hint in hints.items() if not _fits(getattr(event, name), hint)), None)
+    wrong = next((name for name, hint in hints.items() if not _fits(getattr(event, name), hint)), None)
+    if wrong is not None:
+        return wrong
+    for name, row_hints in _ROWS.get(event.type, {}).items():
+        for row in getattr(event, name) or ():
+            for key, hint in row_hints.items():
+                if key in row and not _fits(row[key], hint):
+                    return f"{name}.{key}"
+    return None
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -37,5 +74,5 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
     if hint in (int, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
     return isinstance(value, hint)

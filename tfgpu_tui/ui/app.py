@@ -9,6 +9,7 @@ from textual.theme import BUILTIN_THEMES
 
 from tfgpu_tui.config import Settings
 from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
 
 _SHORT = {"ansi": "ansi-dark", "dark": "textual-dark", "light": "textual-light"}
@@ -20,7 +21,7 @@ def run_screen(run: RunDir, settings: Settings, mode: str = "live", speed: float
     Returns the script's exit status when it has ended, else 0 (detached: the training goes on).
     """
     theme = choose_theme(settings.theme)
-    app = MonitorApp(run, settings, theme=theme, replay=speed if mode == "replay" else None)
+    app = MonitorApp(run, settings, theme=theme, replay=ReplayClock(speed) if mode == "replay" else None)
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
     status = app.run()
@@ -30,9 +31,17 @@ def run_screen(run: RunDir, settings: Settings, mode: str = "live", speed: float
 
 def choose_theme(asked: str | None) -> str:
     """The theme asked for, by Textual's name or as `ansi`, `dark`, `light`. By itself `ansi-dark` over SSH and under
-    NO_COLOR (the terminal's own 16 colours cost half the bytes), else `textual-dark`."""
+    NO_COLOR (the terminal's own 16 colours cost half the bytes) and where it has no more, else `textual-dark`."""
     name = _SHORT.get(asked or "", asked or "")
     if name in BUILTIN_THEMES:
         return name
-    own_colours = os.environ.get("SSH_CONNECTION") or "NO_COLOR" in os.environ
+    own_colours = os.environ.get("SSH_CONNECTION") or "NO_COLOR" in os.environ or not _many_colours()
     return "ansi-dark" if own_colours else "textual-dark"
+
+
+def _many_colours() -> bool:
+    """False where the terminal says that it has 16 colours: a theme's own would be moved to the nearest of them."""
+    if os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
+        return True
+    term = os.environ.get("TERM", "")
+    return "256" in term or "direct" in term or term in ("xterm-kitty", "alacritty", "foot")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Protocol
 
 from tfgpu_tui import launch, rundir
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.rundir import RunDir, RunSummary
 
 
 class Control(Protocol):
@@ -20,6 +21,12 @@ class Control(Protocol):
     def is_running(self, run: RunDir) -> bool: ...
 
     def find(self, run_id: str) -> RunDir: ...
+
+    def runs(self) -> list[RunSummary]: ...
+
+    def delete(self, run: RunDir) -> None: ...
+
+    def send_input(self, run: RunDir, text: str) -> None: ...
 
 
 class RealControl:
@@ -39,6 +46,19 @@ class RealControl:
 
     def find(self, run_id: str) -> RunDir:
         return rundir.find(run_id)
+
+    def runs(self) -> list[RunSummary]:
+        return rundir.list_runs()
+
+    def delete(self, run: RunDir) -> None:
+        if run.path.parent != rundir.state_dir() / "runs":
+            raise launch.ControlError(f"{run.path} is no folder of the run list: it is not deleted")
+        if self.is_running(run):
+            raise launch.ControlError(f"{run.id} is running: stop it first")
+        shutil.rmtree(run.path, ignore_errors=True)
+
+    def send_input(self, run: RunDir, text: str) -> None:
+        launch.command(run, {"cmd": "input", "text": text})
 
 
 ERRORS = (launch.ControlError, rundir.RunNotFound, rundir.StateDirError)

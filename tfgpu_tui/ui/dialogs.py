@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.screen import ModalScreen
 
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, wrap
-from tfgpu_tui.ui.keys import KEYS, PANE_KEYS, SCROLL_HELP
+from tfgpu_tui.ui.keys import GROUPS, SCROLL_HELP
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane, RowsWidget
 from tfgpu_tui.ui.view import View
@@ -39,6 +39,11 @@ RERUN = (
     Choice("escape", "cancel", "let it run", "Esc"),
 )
 
+DELETE = (
+    Choice("x", "delete", "delete it"),
+    Choice("escape", "cancel", "keep it", "Esc"),
+)
+
 WORDS: tuple[tuple[str, str], ...] = (
     ("step", "one batch through the optimiser; all times are per step"),
     ("input wait", "the training loop is blocked on the next batch: nothing is computed meanwhile"),
@@ -60,7 +65,14 @@ WORDS: tuple[tuple[str, str], ...] = (
     ("at a time", "parallel calls of a stage; auto: TensorFlow chooses the number"),
     ("buffer", "elements waiting in a stage's buffer, of how many it can hold"),
     ("forward, backward", "the device on which a layer's operations really ran; with counts where they are split"),
-    ("axis marks", "e2: epoch 2 began; r: a function was traced again; end"),
+    (
+        "axis marks",
+        "e2: epoch 2 began; v: validation; c: a checkpoint was written; r: a function was traced again; "
+        "k: the run was started with changed settings",
+    ),
+    ("others", "GPU memory held by processes that are not of this run"),
+    ("in force", "what a setting really is, read back after the first step; – before that, or where it can't be read"),
+    ("over", "findings that stood for a while and no longer do, with when"),
     ("finding", "what is wrong, its evidence, the next step; critical from 20 % of the step time, warning from 10 %"),
     ("–", "not known; unknown is never shown as zero"),
 )
@@ -144,15 +156,17 @@ class Help(ModalScreen[None]):
 def help_content(view: View, box: Box) -> Content:
     """The help as rows."""
     width = box.width - 4
-    rows: list[Row] = [(("keys", "title"),)]
-    entries = [(k.label, k.help) for k in KEYS]
-    entries += [
-        (number, f"{name}: focus it; again, or where it is not shown: whole screen") for number, _, name in PANE_KEYS
-    ]
-    entries.append(("↑ ↓ …", f"scroll the pane in focus: {SCROLL_HELP}"))
-    for key, words in entries:
-        rows += _entry(key, words, 11, width)
-    rows += [(), (("words", "title"),)]
+    rows: list[Row] = []
+    for group, words in GROUPS.items():
+        rows.append(((f"keys: {words}", "title"),))
+        for key in view.keys:
+            if key.group == group:
+                rows += _entry(key.label, key.help, 11, width)
+        if group == "look":
+            rows += _entry("↑ ↓ …", SCROLL_HELP, 11, width)
+            rows += _entry("← →", "fold and unfold a layer; move lines that are longer than the output pane", 11, width)
+        rows.append(())
+    rows.append((("words", "title"),))
     for word, words in WORDS:
         rows += _entry(word, words, 19, width)
     return Content(

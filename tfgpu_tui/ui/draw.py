@@ -31,7 +31,7 @@ class Glyphs:
     arrow: str = "▸"
     slow: tuple[str, str] = ("◀", "▶")
     opened: str = "▾"
-    closed: str = " "
+    closed: str = "▸"
     layers: str = "▒█░"
     """Input wait, compute, host: told apart without colours."""
     limit: str = "╌"
@@ -48,7 +48,7 @@ class Glyphs:
 UNICODE = Glyphs()
 ASCII = Glyphs(
     rule="-", corners="++++", side="|", axis="|", origin="+", mark="+", focus=">", running="*", ended="#", arrow=">",
-    slow=("<", ">"), opened="-", layers=":#.", limit="-", dot="|", dash="-", ellipsis="~", up="^", down="v",
+    slow=("<", ">"), opened="-", closed="+", layers=":#.", limit="-", dot="|", dash="-", ellipsis="~", up="^", down="v",
     braille=False, ascii=True,
 )  # fmt: skip
 
@@ -81,6 +81,8 @@ class Box:
     cursor: int = 0
     focused: bool = False
     zoomed: bool = False
+    shift: int = 0
+    """Cells that the text is moved to the left, where a pane's lines are longer than its room."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Content:
     """Shows the newest rows unless its reader scrolled up."""
     selectable: int = 0
     """Items that a cursor can choose; 0 where there is no cursor."""
+    shifts: bool = False
+    """Its lines may be longer than its room: left and right move them."""
 
 
 def static(title: Row, rows: Sequence[Row], right: Row = (), pinned: Sequence[Row] = ()) -> Content:
@@ -131,6 +135,41 @@ def clip(text: str, width: int, ellipsis: str = "…") -> str:
             break
         out.append(char)
     return "".join(out).rstrip() + ellipsis if width > 1 else ellipsis
+
+
+def shifted(row: Row, cells: int) -> Row:
+    """The row without its first `cells` cells."""
+    out: list[Span] = []
+    for text, role in row:
+        width = cell_len(text)
+        if cells >= width:
+            cells -= width
+            continue
+        while cells > 0:
+            cells -= cell_len(text[0])
+            text = text[1:]
+        out.append((text, role))
+    return tuple(out)
+
+
+def marked(row: Row, words: str, role: Role) -> Row:
+    """The row with every place that holds `words` (in any case) in another role."""
+    wanted = words.lower()
+    if not wanted or wanted not in "".join(text for text, _ in row).lower():
+        return row
+    text = "".join(text for text, _ in row)
+    old = [r for part, r in row for _ in part]
+    at = text.lower().find(wanted)
+    while 0 <= at < len(old):
+        old[at : at + len(wanted)] = [role] * len(wanted)
+        at = text.lower().find(wanted, at + len(wanted))
+    out: list[Span] = []
+    for char, r in zip(text, old, strict=True):
+        if out and out[-1][1] == r:
+            out[-1] = (out[-1][0] + char, r)
+        else:
+            out.append((char, r))
+    return tuple(out)
 
 
 def fit(row: Iterable[Span], width: int) -> Row:
@@ -277,8 +316,9 @@ def inside(content: Content, box: Box) -> Box:
     """The room inside the frame."""
     sides = (4, 2) if content.box is not None else (0, 1)
     return Box(
-        max(0, box.width - sides[0]), max(0, box.height - sides[1]), box.scroll, box.cursor, box.focused, box.zoomed
-    )
+        max(0, box.width - sides[0]), max(0, box.height - sides[1]), box.scroll, box.cursor, box.focused, box.zoomed,
+        box.shift,
+    )  # fmt: skip
 
 
 def scroll_limit(content: Content, box: Box) -> int:

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tfgpu_tui import history
 from tfgpu_tui.events import Event
-from tfgpu_tui.rundir import JournalReader, RunDir
+from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 from tfgpu_tui.terminal import TerminalLines
 
@@ -22,6 +23,7 @@ BATCH_EVENTS = 200
 LOOK_EVERY = 1.1
 """While catching up, `look` is called whenever this many times the events of the last call are read: often enough to
 know since when a finding stands, and about a hundred times for a million events."""
+LOOK_AT_LEAST = 20
 OUTPUT_TAIL_BYTES = 512 * 1024
 """What is read of output.log at first; its older part is on disk."""
 OUTPUT_READ_BYTES = 128 * 1024
@@ -30,11 +32,47 @@ OUTPUT_PERIOD_S = 1.0
 
 
 @dataclass
+class ReplayClock:
+    """The moment of a recording that is shown: moves with `speed` unless it is held."""
+
+    speed: float = 1.0
+    held: bool = False
+    _at: float | None = None
+    _since: float = 0.0
+
+    @property
+    def started(self) -> bool:
+        return self._at is not None
+
+    @property
+    def position(self) -> float:
+        """Unix seconds in the recording."""
+        assert self._at is not None
+        return self._at if self.held else self._at + (time.monotonic() - self._since) * self.speed
+
+    def go_to(self, t: float) -> None:
+        """Jumps there."""
+        self._at, self._since = t, time.monotonic()
+
+    def hold(self, held: bool) -> None:
+        """Stops, or goes on."""
+        if self.started:
+            self.go_to(self.position)
+        self.held = held
+
+    def change_speed(self, speed: float) -> None:
+        """From here on."""
+        if self.started:
+            self.go_to(self.position)
+        self.speed = speed
+
+
+@dataclass
 class Feed:
-    """One run's journal and output, read up to now. `speed` is None for a live run, else that of a replay."""
+    """One run's journal and output, read up to now. `replay` is None for a live run."""
 
     run: RunDir
-    speed: float | None = None
+    replay: ReplayClock | None = None
     state: RunState = field(default_factory=RunState)
     lines: TerminalLines = field(default_factory=TerminalLines)
     events: int = 0
@@ -47,9 +85,10 @@ class Feed:
     """Nothing is read while its reader looks at a frozen screen: it is all in the files."""
 
     def __post_init__(self) -> None:
-        self._reader = JournalReader(self.run.journal)
+        # A live run is known from its last checkpoint on; a replay begins at its oldest event.
+        begin = history.latest if self.replay is None else history.whole
+        self.state, self._reader = begin(self.run.journal)
         self._held: deque[Event] = deque()
-        self._replay_from: tuple[float, float] | None = None
         self._look_at = 0
         self._output: int | None = None
         self._output_at = 0
@@ -66,22 +105,22 @@ class Feed:
             batch = self._due()
             for event in batch:
                 self.state.apply(event)
-            self.events += len(batch)
+                self.events += 1
+                if self.look is not None and self.events >= self._look_at:
+                    self._look_at = max(self.events + LOOK_AT_LEAST, int(self.events * LOOK_EVERY))
+                    self.look(self.state)
             self.behind = len(batch) >= BATCH_EVENTS
-            if self.look is not None and self.events >= self._look_at:
-                self._look_at = max(self.events + 50, int(self.events * LOOK_EVERY))
-                self.look(self.state)
             if not self.behind or time.perf_counter() >= deadline:
                 break
         return self._read_output() or self.events != before
 
     def now(self, clock: float) -> float:
-        """The time to show: `clock` while the run is live, the journal's in a replay, its end when it has ended."""
+        """The time to show: `clock` while the run is live, the recording's in a replay, its end when it has ended."""
         if self.state.ended is not None:
             return self.state.ended.t
-        if self.speed is None:
+        if self.replay is None:
             return max(clock, self.state.now)
-        return self._replay_time() if self._replay_from else self.state.now
+        return self.replay.position if self.replay.started else self.state.now
 
     def close(self) -> None:
         """Gives the files back."""
@@ -91,30 +130,19 @@ class Feed:
             self._output = None
 
     def _due(self) -> list[Event]:
-        if self.speed is None:
+        if self.replay is None:
             return self._reader.poll(BATCH_EVENTS)
         if len(self._held) < BATCH_EVENTS:
             self._held.extend(self._reader.poll(BATCH_EVENTS))
-        if self._replay_from is None:
+        if not self.replay.started:
             if not self._held:
                 return []
-            self._replay_from = (self._held[0].t, time.monotonic())
-        until = self._replay_time()
+            self.replay.go_to(self._held[0].t)
+        until = self.replay.position
         due: list[Event] = []
         while self._held and len(due) < BATCH_EVENTS and self._held[0].t <= until:
             due.append(self._held.popleft())
         return due
-
-    def _replay_time(self) -> float:
-        assert self._replay_from is not None and self.speed is not None
-        first, at = self._replay_from
-        return first + (time.monotonic() - at) * self.speed
-
-    def resume(self) -> None:
-        """After a pause: a replay goes on where it stood."""
-        self.paused = False
-        if self._replay_from is not None and self.speed:
-            self._replay_from = (self.state.now, time.monotonic())
 
     def _read_output(self) -> bool:
         """Feeds new bytes of output.log, at most once a second; True where there were any."""
@@ -126,7 +154,7 @@ class Feed:
             return False
         assert self._output is not None
         limit = OUTPUT_READ_BYTES
-        if self.speed is not None:
+        if self.replay is not None:
             limit = min(limit, self.state.log_bytes - self._output_at)
         data = os.read(self._output, limit) if limit > 0 else b""
         if not data:
@@ -142,7 +170,7 @@ class Feed:
         except FileNotFoundError:
             return False
         size = os.fstat(self._output).st_size
-        if self.speed is None and size > OUTPUT_TAIL_BYTES:
+        if self.replay is None and size > OUTPUT_TAIL_BYTES:
             os.lseek(self._output, size - OUTPUT_TAIL_BYTES, os.SEEK_SET)
             self._output_at = size - OUTPUT_TAIL_BYTES
         return True

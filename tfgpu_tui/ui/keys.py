@@ -1,17 +1,29 @@
-"""Every key, once: this table makes the bindings, the footer and the help."""
+"""Every key, once: this table makes bindings, footer, help and command list, and is what users remap."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from textual.binding import Binding, BindingType
+from tfgpu_tui.config import ConfigError
+
+if TYPE_CHECKING:
+    from textual.binding import BindingType
+
+# Textual is imported where it is needed: the table itself is checked before a script starts, when nothing heavy may be.
+
+
+class KeyTableError(ConfigError):
+    """A key of the configuration file that can't be used; the text is a whole sentence."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the screen. `name` is the binding's id (users can remap it)."""
+    """One key of the screen. `name` is what [keys] in the configuration file calls it."""
 
     key: str
+    """As Textual names it: `g`, `question_mark`, `ctrl+c`."""
     action: str
     name: str
     footer: str
@@ -19,36 +31,62 @@ class Key:
     help: str
     show: str = ""
     """How the key is written; the key itself by default."""
+    group: str = "look"
+    """`look`, `act` or `replay`: how the help and the command list sort it."""
 
     @property
     def label(self) -> str:
         return self.show or self.key
 
 
+GROUPS = {
+    "look": "what is seen",
+    "act": "what is done",
+    "replay": "in a replay",
+    "pane": "panes",
+}
+
 KEYS: tuple[Key, ...] = (
     Key("question_mark", "help", "help", "help", "this page: every key, and what every word means", "?"),
-    Key("q", "quit", "quit", "quit", "leave; while the training runs, asks: detach, stop, kill or stay"),
-    Key("g", "growth", "growth", "growth", "memory growth of the next run: as the script has it, on, off"),
-    Key(
-        "r",
-        "rerun",
-        "rerun",
-        "rerun",
-        "stop after this batch and start again with the settings for the next run",
-    ),
-    Key("f", "findings", "findings", "findings", "all findings with their evidence, one below the other"),
-    Key("enter", "apply", "apply", "try", "try the setting of the chosen finding: reruns with it", "Enter"),
+    Key("q", "quit", "quit", "quit", "leave; while the training runs, asks: detach, stop, kill or stay", group="act"),
+    Key("g", "growth", "growth", "growth", "memory growth of the next run: as the script has it, on, off", group="act"),
+    Key("r", "rerun", "rerun", "rerun", "stop after this batch and start again with the settings for the next run",
+        group="act"),
+    Key("enter", "apply", "apply", "try", "try the setting of the chosen finding: reruns with it; in the placement, "
+        "folds or unfolds the chosen layer", "Enter", "act"),
+    Key("s", "settings", "settings", "settings", "every setting that a rerun can change: now, in force, next run",
+        group="act"),
+    Key("y", "copy", "copy", "copy", "copy the next step of the chosen finding to the clipboard, also over SSH "
+        "(OSC 52)", group="act"),
+    Key("e", "export", "export", "export", "write report.json, report.html, the screen as SVG and text, and the series "
+        "as CSV to a new folder", group="act"),
+    Key("i", "type", "type", "type", "type lines to the script, for one that asks something", group="act"),
+    Key("d", "detach", "detach", "detach", "leave the screen; the training goes on, `tfgpu-tui attach` comes back",
+        group="act"),
+    Key("b", "browse", "browse", "runs", "all runs: open, replay, compare, delete", group="act"),
+    Key("f", "findings", "findings", "findings", "all findings with their evidence, and those that are over"),
     Key("z", "zoom", "zoom", "zoom", "the pane in focus over the whole screen, and back"),
     Key("c", "compare", "compare", "compare", "this run against the one before it, side by side"),
-    Key("d", "detach", "detach", "detach", "leave the screen; the training goes on, `tfgpu-tui attach` comes back"),
-    Key("space", "freeze", "freeze", "freeze", "hold the screen still to read it; the training goes on"),
-    Key("t", "axis", "axis", "time", "time axis of the plots: the last two minutes, or the whole run"),
+    Key("slash", "search", "search", "search", "search in the output or the placement, whichever is in focus", "/"),
+    Key("n", "next_hit", "next_hit", "", "the next place that the search found (the one before it: N)"),
+    Key("N", "last_hit", "last_hit", "", "the place before"),
+    Key("o", "off_gpu", "off_gpu", "not on GPU", "placement: only the layers that are not on the GPU, or all"),
+    Key("left_square_bracket", "shorter", "shorter", "shorter", "plots show less time: all, 1 h, 10 min, 1 min", "["),
+    Key("right_square_bracket", "longer", "longer", "longer", "plots show more time: 1 min, 10 min, 1 h, all", "]"),
+    Key("t", "axis", "axis", "time", "the next range of time: 1 min, 10 min, 1 h, all"),
     Key("m", "next_metric", "next_metric", "metric", "the next metric in the metric plot"),
+    Key("space", "freeze", "freeze", "freeze", "hold the screen still to read it; the training goes on; a replay "
+        "pauses"),
+    Key("ctrl+p", "commands", "commands", "", "everything that these keys do, to search by words", "Ctrl+P"),
     Key("tab", "focus_next", "focus_next", "", "focus the next pane", "Tab"),
     Key("shift+tab", "focus_previous", "focus_previous", "", "focus the pane before", "Shift+Tab"),
-    Key("escape", "back", "back", "", "leave zoom, or a dialog", "Esc"),
-    Key("ctrl+c", "quit", "interrupt", "", "the same as q", "Ctrl+C"),
-)
+    Key("escape", "back", "back", "", "leave zoom, a search, or a dialog", "Esc"),
+    Key("ctrl+c", "quit", "interrupt", "", "the same as q", "Ctrl+C", "act"),
+    Key("comma", "seek(-1)", "seek_back", "back 5 s", "back by 5 seconds, or a twentieth of a long run", ",", "replay"),
+    Key("full_stop", "seek(1)", "seek_ahead", "ahead", "ahead by as much", ".", "replay"),
+    Key("less_than_sign", "speed(0.5)", "slower", "slower", "half as fast", "<", "replay"),
+    Key("greater_than_sign", "speed(2.0)", "faster", "faster", "twice as fast", ">", "replay"),
+)  # fmt: skip
 
 PANE_KEYS: tuple[tuple[str, str, str], ...] = (
     ("1", "step", "step time"),
@@ -63,13 +101,67 @@ PANE_KEYS: tuple[tuple[str, str, str], ...] = (
 )
 """Number key, pane, its name. The key focuses a pane that is shown, and zooms one that is not (or is in focus)."""
 
-SCROLL_HELP = "↑ ↓ PgUp PgDn Home End, mouse wheel"
+ALL: tuple[Key, ...] = (
+    *KEYS,
+    *(
+        Key(number, f"pane('{pane}')", f"pane_{pane}", "", f"{name}: focus it; again, or where it is not shown: whole "
+            "screen", group="pane")
+        for number, pane, name in PANE_KEYS
+    ),
+)  # fmt: skip
+
+SCROLL_HELP = "scroll the pane in focus: ↑ ↓ PgUp PgDn Home End, mouse wheel; a double click zooms"
+_SCROLLING = {"up", "down", "left", "right", "pageup", "pagedown", "home", "end"}
+"""Keys that a pane takes for itself."""
+
+
+def remapped(own: Mapping[str, str]) -> tuple[Key, ...]:
+    """The table with a user's own keys (name -> key). Raises KeyTableError for a name that does not exist, a key that
+    a pane needs, or one key for two things."""
+    known = {k.name for k in ALL}
+    if unknown := sorted(set(own) - known):
+        raise KeyTableError(f"[keys] has no action {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    table = tuple(_with(k, own[k.name]) if k.name in own else k for k in ALL)
+    users: dict[str, str] = {}
+    for key in table:
+        if key.key in _SCROLLING:
+            raise KeyTableError(f"[keys] {key.name}: {key.label} scrolls the pane in focus; choose another key")
+        if key.key in users:
+            raise KeyTableError(f"[keys] {key.label} would do two things: {users[key.key]} and {key.name}")
+        users[key.key] = key.name
+    return table
+
+
+def _with(key: Key, written: str) -> Key:
+    """`written` as a person writes it: one character, or a name such as `f5` or `ctrl+x`."""
+    from textual.binding import Binding
+
+    text = written.strip()
+    if not text or ("," in text and text != ","):
+        raise KeyTableError(f"[keys] {key.name}: {written!r} is no key")
+    normal = next(iter(Binding.make_bindings([Binding(_NAMES.get(text, text), key.action)]))).key
+    return replace(key, key=normal, show=text if len(text) == 1 else text.capitalize())
+
+
+_NAMES = {",": "comma"}
+"""Textual splits a list of keys at its commas."""
 
 
 def bindings() -> list[BindingType]:
-    """For the app."""
-    out: list[BindingType] = [
-        Binding(k.key, k.action, k.footer or k.help, id=k.name, priority=k.key == "ctrl+c", show=False) for k in KEYS
+    """For the app's class, with the keys as they are without a configuration file."""
+    from textual.binding import Binding
+
+    return [
+        Binding(k.key, k.action, k.footer or k.help, id=k.name, priority=k.key == "ctrl+c", show=False) for k in ALL
     ]
-    out += [Binding(n, f"pane('{pane}')", name, id=f"pane_{pane}", show=False) for n, pane, name in PANE_KEYS]
-    return out
+
+
+def keymap(table: tuple[Key, ...]) -> dict[str, str]:
+    """What differs from the class's bindings, as Textual's `App.set_keymap` wants it."""
+    usual = {k.name: k.key for k in ALL}
+    return {k.name: k.key for k in table if k.key != usual[k.name]}
+
+
+def by_name(table: tuple[Key, ...], name: str) -> Key:
+    """The key of an action."""
+    return next(k for k in table if k.name == name)

@@ -29,9 +29,10 @@ class Band:
 
 
 def arrange(
-    columns: int, rows: int, *, has_gpu: bool = True, compare: bool = False, zoom: str | None = None
+    columns: int, rows: int, *, gpus: int = 1, compare: bool = False, zoom: str | None = None
 ) -> dict[str, Rect]:
-    """Pane -> place. `status` has the first row, `footer` the last; panes without a place are not shown."""
+    """Pane -> place; `gpus` is how many there are. `status` has the first row, `footer` the last; panes without a place
+    are not shown."""
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return {"status": Rect(0, 0, columns, rows)}
     places = {"status": Rect(0, 0, columns, 1), "footer": Rect(0, rows - 1, columns, 1)}
@@ -39,7 +40,7 @@ def arrange(
     if zoom is not None:
         places[zoom] = Rect(0, 1, columns, room)
         return places
-    bands = _fitting(_bands(columns, has_gpu, compare), room)
+    bands = _fitting(_bands(columns, gpus, compare), room)
     y = 1
     for band, height in zip(bands, _heights(bands, room), strict=True):
         places |= _side_by_side(band, y, height, columns)
@@ -47,42 +48,46 @@ def arrange(
     return places
 
 
-def _bands(columns: int, has_gpu: bool, compare: bool) -> list[Band]:
+def _bands(columns: int, gpus: int, compare: bool) -> list[Band]:
     if columns >= 160:
-        return _wide(has_gpu, compare)
+        return _wide(gpus, compare)
     if columns >= 100:
-        return _medium(has_gpu, compare)
-    return _narrow(has_gpu, compare)
+        return _medium(gpus, compare)
+    return _narrow(gpus, compare)
 
 
-def _wide(has_gpu: bool, compare: bool) -> list[Band]:
-    plots = ("step", "gpu", "cpu", "memory", "metric") if has_gpu else ("step", "cpu", "memory", "metric")
+def _wide(gpus: int, compare: bool) -> list[Band]:
+    plots = ("step", "gpu", "cpu", "memory", "metric") if gpus else ("step", "cpu", "memory", "metric")
     third = (("compare", 1),) if compare else ()
     return [
         Band((("findings", 1),), 6, 7, 1, 9),
-        Band(tuple((p, 1) for p in plots), 7, 13, 3, 8),
+        Band(tuple((p, 1) for p in plots), max(7, _each(gpus)), max(15, _each(gpus)), 3, 8),
         Band((("pipeline", 3), ("epochs", 2)), 5, 10, 4, 4),
         Band((("placement", 3), ("output", 2), *third), 7, 99, 4, 7),
     ]
 
 
-def _medium(has_gpu: bool, compare: bool) -> list[Band]:
+def _medium(gpus: int, compare: bool) -> list[Band]:
     plots: list[tuple[tuple[str, int], ...]]
-    if has_gpu:
+    if gpus:
         plots = [(("step", 1), ("gpu", 1), ("memory", 1)), (("cpu", 1), ("metric", 1), ("epochs", 1))]
     else:
         plots = [(("step", 1), ("cpu", 1)), (("memory", 1), ("metric", 1))]
-    bands = [Band((("findings", 1),), 6, 6, 1, 9), Band(plots[0], 6, 10, 3, 8), Band(plots[1], 6, 10, 3, 3)]
+    bands = [
+        Band((("findings", 1),), 6, 6, 1, 9),
+        Band(plots[0], max(6, _each(gpus)), max(10, _each(gpus)), 3, 8),
+        Band(plots[1], 6, 10, 3, 3),
+    ]
     if compare:
         return [*bands, Band((("compare", 2), ("output", 1)), 11, 99, 3, 7), Band((("pipeline", 1),), 4, 8, 1, 2)]
     # Without a GPU there is no reason to give: the placement needs less room.
-    low = (("placement", 3), ("output", 2)) if has_gpu else (("placement", 1), ("output", 1))
-    pipeline = (("pipeline", 1),) if has_gpu else (("pipeline", 3), ("epochs", 2))
+    low = (("placement", 3), ("output", 2)) if gpus else (("placement", 1), ("output", 1))
+    pipeline = (("pipeline", 1),) if gpus else (("pipeline", 3), ("epochs", 2))
     return [*bands, Band(pipeline, 5, 9, 5, 5), Band(low, 6, 99, 3, 7)]
 
 
-def _narrow(has_gpu: bool, compare: bool) -> list[Band]:
-    second = "gpu" if has_gpu else "cpu"
+def _narrow(gpus: int, compare: bool) -> list[Band]:
+    second = "gpu" if gpus else "cpu"
     bands = [
         Band((("findings", 1),), 6, 7, 1, 9),
         Band((("step", 1), (second, 1)), 6, 10, 2, 8),
@@ -96,6 +101,11 @@ def _narrow(has_gpu: bool, compare: bool) -> list[Band]:
         Band((("placement", 1),), 6, 20, 2, 2),
         Band((("output", 1),), 4, 99, 3, 7),
     ]
+
+
+def _each(gpus: int) -> int:
+    """Rows of a pane that gives each of several GPUs (up to eight) a row, below its title and above its axis."""
+    return 2 + min(gpus, 8) if gpus > 1 else 0
 
 
 def _fitting(bands: list[Band], room: int) -> list[Band]:

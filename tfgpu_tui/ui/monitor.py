@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 from textual.app import App, ComposeResult
 from textual.message import Message
@@ -13,19 +17,21 @@ from textual.theme import BUILTIN_THEMES
 from tfgpu_tui.config import Settings
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
-from tfgpu_tui.ui import keys
+from tfgpu_tui.ui import exporting, keys, search
+from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import Control, RealControl
 from tfgpu_tui.ui.dialogs import QUIT, RERUN, Choice, Dialog, Help
-from tfgpu_tui.ui.draw import ASCII, UNICODE, Row
-from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
+from tfgpu_tui.ui.draw import ASCII, UNICODE
+from tfgpu_tui.ui.feed import ReplayClock
+from tfgpu_tui.ui.menus import Menus
 from tfgpu_tui.ui.palette import Palette
-from tfgpu_tui.ui.pane import Pane, RowsWidget
-from tfgpu_tui.ui.panes import PANES, metric, status
+from tfgpu_tui.ui.pane import Pane
+from tfgpu_tui.ui.panes import metric, placement, status
 from tfgpu_tui.ui.session import PRECIOUS_S, Session
-from tfgpu_tui.ui.view import View
+from tfgpu_tui.ui.snapshot import screen_svg, screen_text
+from tfgpu_tui.ui.view import RANGE_WORDS, Search, View
 
 LEAVE_LIMIT_S = 3
-
 CATCH_UP_PERIOD_S = 0.1
 MIN_SCRIPT_COLUMNS, MIN_SCRIPT_ROWS = 40, 10
 
@@ -50,23 +56,22 @@ class MonitorApp(App[int]):
         settings: Settings,
         *,
         theme: str,
-        replay: float | None = None,
+        replay: ReplayClock | None = None,
         control: Control | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         # NO_COLOR's filter is chosen in App.__init__ by whether colours are the terminal's own.
         super().__init__(ansi_color=BUILTIN_THEMES[theme].ansi)
         self.theme = theme
         self.settings = settings
-        self.session = Session(run, control or RealControl(), ASCII if settings.ascii else UNICODE, replay)
-        self.zoomed: str | None = None
+        table = keys.remapped(settings.keys)
+        self.set_keymap(keys.keymap(table))
+        glyphs = ASCII if settings.ascii else UNICODE
+        self.session = Session(run, control or RealControl(), glyphs, replay, table, clock)
         palette = Palette(BUILTIN_THEMES[theme])
-        self._palette = lambda: palette
-        # Kept here and not looked up: a last tick can come while the app takes its widgets down.
-        self._status = RowsWidget("status", self._palette)
-        self._footer = RowsWidget("footer", self._palette)
-        self.panes = {name: Pane(name, content, self._view, self._palette) for name, content in PANES.items()}
-        self._arranged: object = None
-        self._output_width: int | None = None
+        self.palette = lambda: palette
+        self.board = Board(self._view, self.palette)
+        self.menus = Menus(self)
         self._script_size: object = None
 
     @property
@@ -78,9 +83,7 @@ class MonitorApp(App[int]):
         return self.session.view
 
     def compose(self) -> ComposeResult:
-        yield self._status
-        yield from self.panes.values()
-        yield self._footer
+        yield from self.board.widgets
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -114,61 +117,39 @@ class MonitorApp(App[int]):
         """The only place where panes are redrawn for new data."""
         self._arrange()
         self._tell_script_size()
-        self._draw()
+        self.draw()
 
     # Drawing.
 
-    def _draw(self, everything: bool = False) -> None:
+    def draw(self, everything: bool = False) -> None:
         """Every pane that is shown; a frozen screen only on demand (`everything`)."""
-        columns, rows = self.size
-        if columns < MIN_COLUMNS or rows < MIN_ROWS:
-            blank: Row = ((" " * columns, ""),)
-            self._status.show([status.too_small(self.view, columns, rows), *[blank] * (rows - 1)])
-            return
-        self._status.show([status.row(self.view, columns)])
-        self._footer.show([status.footer(self.view, columns, self.zoomed is not None)])
-        if self.view.frozen_since is None or everything:
-            for pane in self.panes.values():
-                pane.redraw()
-
-    def _draw_everything(self) -> None:
-        self._draw(everything=True)
+        if self.view.search is not None:
+            self.view.search = search.again(self.view)
+        self.board.draw(self.size, everything)
 
     def _arrange(self) -> None:
-        """Places the panes for the terminal's size; does nothing while nothing about it changed."""
-        columns, rows = self.size
-        has_gpu = self.view.has_gpu or self.view.state.gpu_status is None
         compare = self.session.compare_open and self.view.before is not None
-        wanted = (columns, rows, has_gpu, compare, self.zoomed)
-        if wanted == self._arranged:
-            return
-        self._arranged = wanted
-        places = arrange(columns, rows, has_gpu=has_gpu, compare=compare, zoom=self.zoomed)
         with self.batch_update():
-            for widget in (self._status, self._footer, *self.panes.values()):
-                place = places.get(widget.id or "")
-                widget.display = place is not None
-                if place is not None:
-                    widget.styles.offset = (place.x, place.y)
-                    widget.styles.width, widget.styles.height = place.width, place.height
-                if isinstance(widget, Pane):
-                    widget.zoomed = widget.pane_name == self.zoomed
+            if not self.board.arrange(self.size, compare):
+                return
         focused = self.focused
         if isinstance(focused, Pane) and not focused.display and len(self.screen_stack) == 1:
-            self.panes[self.zoomed or "findings"].focus()
-        if self.zoomed is None:
-            self._output_width = places["output"].width if "output" in places else None
+            self.board.panes[self.board.zoomed or "findings"].focus()
+
+    def _arrange_and_draw(self) -> None:
+        self._arrange()
+        self.call_after_refresh(self.draw, True)
 
     def on_resize(self) -> None:
         self._arrange()
-        self._draw_everything()
+        self.draw(everything=True)
 
     def _tell_script_size(self) -> None:
         """The script's terminal is as wide as the pane that shows its output, so that progress bars fit."""
         if self.session.over or self.view.state.child_pid is None:
             return
         # One cell is the pane's left edge; where the output is not shown, zooming it gives it the whole width.
-        columns = max(MIN_SCRIPT_COLUMNS, (self._output_width or self.size.width) - 1)
+        columns = max(MIN_SCRIPT_COLUMNS, (self.board.output_width or self.size.width) - 1)
         wanted = (self.session.feed.run, columns, max(MIN_SCRIPT_ROWS, self.size.height))
         if wanted != self._script_size:
             self._script_size = wanted
@@ -178,45 +159,52 @@ class MonitorApp(App[int]):
 
     def action_help(self) -> None:
         """Opens the help."""
-        self.push_screen(Help(self._view, self._palette))
+        self.push_screen(Help(self._view, self.palette))
+
+    def action_commands(self) -> None:
+        """Everything that the keys do."""
+        self.menus.commands()
 
     async def action_back(self) -> None:
-        """Leaves zoom."""
-        if self.zoomed is not None:
+        """Leaves a search, then zoom."""
+        if self.view.search is not None:
+            self.view.search = None
+            self.draw(everything=True)
+        elif self.board.zoomed is not None:
             self._zoom(None)
 
     def action_zoom(self) -> None:
         """The pane in focus over the whole screen, and back."""
-        if self.zoomed is not None:
+        if self.board.zoomed is not None:
             self._zoom(None)
         elif isinstance(self.focused, Pane):
             self._zoom(self.focused.pane_name)
 
     def on_pane_selected(self, message: Pane.Selected) -> None:
         """A double click zooms."""
-        self._zoom(None if self.zoomed else message.pane.pane_name)
+        self._zoom(None if self.board.zoomed else message.pane.pane_name)
 
     def _zoom(self, name: str | None) -> None:
-        last, self.zoomed = self.zoomed, name
+        last, self.board.zoomed = self.board.zoomed, name
         self._arrange()
         target = name or last
-        if target is not None and self.panes[target].display:
-            self.panes[target].focus()
-        self.call_after_refresh(self._draw_everything)
+        if target is not None and self.board.panes[target].display:
+            self.board.panes[target].focus()
+        self.call_after_refresh(self.draw, True)
 
     def action_pane(self, name: str) -> None:
         """Focuses a pane that is shown; zooms one that is not, or that has the focus."""
-        pane = self.panes[name]
-        if self.zoomed == name:
+        pane = self.board.panes[name]
+        if self.board.zoomed == name:
             self._zoom(None)
-        elif self.zoomed is None and pane.display and not pane.has_focus:
+        elif self.board.zoomed is None and pane.display and not pane.has_focus:
             pane.focus()
         else:
             self._zoom(name)
 
     def action_findings(self) -> None:
         """All findings, and back."""
-        self._zoom(None if self.zoomed == "findings" else "findings")
+        self._zoom(None if self.board.zoomed == "findings" else "findings")
 
     def action_freeze(self) -> None:
         """Holds the screen still, or lets it go on."""
@@ -224,41 +212,133 @@ class MonitorApp(App[int]):
         self._tick()
 
     def action_axis(self) -> None:
-        """Two minutes or the whole run."""
-        self.view.whole_run = not self.view.whole_run
-        self.session.say("plots show the whole run" if self.view.whole_run else "plots show the last two minutes")
-        self._draw_everything()
+        """The next range of time."""
+        self._say_range(self.session.change_range(1, around=True))
+
+    def action_longer(self) -> None:
+        """More time in the plots."""
+        self._say_range(self.session.change_range(1))
+
+    def action_shorter(self) -> None:
+        """Less time in the plots."""
+        self._say_range(self.session.change_range(-1))
+
+    def _say_range(self, range_s: float | None) -> None:
+        self.session.say(f"plots show {RANGE_WORDS[range_s]}")
+        self.draw(everything=True)
 
     def action_next_metric(self) -> None:
         """The next metric in the plot."""
         self.view.metric = metric.following(self.view) or self.view.metric
-        self._draw_everything()
+        self.draw(everything=True)
 
     def action_compare(self) -> None:
         """Opens or closes the comparison."""
         self.session.toggle_compare()
-        self._arrange()
-        self.call_after_refresh(self._draw_everything)
+        self._arrange_and_draw()
+
+    def action_seek(self, steps: int) -> None:
+        """A replay goes on or back."""
+        self.session.seek(steps)
+        self._tick()
+
+    def action_speed(self, factor: float) -> None:
+        """A replay goes faster or slower."""
+        self.session.change_speed(factor)
+        self._tick()
+
+    # The placement's tree, and the search.
+
+    def action_off_gpu(self) -> None:
+        """Only layers that are not on the GPU, or all."""
+        self.view.only_off_gpu = not self.view.only_off_gpu
+        pane = self.board.panes["placement"]
+        pane.scroll = pane.cursor = 0
+        self.uncover("placement")
+        self.draw(everything=True)
+
+    def on_pane_sideways(self, message: Pane.Sideways) -> None:
+        """Left folds the chosen layer, right unfolds it."""
+        if message.pane.pane_name == "placement":
+            self.view.folded = placement.fold(self.view, message.pane.cursor, fold=message.step < 0)
+            self.draw(everything=True)
+
+    def action_search(self) -> None:
+        """Searches in the output or the placement."""
+        self.menus.search()
+
+    def show_search(self, found: Search | None) -> None:
+        """What was found, and the place where it was."""
+        self.view.search = found
+        if found is not None and found.hits:
+            self.board.panes[found.pane].reveal(found.hits[found.at])
+        self.draw(everything=True)
+
+    def action_next_hit(self) -> None:
+        """The next place."""
+        self.show_search(search.step(self.view.search, 1))
+
+    def action_last_hit(self) -> None:
+        """The place before."""
+        self.show_search(search.step(self.view.search, -1))
 
     # Keys that act on the run.
 
     def action_growth(self) -> None:
         """The next value of memory growth for the next run."""
-        self.session.step_growth()
-        self._draw()
+        self.session.step_knob("memory_growth")
+        self.draw()
+
+    def action_settings(self) -> None:
+        """Every setting that a rerun can change."""
+        self.menus.settings()
+
+    def _finding(self) -> int:
+        """Which finding a key means: the chosen one of the list, else the first."""
+        return self.board.panes["findings"].cursor if self.board.zoomed == "findings" else 0
 
     def action_apply(self) -> None:
-        """Reruns with the setting of the chosen finding."""
-        index = self.panes["findings"].cursor if self.zoomed == "findings" else 0
+        """Reruns with the setting of the chosen finding; in the placement, folds the chosen layer."""
+        focused = self.focused
+        if isinstance(focused, Pane) and focused.pane_name == "placement":
+            self.view.folded = placement.fold(self.view, focused.cursor)
+            self.draw(everything=True)
+            return
         shown = [finding for finding, _ in self.view.findings]
+        index = self._finding()
         if self.session.choose(shown[index] if index < len(shown) else None):
             self.action_rerun()
-        self._draw()
+        self.draw()
+
+    def action_copy(self) -> None:
+        """The next step of the chosen finding, to the reader's own clipboard."""
+        index = self._finding()
+        if index >= len(self.view.findings):
+            self.session.say("no finding whose next step could be copied")
+        else:
+            self.copy_to_clipboard(self.view.findings[index][0].next)
+            inside = "; tmux passes it on with `set -g set-clipboard on`" if os.environ.get("TMUX") else ""
+            self.session.say(f"next step copied, where the terminal allows it{inside}")
+        self.draw()
+
+    def action_export(self) -> None:
+        """Writes report, picture and series to a new folder."""
+        try:
+            folder = exporting.write(Path.cwd(), self.view.state, screen_svg(self), screen_text(self))
+        except OSError as error:
+            self.session.say(f"nothing was written: {error.strerror}: {error.filename}")
+        else:
+            self.session.say(f"written: {folder}")
+        self.draw()
+
+    def action_type(self) -> None:
+        """Types lines to the script."""
+        self.menus.type_lines()
 
     def action_rerun(self) -> None:
         """Stops this run after its batch and starts it again with the settings for the next run."""
         if self.session.refused():
-            self._draw()
+            self.draw()
             return
         trained_s = self.session.trained_s()
         if trained_s > PRECIOUS_S:
@@ -281,8 +361,22 @@ class MonitorApp(App[int]):
         """Leaves the screen; the training goes on."""
         self._leave()
 
-    def _ask(self, title: str, text: str, choices: tuple[Choice, ...]) -> None:
-        self.push_screen(Dialog(title, text, choices, self._view, self._palette), self._answer)
+    def action_browse(self) -> None:
+        """All runs."""
+        self.menus.runs()
+
+    def look_again(self) -> None:
+        """After another run came to the screen."""
+        self._tick()
+        self._arrange_and_draw()
+
+    def uncover(self, name: str) -> None:
+        """Makes sure that a pane is seen."""
+        if not self.board.panes[name].display:
+            self._zoom(name)
+
+    def _ask(self, title: str, text: str, options: tuple[Choice, ...]) -> None:
+        self.push_screen(Dialog(title, text, options, self._view, self.palette), self._answer)
 
     def _answer(self, answer: str | None) -> None:
         if answer == "detach":
@@ -291,7 +385,7 @@ class MonitorApp(App[int]):
         if answer == "rerun":
             self.session.rerun()
         elif answer in ("batch", "kill") and self.session.stop(answer):
-            self.session.say("asked the training to stop; q leaves once it has ended")
+            self.session.say(f"asked the training to stop; {self.view.key('quit')} leaves once it has ended")
         self._tick()
 
     def _told_to_leave(self) -> None:

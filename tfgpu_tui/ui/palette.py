@@ -14,7 +14,7 @@ from tfgpu_tui.ui.draw import Role
 
 ROLES = (
     "", "bold", "muted", "title", "focus", "rule", "key", "good", "warning", "critical", "info", "input", "compute",
-    "host", "gpu", "memory", "reserved", "limit", "metric", "cursor", "notice", "bar",
+    "host", "gpu", "memory", "reserved", "foreign", "limit", "metric", "cursor", "hit", "notice", "bar",
 )  # fmt: skip
 
 
@@ -63,9 +63,11 @@ def _styles(theme: Theme) -> dict[str, Style]:
         "gpu": paint(good),
         "memory": paint(blue),
         "reserved": rule if theme.ansi else muted,
+        "foreign": paint(magenta),
         "limit": paint(error),
         "metric": paint(cyan),
         "cursor": Style(reverse=True),
+        "hit": Style(reverse=True, bold=True),
         "notice": paint(warning, bold=True),
         "bar": Style(reverse=True) if theme.ansi else Style(bold=True),
     }

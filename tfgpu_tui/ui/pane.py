@@ -7,6 +7,7 @@ refreshing by `Region` is what keeps a screen of twelve panes at a few kilobytes
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -20,6 +21,8 @@ from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, frame, inside, scroll_limit
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.view import View
+
+SHIFT_CELLS = 20
 
 
 class RowsWidget(Widget, can_focus=False):
@@ -88,6 +91,14 @@ class Pane(RowsWidget, can_focus=True):
             super().__init__()
             self.pane = pane
 
+    class Sideways(Message):
+        """Left (-1) or right (1) was pressed in a pane that does not move its own text."""
+
+        def __init__(self, pane: Pane, step: int) -> None:
+            super().__init__()
+            self.pane = pane
+            self.step = step
+
     def __init__(
         self,
         name: str,
@@ -99,6 +110,7 @@ class Pane(RowsWidget, can_focus=True):
         self.pane_name = name
         self.scroll = 0
         self.cursor = 0
+        self.shift = 0
         self.zoomed = False
         self._make = content
         self._view = view
@@ -114,12 +126,11 @@ class Pane(RowsWidget, can_focus=True):
 
     def _outer(self) -> Box:
         width, height = self.size
-        return Box(width, height, self.scroll, self.cursor, self.has_focus, self.zoomed)
+        return Box(width, height, self.scroll, self.cursor, self.has_focus, self.zoomed, self.shift)
 
     def _content(self) -> tuple[Content, Box]:
         outer = self._outer()
-        body = Box(outer.width, outer.height - 1, outer.scroll, outer.cursor, outer.focused, outer.zoomed)
-        return self._make(self._view(), body), outer
+        return self._make(self._view(), replace(outer, height=outer.height - 1)), outer
 
     def on_resize(self) -> None:
         self.redraw()
@@ -152,7 +163,27 @@ class Pane(RowsWidget, can_focus=True):
             return max(0, (rows[0] if rows else 0) - 1)
         return self.scroll
 
+    def reveal(self, row: int) -> None:
+        """Scrolls so that this row of the content stands in the middle, and puts the cursor there."""
+        content, box = self._content()
+        room = inside(content, box).height - len(content.pinned)
+        limit = scroll_limit(content, box)
+        first = max(0, min(limit, row - room // 2))
+        self.scroll = limit - first if content.follow else first
+        if content.selectable:
+            self.cursor = row
+        self.redraw()
+
     def on_key(self, event: events.Key) -> None:
+        sideways = {"left": -1, "right": 1}.get(event.key)
+        if sideways is not None:
+            event.stop()
+            if self._content()[0].shifts:
+                self.shift = max(0, self.shift + sideways * SHIFT_CELLS)
+                self.redraw()
+            else:
+                self.post_message(self.Sideways(self, sideways))
+            return
         page = max(1, self.size.height - 3)
         moves = {"up": -1, "down": 1, "pageup": -page, "pagedown": page, "home": -(10**9), "end": 10**9}
         if event.key in moves:

@@ -12,10 +12,8 @@ from tfgpu_tui.ui.draw import Glyphs, Role, Row, Span
 
 AXIS_WIDTH = 7
 """Cells left of a plot: five for the label, one for the axis, one blank."""
-FIRST_SPAN_S = 15.0
-RECENT_S = 120.0
 _JUMP = 8
-"""A full window moves by an eighth of itself at once: a plot is rewritten every 15 s, not at every sample."""
+"""A full window moves by an eighth of itself at once: a plot is rewritten now and then, not at every sample."""
 
 # Dots of a braille cell filled from below, by height 0..4 (Unicode block 2800, dots 7 3 2 1 and 8 6 5 4).
 _LEFT = (0x00, 0x40, 0x44, 0x46, 0x47)
@@ -38,18 +36,25 @@ class Axis:
         return self.end - self.begin
 
 
-def axis(started: float, now: float, whole: bool) -> Axis:
-    """The window to show at `now`. It grows by doubling from 15 s; then the whole run, or the last two minutes, which
-    move in jumps, so that columns already drawn stay where they are."""
+_SPANS_S = (15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
+
+
+def axis(started: float, now: float, range_s: float | None, exact: bool = False) -> Axis:
+    """The window to show at `now`: the run so far in round lengths that grow by about half, up to `range_s` (None: all
+    of it); then the last `range_s` seconds, which move in jumps, so that columns already drawn stay where they are.
+    `exact` ends at `now`: nothing more comes."""
     length = max(0.0, now - started)
-    span = FIRST_SPAN_S
-    while span < length and (whole or span < RECENT_S):
-        span *= 2
-    if length <= span:
+    if exact:
+        span = max(1.0, length if range_s is None else min(range_s, length))
+        return Axis(now - span if length > span else started, max(now, started + span))
+    span = next((float(s) for s in _SPANS_S if s >= length), float(_SPANS_S[-1]))
+    while span < length:
+        span *= 1.5
+    if range_s is None or span <= range_s:
         return Axis(started, started + span)
-    jump = span / _JUMP
-    begin = started + math.ceil((length - span) / jump) * jump
-    return Axis(begin, begin + span)
+    jump = range_s / _JUMP
+    begin = started + max(0, math.ceil((length - range_s) / jump)) * jump
+    return Axis(begin, begin + range_s)
 
 
 def nice_ceiling(value: float | None) -> float:
@@ -177,26 +182,26 @@ def with_limit(rows: list[Row], value: float, top: float, role: Role, glyphs: Gl
     return [*rows[:y], tuple(spans), *rows[y + 1 :]]
 
 
+_SIGNS = {"epoch": "", "retrace": "r", "validation": "v", "checkpoint": "c", "knob": "k", "end": "end"}
+"""What stands beside a mark on the axis; an epoch has its number."""
+
+
 def time_row(window: Axis, started: float, width: int, marks: Sequence[Mark], glyphs: Glyphs) -> Row:
-    """The time axis below a plot of `width` cells: epoch marks, and the times at both ends."""
+    """The time axis below a plot of `width` cells: marks with a letter or an epoch's number, and the times at both
+    ends. Where marks stand too close, epochs give way first: there are many of them."""
     cells = [glyphs.rule] * width
     right = units.clock(window.end - started)
-    free_from = 0
-    for mark in marks:
-        if mark.kind not in ("epoch", "retrace", "end") or not window.begin <= mark.t < window.end:
-            continue
-        at = int((mark.t - window.begin) / window.span_s * width)
-        if cells[at] not in (glyphs.rule, glyphs.mark):
-            continue
-        # The end of the axis belongs to its time.
-        if at >= width - len(right) - 1:
-            continue
-        cells[at] = glyphs.mark
-        label = {"epoch": mark.label.replace("epoch ", "e"), "retrace": "r", "end": "end"}[mark.kind]
-        if at >= free_from and at + 2 + len(label) <= width - len(right):
-            cells[at + 1 : at + 1 + len(label)] = label
-            free_from = at + len(label) + 2
-    left = units.clock(window.begin - started)
     if width > len(right) + 2:
         cells[-len(right) :] = right
+    room = width - len(right) - 1
+    shown = [m for m in marks if m.kind in _SIGNS and window.begin <= m.t <= window.end]
+    for mark in sorted(shown, key=lambda m: m.kind == "epoch"):
+        label = mark.label.replace("epoch ", "e") if mark.kind == "epoch" else _SIGNS[mark.kind]
+        at = int((mark.t - window.begin) / window.span_s * width)
+        if at >= room or cells[at] != glyphs.rule:
+            continue
+        cells[at] = glyphs.mark
+        if at + 1 + len(label) <= room and all(c == glyphs.rule for c in cells[at + 1 : at + 2 + len(label)]):
+            cells[at + 1 : at + 1 + len(label)] = label
+    left = units.clock(window.begin - started)
     return ((f"{left:>5}", "muted"), (glyphs.origin, "rule"), (glyphs.rule, "rule"), ("".join(cells), "rule"))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from tfgpu_tui import compare, knobs
 from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
+from tfgpu_tui.journal import last_event
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 from tfgpu_tui.ui.control import ERRORS, Control
 from tfgpu_tui.ui.draw import Glyphs
-from tfgpu_tui.ui.feed import Feed
-from tfgpu_tui.ui.view import View
+from tfgpu_tui.ui.feed import Feed, ReplayClock
+from tfgpu_tui.ui.keys import ALL, Key
+from tfgpu_tui.ui.view import RANGES_S, Past, Replay, View
 
 READ_BUDGET_S = 0.07
 """Of a tick of 0.1 s while there is history to read: most of the time goes into reading, and the keys still answer."""
@@ -20,14 +24,26 @@ ALIVE_PERIOD_S = 3.0
 NOTICE_S = 6.0
 PRECIOUS_S = 120.0
 """A run that trained for longer is not stopped for a rerun without being asked about."""
+PAST_FINDINGS = 50
+SEEK_S = 5.0
+SLOWEST, FASTEST = 1 / 16, 256.0
 
 
 class Session:
     """What the app shows (`view`) and what its keys do to the run. Every refusal is said in `view.notice`."""
 
-    def __init__(self, run: RunDir, control: Control, glyphs: Glyphs, replay: float | None = None) -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        control: Control,
+        glyphs: Glyphs,
+        replay: ReplayClock | None = None,
+        keys: tuple[Key, ...] = ALL,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.control = control
         self.compare_open = False
+        self._clock = clock
         self._compared = False
         self._findings = FindingLog()
         self._diagnosed_at = self._alive_at = self._notice_until = 0.0
@@ -35,7 +51,8 @@ class Session:
         self._knows_run = False
         self._before_feed: Feed | None = None
         self.feed = self._open(run, replay)
-        self.view = View(state=self.feed.state, lines=self.feed.lines, glyphs=glyphs, replay=replay, behind=0)
+        self.view = View(state=self.feed.state, lines=self.feed.lines, glyphs=glyphs, keys=keys, behind=0)
+        self._show_replay()
 
     @property
     def over(self) -> bool:
@@ -71,7 +88,7 @@ class Session:
         view, feed = self.view, self.feed
         view.behind = feed.events if feed.behind else None
         if not feed.paused:
-            view.now = feed.now(time.time())
+            view.now = feed.now(self._clock())
         if changed and not feed.behind:
             self._learn()
         self._compare_when_due()
@@ -94,20 +111,25 @@ class Session:
         self.view.notice = words
         self._notice_until = time.monotonic() + NOTICE_S
 
-    def _open(self, run: RunDir, replay: float | None = None) -> Feed:
+    def _open(self, run: RunDir, replay: ReplayClock | None = None) -> Feed:
         log = self._findings = FindingLog()
+        self._knows_run = False
         return Feed(run, replay, look=lambda state: self._judge(log, state))
 
     def _judge(self, log: FindingLog, state: RunState) -> None:
         found = log.update(diagnose(state), state.now)
-        if log is self._findings:
-            self.view.findings = found
+        if log is not self._findings:
+            return
+        standing = {finding.id for finding, _ in found}
+        gone = [Past(f, since, state.now) for f, since in self.view.findings if f.id not in standing]
+        self.view.past = [*gone, *self.view.past][:PAST_FINDINGS]
+        self.view.findings = found
 
     def _learn(self) -> None:
         state = self.view.state
         if state.run is not None and not self._knows_run:
             self._knows_run = True
-            self.view.next_knobs = dict(state.run.knobs)
+            self.view.next_knobs = self.view.next_knobs or dict(state.run.knobs)
             self._find_parent(state.run.parent)
         now = time.monotonic()
         if now - self._diagnosed_at >= DIAGNOSE_PERIOD_S or state.ended is not None:
@@ -144,12 +166,68 @@ class Session:
 
     def toggle_freeze(self) -> None:
         """Holds the view still, or lets it go on."""
-        if self.view.frozen_since is None:
+        if self.feed.replay is not None:
+            self.feed.replay.hold(not self.feed.replay.held)
+            self._show_replay()
+        elif self.view.frozen_since is None:
             self.view.frozen_since = self.view.now
             self.feed.paused = True
         else:
             self.view.frozen_since = None
-            self.feed.resume()
+            self.feed.paused = False
+
+    def change_range(self, step: int, around: bool = False) -> float | None:
+        """How much time the plots show: the next range (or the one before), `around` the end of the list or not."""
+        at = RANGES_S.index(self.view.range_s) + step
+        self.view.range_s = RANGES_S[at % len(RANGES_S) if around else max(0, min(len(RANGES_S) - 1, at))]
+        return self.view.range_s
+
+    # A replay.
+
+    def seek(self, steps: int) -> None:
+        """Goes on or back in the recording, by 5 s or a twentieth of it."""
+        replay, started = self.feed.replay, self.view.state.started
+        if replay is None or not replay.started or started is None or self.view.replay is None:
+            self.say("this run is live: only a replay can be moved")
+            return
+        ends = self.view.replay.ends or self.view.state.now
+        now = min(ends, replay.position)
+        self.go_to(max(started, min(ends, now + steps * max(SEEK_S, (ends - started) / 20))))
+
+    def go_to(self, t: float) -> None:
+        """The recording at the time `t`; what lies behind it is read anew."""
+        replay = self.feed.replay
+        if replay is None:
+            return
+        replay.go_to(t)
+        if t < self.view.state.now:
+            old = self.feed
+            self.feed = self._open(old.run, replay)
+            old.close()
+            self.view = replace(
+                self.view, state=self.feed.state, lines=self.feed.lines, findings=[], past=[], now=t, behind=0
+            )
+        self.read()
+
+    def change_speed(self, factor: float) -> None:
+        """Half or twice the speed of a replay."""
+        replay = self.feed.replay
+        if replay is None:
+            self.say("this run is live: only a replay has a speed")
+            return
+        replay.change_speed(max(SLOWEST, min(FASTEST, replay.speed * factor)))
+        self._show_replay()
+
+    def _show_replay(self) -> None:
+        replay = self.feed.replay
+        if replay is None:
+            self.view.replay = None
+            return
+        if self.view.replay is None:
+            last = last_event(self.feed.run.journal)
+            self.view.replay = Replay(replay.speed, replay.held, last.t if last else None)
+        else:
+            self.view.replay = replace(self.view.replay, speed=replay.speed, paused=replay.held)
 
     def toggle_compare(self) -> None:
         """Opens or closes the comparison."""
@@ -159,13 +237,26 @@ class Session:
         self.compare_open = not self.compare_open
         self._compared = True
 
-    def step_growth(self) -> None:
-        """Memory growth of the next run: its next value."""
+    def step_knob(self, name: str) -> None:
+        """A setting of the next run: its next value."""
+        if not self.refused():
+            self._set_knob(name, knobs.following(name, self.view.next_knobs.get(name)))
+
+    def set_knob(self, name: str, value: str) -> bool:
+        """A setting of the next run, as its reader typed it; False, and said, where it can't be that."""
         if self.refused():
-            return
-        value = knobs.following("memory_growth", self.view.next_knobs.get("memory_growth"))
-        others = {k: v for k, v in self.view.next_knobs.items() if k != "memory_growth"}
-        self.view.next_knobs = others if value == knobs.SCRIPT else {**others, "memory_growth": value}
+            return False
+        try:
+            wanted = knobs.parse([f"{name}={value.strip() or knobs.SCRIPT}"])
+        except knobs.KnobError as error:
+            self.say(str(error))
+            return False
+        self._set_knob(name, wanted.get(name, knobs.SCRIPT))
+        return True
+
+    def _set_knob(self, name: str, value: str) -> None:
+        others = {k: v for k, v in self.view.next_knobs.items() if k != name}
+        self.view.next_knobs = others if value == knobs.SCRIPT else {**others, name: value}
 
     def choose(self, finding: Finding | None) -> bool:
         """Takes a finding's knob into the settings of the next run; False, and said, where it has none."""
@@ -231,23 +322,47 @@ class Session:
         except ERRORS as error:
             self.say(f"the rerun did not start: {error}")
             return
-        self.close()
-        self._before_feed = None
-        old = self.view
-        self.feed = self._open(run)
-        self.view = View(
-            state=self.feed.state,
-            lines=self.feed.lines,
-            glyphs=old.glyphs,
-            before=old.state,
-            next_knobs=asked,
-            whole_run=old.whole_run,
-            metric=old.metric,
-            now=time.time(),
-        )
-        self._compared = self.compare_open = False
-        self._alive_at = time.monotonic()
-        long_enough = compare.ready(old.state, old.state)
+        before = self.view.state
+        self.show(run, before=before)
+        self.view.next_knobs = asked
+        long_enough = compare.ready(before, before)
         later = "the comparison opens by itself" if long_enough else "the run before is too short to compare with"
         self.say(f"rerun started; {later}")
         self.read()
+
+    # Other runs.
+
+    def show(self, run: RunDir, replay: ReplayClock | None = None, before: RunState | None = None) -> None:
+        """Another run in this sitting, live or again from its beginning."""
+        self.close()
+        self._before_feed = None
+        self.feed = self._open(run, replay)
+        self.view = replace(
+            self.view, state=self.feed.state, lines=self.feed.lines, findings=[], past=[], before=before,
+            next_knobs={}, search=None, folded=frozenset(), only_off_gpu=False, frozen_since=None, behind=0,
+            replay=None, notice=None, lost=False, now=self._clock(),
+        )  # fmt: skip
+        self._show_replay()
+        self._compared = self.compare_open = False
+        self._rerun_knobs = None
+        self._alive_at = time.monotonic()
+
+    def compare_with(self, run: RunDir) -> None:
+        """Sets this run against another one."""
+        if self._before_feed is not None:
+            self._before_feed.close()
+        self._before_feed = Feed(run)
+        self.view.before = self._before_feed.state
+        self.compare_open = self._compared = True
+
+    def send_line(self, text: str, end: str = "\r") -> bool:
+        """Types a line to the script; False, and said, where it can't be sent."""
+        if self.over:
+            self.say("the script is over: nobody reads what is typed")
+            return False
+        try:
+            self.control.send_input(self.feed.run, text + end)
+        except ERRORS as error:
+            self.say(str(error))
+            return False
+        return True

@@ -8,7 +8,42 @@ from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.state import RunState
 from tfgpu_tui.terminal import TerminalLines
 from tfgpu_tui.ui.draw import UNICODE, Glyphs
+from tfgpu_tui.ui.keys import ALL, Key, by_name
 from tfgpu_tui.ui.plot import Axis, axis
+
+RANGES_S: tuple[float | None, ...] = (60.0, 600.0, 3600.0, None)
+"""How much time the plots show at most; None is the whole run."""
+RANGE_WORDS = {60.0: "the last minute", 600.0: "the last 10 minutes", 3600.0: "the last hour", None: "the whole run"}
+
+
+@dataclass(frozen=True)
+class Past:
+    """A finding that no longer stands."""
+
+    finding: Finding
+    since: float
+    until: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What its reader looks for, in which pane, and the rows of that pane that hold it."""
+
+    pane: str
+    text: str
+    hits: tuple[int, ...] = ()
+    at: int = 0
+    """Which of `hits` is shown."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recording that is shown again."""
+
+    speed: float
+    paused: bool = False
+    ends: float | None = None
+    """Time of the recording's last event."""
 
 
 @dataclass
@@ -19,21 +54,30 @@ class View:
     lines: TerminalLines = field(default_factory=TerminalLines)
     findings: list[tuple[Finding, float]] = field(default_factory=list)
     """Ranked, each with the time since which it stands."""
+    past: list[Past] = field(default_factory=list)
+    """Findings that stood for a while, the latest first."""
     now: float = 0.0
     """Unix seconds: the clock while the run is live, the journal's time in a replay, the end of an ended run."""
     glyphs: Glyphs = UNICODE
+    keys: tuple[Key, ...] = ALL
     before: RunState | None = None
     """The run that this one was compared with or rerun from."""
     next_knobs: dict[str, str] = field(default_factory=dict)
     """Settings chosen for the next run; differs from the run's own once a key changed one."""
-    whole_run: bool = False
+    range_s: float | None = 600.0
+    """How much time the plots show at most; None is the whole run."""
     metric: str | None = None
     """The metric that its reader chose; None shows the first."""
+    search: Search | None = None
+    folded: frozenset[str] = frozenset()
+    """Layers whose children are hidden in the placement."""
+    only_off_gpu: bool = False
+    """The placement shows only layers that are not on the GPU."""
     frozen_since: float | None = None
     behind: int | None = None
     """Events read so far while catching up with a long journal; None once it is read."""
-    replay: float | None = None
-    """Speed of a replay; None for a live run."""
+    replay: Replay | None = None
+    """None for a live run."""
     notice: str | None = None
     """One sentence for the status line: the last thing that was asked, or an error."""
     lost: bool = False
@@ -41,8 +85,9 @@ class View:
 
     @property
     def window(self) -> Axis:
-        """The time axis that all plots share."""
-        return axis(self.state.started or self.now, self.now, self.whole_run)
+        """The time axis that all plots share; an ended run fills the whole of it."""
+        ended = self.state.ended is not None
+        return axis(self.state.started or self.now, self.now, self.range_s, exact=ended)
 
     @property
     def knobs(self) -> dict[str, str]:
@@ -53,6 +98,10 @@ class View:
     def has_gpu(self) -> bool:
         """True where NVML showed a GPU."""
         return bool(self.state.gpus)
+
+    def key(self, name: str) -> str:
+        """How the key of an action is written, as the reader has mapped it."""
+        return by_name(self.keys, name).label
 
     def waiting_words(self) -> str:
         """What a pane says before it has anything to show: what the run is doing now."""

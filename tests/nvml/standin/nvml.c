@@ -421,3 +421,68 @@ EXPORT nvmlReturn nvmlGpmMetricsGet(GpmMetrics *get) {
   return finish(SUCCESS);
 }
 #endif
+
+/* What only other tools ask for (nvitop, gpustat), so that they can be run beside ours. Their further arguments are
+ * left alone: the caller keeps them. */
+
+#define UNSUPPORTED(name) \
+  EXPORT nvmlReturn name(Handle handle) { \
+    BEGIN_ON(handle); \
+    return finish(NOT_SUPPORTED); \
+  }
+UNSUPPORTED(nvmlDeviceGetBAR1MemoryInfo)
+UNSUPPORTED(nvmlDeviceGetComputeMode)
+UNSUPPORTED(nvmlDeviceGetDecoderUtilization)
+UNSUPPORTED(nvmlDeviceGetDisplayActive)
+UNSUPPORTED(nvmlDeviceGetEncoderUtilization)
+UNSUPPORTED(nvmlDeviceGetFanSpeed)
+UNSUPPORTED(nvmlDeviceGetPerformanceState)
+UNSUPPORTED(nvmlDeviceGetPersistenceMode)
+
+EXPORT nvmlReturn nvmlDeviceGetIndex(Handle handle, unsigned *index) {
+  BEGIN_ON(handle);
+  *index = (unsigned)c.gpu;
+  return finish(SUCCESS);
+}
+
+EXPORT nvmlReturn nvmlDeviceGetPowerManagementLimit(Handle handle, unsigned *milliwatts) {
+  BEGIN_ON(handle);
+  return finish(give_number(c.device, "power_limit_mw", milliwatts));
+}
+
+static nvmlReturn no_processes(unsigned *count) {
+  *count = 0;
+  return SUCCESS;
+}
+
+EXPORT nvmlReturn nvmlDeviceGetGraphicsRunningProcesses_v2(Handle handle, unsigned *count) {
+  BEGIN_ON(handle);
+  return finish(no_processes(count));
+}
+
+EXPORT nvmlReturn nvmlDeviceGetMPSComputeRunningProcesses_v2(Handle handle, unsigned *count) {
+  BEGIN_ON(handle);
+  return finish(no_processes(count));
+}
+
+#ifndef OLD_DRIVER
+EXPORT nvmlReturn nvmlDeviceGetGraphicsRunningProcesses_v3(Handle handle, unsigned *count) {
+  BEGIN_ON(handle);
+  return finish(no_processes(count));
+}
+
+EXPORT nvmlReturn nvmlDeviceGetMPSComputeRunningProcesses_v3(Handle handle, unsigned *count) {
+  BEGIN_ON(handle);
+  return finish(no_processes(count));
+}
+#endif
+
+EXPORT nvmlReturn nvmlSystemGetCudaDriverVersion_v2(int *version) {
+  BEGIN(-1);
+  double value = 13000;
+  json_number(scenario_root(), "cuda", &value);
+  *version = (int)value;
+  return finish(SUCCESS);
+}
+
+EXPORT nvmlReturn nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCudaDriverVersion_v2(version); }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfgpu_tui import compare as core
+from tfgpu_tui import units
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, note, wrap
@@ -17,8 +18,8 @@ def content(view: View, box: Box) -> Content:
     if view.before is None:
         return note(
             (("compare", ""),),
-            "nothing to compare yet: r reruns this script (g changes memory growth first), and the new run is set "
-            "against this one",
+            f"nothing to compare yet: {view.key('rerun')} reruns this script ({view.key('settings')} changes settings "
+            f"first), and the new run is set against this one; {view.key('browse')} chooses another run",
             box.width,
         )
     old, new = view.before, view.state
@@ -35,10 +36,37 @@ def content(view: View, box: Box) -> Content:
                      (f"{row.change} {word}".rstrip(), role)])  # fmt: skip
     widths = table.layout(columns, rows, box.width - 1)
     words: list[Row] = [((line, "bold"),) for line in wrap(core.sentence(old, new), box.width)]
+    bars = _bars(view, box.width) if box.height >= len(words) + 8 else []
     head: Row = ((" ", ""), *table.head(columns, widths))
     return Content(
         title=(("compare with the run before", ""),),
-        pinned=[*words, head],
+        right=((printable(old.run.id) if old.run else "", "muted"),),
+        pinned=[*words, *bars, head],
         count=len(rows),
         line=lambda i: ((" ", ""), *table.body(columns, rows[i], widths)),
     )
+
+
+def _bars(view: View, width: int) -> list[Row]:
+    """Both step times as bars on one scale, with twice their error on both sides as noise."""
+    speeds = [("before", core.speed(view.before) if view.before else None), ("now", core.speed(view.state))]
+    top = max((s.median_ms + 2 * s.error_ms for _, s in speeds if s is not None), default=0.0)
+    if top <= 0:
+        return []
+    texts = [
+        "–" if s is None else f"{units.duration(s.median_ms / 1e3)} ± {units.duration(s.error_ms / 1e3)}"
+        for _, s in speeds
+    ]
+    room = max(8, width - 9 - max(map(len, texts)) - 2)
+    sure, noise = view.glyphs.layers[1], view.glyphs.layers[0]
+    rows: list[Row] = []
+    for (name, speed), text in zip(speeds, texts, strict=True):
+        low = high = 0
+        if speed is not None:
+            low = round(max(0.0, speed.median_ms - 2 * speed.error_ms) / top * room)
+            high = max(low + 1, round((speed.median_ms + 2 * speed.error_ms) / top * room))
+        rows.append(
+            ((f" {name:<7} ", "muted"), (sure * low, "info"), (noise * (high - low), "muted"), (f" {text}", "bold"))
+        )
+    rows.append(((f" {'':<7} step time; {noise} is its noise (twice the error of the median)", "muted"),))
+    return rows

@@ -19,6 +19,8 @@ def content(view: View, box: Box) -> Content:
     whole = cores * 100.0 if cores else None
     of = f" of {units.percent(whole)}" if whole else ""
     title: Row = ((f"CPU {units.percent(host.tree_cpu_percent)}{of}", ""),)
+    if state.ended is not None:
+        title = ((f"CPU {units.percent(state.series['tree_cpu'].mean())}{of} on average", ""),)
     rows: list[Row] = [_numbers(view, box.width)]
     said = any(finding.id.startswith("gpu.") for finding, _ in view.findings)
     if not view.has_gpu and state.gpu_status is not None and not said and box.height >= 6:

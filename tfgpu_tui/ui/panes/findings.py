@@ -15,7 +15,7 @@ LABEL = 9
 
 def content(view: View, box: Box) -> Content:
     """The first finding with its evidence, the others in one line; zoomed, a list with a cursor."""
-    if view.findings and box.zoomed:
+    if (view.findings or view.past) and box.zoomed:
         return _list(view, box)
     if all(f.severity == "info" and not offered(view, f) for f, _ in view.findings):
         return _nothing_wrong(view, box)
@@ -48,10 +48,29 @@ def _nothing_wrong(view: View, box: Box) -> Content:
     lines += [((line, "muted"),) for line in wrap(words, box.width - 4)]
     missing = _missing(view)
     lines += [((line, "warning"),) for line in wrap(missing, box.width - 4)] if missing else []
+    lines += _about(view, box.width - 4)
     for finding, _ in view.findings:
         lines.append(_other(finding, box.width - 4))
         lines += _labelled("", finding.lines[0], box.width - 4, 1, "muted") if finding.lines else []
     return Content(title=((title, role),), count=len(lines), line=lines.__getitem__, box=role)
+
+
+def _about(view: View, width: int) -> list[Row]:
+    """What is trained, with what, where: the facts that a reader checks first."""
+    state, environment = view.state, view.state.environment
+    parts: list[str] = []
+    if state.model is not None:
+        parts.append(
+            f"{state.model.name}, {units.number(state.model.parameters)} weights, {state.model.optimizer or 'own loop'}"
+        )
+    if state.dataset is not None:
+        size = f", batch {state.batch_size}" if state.batch_size else ""
+        parts.append(f"{state.dataset.kind}{size}")
+    if environment.tensorflow:
+        build = f" ({environment.tensorflow_build})" if environment.tensorflow_build else ""
+        keras = f", Keras {environment.keras}" if environment.keras else ""
+        parts.append(f"TensorFlow {environment.tensorflow}{build}{keras}, Python {environment.python or units.UNKNOWN}")
+    return _labelled("trains", " · ".join(parts), width, 2, "") if parts else []
 
 
 def _first(view: View, box: Box) -> Content:
@@ -70,7 +89,7 @@ def _first(view: View, box: Box) -> Content:
     if not offered(view, finding):
         offer: Row = ()
     else:
-        offer = (("Enter", "key"), (f" reruns with {finding.knob}", ""))
+        offer = ((view.key("apply"), "key"), (f" reruns with {finding.knob}", ""))
     return Content(
         title=_title(finding),
         right=_since(view, finding, since),
@@ -93,6 +112,17 @@ def _title(finding: Finding) -> Row:
     return ((printable(finding.title), finding.severity),)
 
 
+def _past(view: View, width: int) -> list[Row]:
+    """What no longer stands, with when it did."""
+    started = view.state.started or 0.0
+    rows: list[Row] = [(("over", "bold"),)] if view.past else []
+    for past in view.past:
+        when = f"{units.clock(past.since - started)} to {units.clock(past.until - started)}"
+        title = clip_words(printable(past.finding.title), max(8, width - LABEL - len(when) - 2))
+        rows.append(((f"{past.finding.severity:<{LABEL}}", "muted"), (f"{when}  ", "muted"), (title, "")))
+    return rows
+
+
 def _since(view: View, finding: Finding, since: float) -> Row:
     started = view.state.started
     when = f", since {units.clock(since - started)}" if started is not None and view.state.running else ""
@@ -109,7 +139,7 @@ def _also(view: View, hidden: int) -> Row:
     if not hidden:
         return ()
     text = " · ".join(printable(f.title) for f, _ in view.findings[-hidden:])
-    return (("f", "key"), (f" also {hidden}: {text}", "muted"))
+    return ((view.key("findings"), "key"), (f" also {hidden}: {text}", "muted"))
 
 
 def _labelled(label: str, text: str, width: int, lines: int, role: Role) -> list[Row]:
@@ -119,7 +149,7 @@ def _labelled(label: str, text: str, width: int, lines: int, role: Role) -> list
     return out
 
 
-def item_rows(finding: Finding, width: int, selected: bool) -> list[Row]:
+def item_rows(view: View, finding: Finding, since: float, width: int, selected: bool) -> list[Row]:
     """One finding in full."""
     head: list[Span] = [(f"{finding.severity:<{LABEL}}", finding.severity)]
     title = wrap(finding.title, max(8, width - LABEL))
@@ -131,26 +161,30 @@ def item_rows(finding: Finding, width: int, selected: bool) -> list[Row]:
     if finding.incomplete:
         rows += _labelled("unsure", finding.incomplete, width, 3, "warning")
     rows += _labelled("next", finding.next, width, 8, "")
-    if finding.knob:
-        rows.append(((f"{'Enter':<{LABEL}}", "key"), (f"reruns with {finding.knob}", "")))
-    return [*rows, ((" " * LABEL, ""), (finding.id, "muted")), ()]
+    if finding.knob and view.replay is None:
+        rows.append(((f"{view.key('apply'):<{LABEL}}", "key"), (f"reruns with {finding.knob}", "")))
+    stands = f", since {units.clock(since - view.state.started)}" if view.state.started is not None else ""
+    return [*rows, ((" " * LABEL, ""), (finding.id + stands, "muted")), ()]
 
 
 def _list(view: View, box: Box) -> Content:
     width = box.width - 4
     cursor = min(box.cursor, len(view.findings) - 1)
+    severity = view.findings[0][0].severity if view.findings else "info"
     rows: list[Row] = []
-    for i, (finding, _) in enumerate(view.findings):
-        rows += item_rows(finding, width, i == cursor)
+    for i, (finding, since) in enumerate(view.findings):
+        rows += item_rows(view, finding, since, width, i == cursor)
     missing = _missing(view)
     if missing:
-        rows += [((line, "warning"),) for line in wrap(missing, width)]
+        rows += [*(((line, "warning"),) for line in wrap(missing, width)), ()]
+    rows += _past(view, width)
     return Content(
         title=((f"{len(view.findings)} finding{'s' if len(view.findings) != 1 else ''}", ""),),
-        right=(("↑ ↓ choose", "muted"),),
+        right=((f"{view.glyphs.up} {view.glyphs.down} choose", "muted"),),
+        bottom=((view.key("copy"), "key"), (" copies the next step", "")),
         count=len(rows),
         line=rows.__getitem__,
-        box=view.findings[0][0].severity,
+        box=severity,
         selectable=len(view.findings),
     )
 

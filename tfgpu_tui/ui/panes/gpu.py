@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from tfgpu_tui import units
+from tfgpu_tui.gpu_mapping import mapping
 from tfgpu_tui.state import GpuView
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, note, static
 from tfgpu_tui.ui.view import View
 
+WORKING_PERCENT = 5.0
+"""A GPU that is busy for less is not counted as working."""
 STALE_INTERVALS = 4
 """A value that is older than so many sampling periods is shown with its age."""
 NO_GPU = {
@@ -35,6 +38,8 @@ def content(view: View, box: Box) -> Content:
     gpus = shown(view)
     if not gpus:
         return note((("GPU", ""),), why_no_gpu(view), box.width)
+    if len(gpus) > 1 and box.height >= len(gpus) + 1 and not box.zoomed:
+        return _each(view, box, gpus)
     chosen = gpus[0]
     title = _title(view, chosen)
     rows = [_numbers(view, g) for g in gpus] if box.zoomed else [_more(view, chosen, len(gpus))]
@@ -48,10 +53,50 @@ def content(view: View, box: Box) -> Content:
     return static(title, [*rows, *drawn, time])
 
 
+def _each(view: View, box: Box, gpus: list[GpuView]) -> Content:
+    """Several GPUs: one low plot each, in the order of their numbers, on the same time axis."""
+    cells = max(1, box.width - plot.AXIS_WIDTH)
+    window, glyphs = view.window, view.glyphs
+    count = cells * (2 if glyphs.braille else 1)
+    each = max(1, (box.height - 1) // len(gpus))
+    rows: list[Row] = []
+    for gpu in sorted(gpus, key=lambda g: g.index):
+        if gpu.latest.get("error"):
+            rows.append(((f"{gpu.index:>2} lost", "warning"), (f" {printable(str(gpu.latest['error']))}", "warning")))
+            rows += [()] * (each - 1)
+            continue
+        low = plot.area(gpu.busy.columns(window.begin, window.end, count), 100.0, each, "gpu", glyphs)
+        now = _busy(view, gpu)
+        busy = units.UNKNOWN if now is None else f"{now:.0f}"
+        label = f"{gpu.index:>1} {busy:>3}"
+        for i, row in enumerate(low):
+            rows.append(
+                (
+                    ((label if i == 0 else "").ljust(5), "" if gpu.ours else "muted"),
+                    (glyphs.side, "rule"),
+                    (" ", ""),
+                    *row,
+                )
+            )
+    working = sum((_busy(view, g) or 0.0) >= WORKING_PERCENT for g in gpus if not g.latest.get("error"))
+    verb = "worked" if view.state.ended is not None else "work" if working != 1 else "works"
+    title: Row = ((f"GPU busy %: {working} of {len(gpus)} {verb}", "" if working == len(gpus) else "warning"),)
+    return static(
+        title, [*rows, plot.time_row(window, view.state.started or 0.0, cells, list(view.state.marks), glyphs)]
+    )
+
+
+def _busy(view: View, gpu: GpuView) -> float | None:
+    """Now; of a run that has ended, on average."""
+    return gpu.busy.latest if view.state.ended is None else gpu.busy.mean()
+
+
 def _title(view: View, gpu: GpuView) -> Row:
     """Busy now; how old that is where no newer value came; and where the GPU is gone, that."""
     if gpu.latest.get("error"):
         return ((f"GPU {gpu.index} does not answer", "warning"),)
+    if view.state.ended is not None:
+        return ((f"GPU {gpu.index} busy {units.percent(gpu.busy.mean())} on average", ""),)
     busy = f"GPU {gpu.index} busy {units.percent(gpu.busy.latest)}"
     age = stale_s(view, gpu)
     if age is None:
@@ -76,9 +121,9 @@ def shown(view: View) -> list[GpuView]:
 
 
 def tensorflow_name(view: View, gpu: GpuView) -> str | None:
-    """`GPU:0` where TensorFlow lists this GPU."""
-    listed = view.state.environment.tf_gpus or ()
-    return next((str(g.get("device")) for g in listed if g.get("uuid") and g.get("uuid") == gpu.uuid), None)
+    """`GPU:0` where TensorFlow lists this GPU; `GPU:0 /GPU:1` where it is split; with a mark where that is in doubt."""
+    found = [m for m in mapping(view.state) if m.index == gpu.index]
+    return " /".join(m.device + ("?" if m.doubt else "") for m in found) or None
 
 
 def _numbers(view: View, gpu: GpuView) -> Row:
@@ -120,7 +165,7 @@ def _more(view: View, gpu: GpuView, count: int) -> Row:
     if gpu.name:
         spans.append((f"  {printable(gpu.name)}", "muted"))
     if count > 1:
-        spans.append((f"  1 of {count}, z shows all", "muted"))
+        spans.append((f"  1 of {count}, {view.key('zoom')} shows all", "muted"))
     return tuple(spans)
 
 

@@ -6,7 +6,7 @@ from tfgpu_tui import units
 from tfgpu_tui.state import GpuView
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import plot
-from tfgpu_tui.ui.draw import Box, Content, Row, note, static
+from tfgpu_tui.ui.draw import Box, Content, Row, Span, note, static
 from tfgpu_tui.ui.panes.gpu import shown, tensorflow_name
 from tfgpu_tui.ui.view import View
 
@@ -26,8 +26,13 @@ def _gpu(view: View, box: Box, gpu: GpuView) -> Content:
     tensorflow = view.state.tf_memory.get(device or "", {})
     total = gpu.latest.get("memory_total_bytes")
     used = gpu.latest.get("memory_used_bytes")
-    mine = sum(p.get("memory_bytes") or 0 for p in gpu.latest.get("processes") or () if p.get("ours")) or None
-    title: Row = ((f"GPU {gpu.index} memory {units.size(used)} of {units.size(total)}", ""),)
+    mine, others = held_by(gpu)
+    ended = view.state.ended is not None
+    at_most = gpu.memory.highest if ended else used
+    title: Row = (
+        (f"GPU {gpu.index} memory {units.size(at_most)} of {units.size(total)}", ""),
+        (" at most" if ended else "", "muted"),
+    )
     rows: list[Row] = [
         (
             (" in use ", "muted"), (units.size(tensorflow.get("current_bytes")), "memory"),
@@ -35,9 +40,14 @@ def _gpu(view: View, box: Box, gpu: GpuView) -> Content:
         ),
         (
             (" reserved ", "muted"), (units.size(mine), ""),
-            ("  host ", "muted"), (units.size(view.state.host.tree_rss_bytes if view.state.host else None), ""),
+            ("  others ", "muted"), (units.size(others), "foreign" if others else ""),
+            ("  host ", "muted"), (units.size(_host_now(view)), ""),
         ),
     ]  # fmt: skip
+    if box.height >= 8 and total:
+        rows.append(_bar(view, box.width, float(total), tensorflow.get("current_bytes"), mine, others))
+    if box.zoomed:
+        rows += _holders(gpu)
     if box.height < 6:
         rows = rows[:1]
     series = view.state.tf_memory_series.get(device or "")
@@ -54,10 +64,61 @@ def _gpu(view: View, box: Box, gpu: GpuView) -> Content:
     return static(title, [*rows, *drawn, _time(view, cells)])
 
 
+def _host_now(view: View) -> float | None:
+    """What the training's processes hold; of a run that has ended, the most that they held."""
+    if view.state.ended is not None:
+        return view.state.rss_peak_bytes
+    return view.state.host.tree_rss_bytes if view.state.host else None
+
+
+def held_by(gpu: GpuView) -> tuple[float | None, float | None]:
+    """(bytes that this run's processes hold, bytes that others hold), by NVML's list of processes; None where it has
+    none, or leaves their memory out (as inside a container)."""
+    processes = gpu.latest.get("processes")
+    if not processes:
+        return None, None
+    known = [p for p in processes if p.get("memory_bytes") is not None]
+    mine = sum(p["memory_bytes"] for p in known if p.get("ours"))
+    others = sum(p["memory_bytes"] for p in known if not p.get("ours"))
+    return mine or None, others if known else None
+
+
+def _bar(view: View, width: int, total: float, in_use: float | None, mine: float | None, others: float | None) -> Row:
+    """The whole of the GPU's memory in one row: in use, reserved and not used, others, free."""
+    room = max(8, width - 2)
+    used, reserved, other = view.glyphs.layers[1], view.glyphs.layers[0], view.glyphs.layers[2]
+    first = in_use or 0.0
+    parts = (
+        (used, "memory", first),
+        (reserved, "reserved", max(0.0, (mine or first) - first)),
+        (other, "foreign", others or 0.0),
+    )
+    spans: list[Span] = [(" ", "")]
+    cells = 0
+    reached = 0.0
+    for glyph, role, size in parts:
+        reached += size
+        upto = min(room, round(reached / total * room))
+        if size and upto == cells and cells < room:
+            upto += 1  # what is there is seen
+        spans.append((glyph * (upto - cells), role))
+        cells = upto
+    return (*spans, (view.glyphs.dot * (room - cells), "rule"))
+
+
+def _holders(gpu: GpuView) -> list[Row]:
+    """Each process on the GPU."""
+    out: list[Row] = []
+    for p in (gpu.latest.get("processes") or ())[:8]:
+        whose = ("this run", "memory") if p.get("ours") else ("another", "foreign")
+        out.append(((f" pid {p.get('pid')}  ", "muted"), (f"{units.size(p.get('memory_bytes')):>10}  ", ""), whose))
+    return out
+
+
 def _host(view: View, box: Box) -> Content:
     host, state = view.state.host, view.state
     assert host is not None
-    title: Row = ((f"host memory {units.size(host.tree_rss_bytes)}", ""),)
+    title: Row = ((f"host memory {units.size(_host_now(view))}", ""), (" at most" if state.ended else "", "muted"))
     limit = state.environment.memory_limit_bytes or host.memory_total_bytes
     rows: list[Row] = [
         (

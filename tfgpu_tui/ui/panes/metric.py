@@ -10,6 +10,9 @@ from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Row, Span, clip, note, static
 from tfgpu_tui.ui.view import View
 
+SMALL_PLOT = 6
+"""Rows that a plot wants before another one is drawn below it."""
+
 
 def chosen(view: View) -> str | None:
     """The metric to draw: the reader's choice, `loss`, or the first that has numbers."""
@@ -27,26 +30,49 @@ def following(view: View) -> str | None:
 
 
 def content(view: View, box: Box) -> Content:
-    """The chosen metric as a line, the other metrics' last values above it."""
+    """The chosen metric as a line, and as many others below it as have room; the rest as last values."""
     name = chosen(view)
     if name is None:
         words = view.waiting_words()
         if view.state.train.steps:
             words = _not_a_number(view) or "no metrics yet: they come with the first log of the training"
         return note((("metric", ""),), words, box.width)
-    window = view.window
+    names = [name, *(n for n in view.state.metric_series if n != name)]
+    shown = names[: max(1, (box.height - 1) // SMALL_PLOT)]
     cells = max(1, box.width - plot.AXIS_WIDTH)
+    rows = _others(view, shown, box.width)
+    room = box.height - len(rows) - 1 - (len(shown) - 1)
+    heights = [room // len(shown) + (i < room % len(shown)) for i in range(len(shown))]
+    for i, (metric, height) in enumerate(zip(shown, heights, strict=True)):
+        if i:
+            rows.append(
+                (
+                    (" " * plot.AXIS_WIDTH, ""),
+                    (f"{printable(metric)} ", "muted"),
+                    (_text(view.state.metrics.get(metric)), "bold"),
+                )
+            )
+        rows += _plot(view, metric, cells, max(1, height))
+    time = plot.time_row(view.window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
+    right: Row = ((meaningless, "warning"),) if (meaningless := no_meaning(view)) else ()
+    return static(((f"{printable(name)} {_text(view.state.metrics.get(name))}", ""),), [*rows, time], right)
+
+
+def no_meaning(view: View) -> str | None:
+    """Why the numbers say nothing about the model, where that is so."""
+    if view.knobs.get("input") == "synthetic":
+        return "made-up input: losses mean nothing"
+    return None
+
+
+def _plot(view: View, name: str, cells: int, height: int) -> list[Row]:
+    window = view.window
     count = cells * (2 if view.glyphs.braille else 1)
     values = _joined(view.state.metric_series[name].columns(window.begin, window.end, count))
-    known = [v for v in values if v is not None]
-    low, high = _scale(known)
-    rows = _others(view, name, box.width)
-    height = max(1, box.height - len(rows) - 1)
+    low, high = _scale([v for v in values if v is not None])
     drawn = plot.line(values, low, high, height, "metric", view.glyphs)
     labels = [units.number(v)[:5] for v in (high, low)]
-    out = plot.labelled(drawn, labels[0], labels[1], view.glyphs)
-    time = plot.time_row(window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
-    return static(((f"{printable(name)} {_text(view.state.metrics.get(name))}", ""),), [*rows, *out, time])
+    return plot.labelled(drawn, labels[0], labels[1], view.glyphs)
 
 
 def _joined(values: list[float | None]) -> list[float | None]:
@@ -72,10 +98,10 @@ def _scale(known: list[float]) -> tuple[float, float]:
     return math.floor((low - room) / step) * step, math.ceil((high + room) / step) * step
 
 
-def _others(view: View, name: str, width: int) -> list[Row]:
+def _others(view: View, shown: list[str], width: int) -> list[Row]:
     spans: list[Span] = []
     for other, value in view.state.metrics.items():
-        if other == name:
+        if other in shown:
             continue
         role = "critical" if isinstance(value, str) else ""
         spans += [(f"{'  ' if spans else ' '}{clip(printable(other), 20)} ", "muted"), (_text(value), role)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui.ui.draw import Box, Content, Row, note
+from tfgpu_tui.ui.draw import Box, Content, Row, marked, note, shifted
 from tfgpu_tui.ui.view import View
 
 
@@ -12,14 +12,26 @@ def content(view: View, box: Box) -> Content:
     count = len(lines)
     right: Row = (("no more is kept: output.log is full", "warning"),) if view.state.log_capped else ()
     if not count:
-        words = view.waiting_words()
-        if view.state.run is not None and view.state.run.mode == "headless":
-            words = "this run was started headless: its output went to its own terminal"
-        elif view.state.running and view.state.run is not None:
-            words = f"nothing printed yet ({words})"
-        return note((("output", ""),), words, box.width, right=right)
+        return note((("output", ""),), _why_empty(view), box.width, right=right)
+    search = view.search if view.search is not None and view.search.pane == "output" else None
+    if search is not None:
+        found = f"{search.at + 1} of {len(search.hits)}" if search.hits else "nowhere"
+        right = ((f"“{search.text}” {found}", "notice"), *right)
+    if box.shift:
+        right = ((f"from column {box.shift + 1}", "muted"), *right)
 
     def line(index: int) -> Row:
-        return ((" ", ""), *lines.lines(index, index + 1)[0])
+        row: Row = lines.lines(index, index + 1)[0]
+        row = shifted(row, box.shift) if box.shift else row
+        return ((" ", ""), *(marked(row, search.text, "hit") if search is not None else row))
 
-    return Content(title=(("output", ""),), right=right, count=count, line=line, follow=True)
+    return Content(title=(("output", ""),), right=right, count=count, line=line, follow=True, shifts=True)
+
+
+def _why_empty(view: View) -> str:
+    words = view.waiting_words()
+    if view.state.run is not None and view.state.run.mode == "headless":
+        return "this run was started headless: its output went to its own terminal"
+    if view.state.running and view.state.run is not None:
+        return f"nothing printed yet ({words})"
+    return words

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from tfgpu_tui import units
 from tfgpu_tui.diagnose.finding import WARNING_SHARE
-from tfgpu_tui.diagnose.input_wait import slowest_stage, stage_shares
+from tfgpu_tui.diagnose.stages import slowest_stage, stage_shares
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, clip, note, static, width_of
@@ -42,13 +42,14 @@ def content(view: View, box: Box) -> Content:
     wait = view.state.current().shares()["input_wait"]
     if not right and wait is not None:
         right = ((f"the step waits {units.share(wait)}", "input" if wait >= 0.1 else "muted"),)
+    chain = _chain(view, box.width) if pipeline.stages else []
     if len(rows) + 1 > box.height and not box.zoomed and box.height <= 3:
-        chain = _chain(view, box.width)
         return static(title, [*chain[: max(1, box.height - 1)], _slowest(view)][: box.height], right)
+    shown_chain = chain if box.height >= len(rows) + 1 + len(chain) or box.zoomed else []
     return Content(
         title=title,
         right=right,
-        pinned=[table.head(COLUMNS, widths)],
+        pinned=[*shown_chain, table.head(COLUMNS, widths)],
         count=len(rows),
         line=lambda i: table.body(COLUMNS, rows[i], widths),
     )

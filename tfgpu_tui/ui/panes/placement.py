@@ -1,13 +1,16 @@
-"""On which device every layer really ran, as a tree by depth, and why not on the GPU."""
+"""On which device every layer really ran, as a tree by depth that folds, and why not on the GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from tfgpu_tui import units
+from tfgpu_tui.events import Placement
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import table
-from tfgpu_tui.ui.draw import Box, Content, Role, Row, note
+from tfgpu_tui.ui.draw import Box, Content, Role, Row, marked, note
 from tfgpu_tui.ui.table import Cell, Column
 from tfgpu_tui.ui.view import View
 
@@ -19,76 +22,176 @@ COLUMNS = (
     Column("variables", least=9, most=16, yields=4),
     Column("weights", right=True, least=7, yields=6),
     Column("dtype", least=7, most=12, yields=7),
-    Column("why / asked for", least=24, most=80, yields=1, grow=True),
+    Column("ms", right=True, least=5, yields=2),
+    Column("on a GPU", least=8, most=16, yields=2),
+    Column("why / asked for", least=24, most=120, yields=1, grow=True),
 )
+Layer = dict[str, Any]
 
 
 def content(view: View, box: Box) -> Content:
     """A table with one row a layer, in the model's order."""
-    placement = view.state.placement
-    if placement is None or not placement.layers:
-        words = view.waiting_words()
-        if view.state.train.steps and view.state.running:
-            words = "the placement is read from TensorFlow's final graph after the first steps"
-        if "placement" in view.state.hooks_off:
-            words = f"not known: {view.state.hooks_off['placement']}"
-        return note((("placement", ""),), words, box.width)
-    gpu_wanted = _anything_on_gpu(placement.layers)
-    rows = [_cells(layer, gpu_wanted, view) for layer in placement.layers]
-    widths = table.layout(COLUMNS, rows, box.width - 1)
+    found = view.state.placement
+    if found is None or not found.layers:
+        return note((("placement", ""),), _why_empty(view), box.width)
+    layers = rows(view)
+    title: Row = (("placement", ""),)
+    if view.only_off_gpu:
+        title = (("placement: not on the GPU", ""), (f"  {view.key('off_gpu')}", "key"), (" all", "muted"))
+        if not layers:
+            return note(title, _none_off(found), box.width)
+    parents = _parents(found.layers)
+    wanted = gpu_used(found.layers)
+    cells = [_cells(layer, wanted, str(layer.get("layer")) in parents, view) for layer in layers]
+    # A column that nobody filled only takes room.
+    columns = [
+        c for i, c in enumerate(COLUMNS) if i in (0, 2) or any(row[i][0] not in ("", units.UNKNOWN) for row in cells)
+    ]
+    kept = [COLUMNS.index(c) for c in columns]
+    cells = [[row[i] for i in kept] for row in cells]
+    widths = table.layout(columns, cells, box.width - 1)
+    words = view.search.text if view.search is not None and view.search.pane == "placement" else ""
+
+    def line(i: int) -> Row:
+        row = marked(table.body(columns, cells[i], widths), words, "hit")
+        if box.focused and i == min(box.cursor, len(layers) - 1):
+            return ((view.glyphs.focus, "focus"), *((text, "cursor") for text, _ in row))
+        return ((" ", ""), *row)
+
     return Content(
-        title=(("placement", ""),),
-        right=_summary(placement.layers),
-        pinned=[((" ", ""), *table.head(COLUMNS, widths))],
-        count=len(rows),
-        line=lambda i: ((" ", ""), *table.body(COLUMNS, rows[i], widths)),
+        title=title,
+        right=_summary(found.layers),
+        pinned=[((" ", ""), *table.head(columns, widths))],
+        count=len(layers),
+        line=line,
+        selectable=len(layers),
     )
 
 
-def _anything_on_gpu(layers: list[dict[str, Any]]) -> bool:
+def rows(view: View) -> list[Layer]:
+    """The layers that are shown: without what is folded, or only those that are not on the GPU."""
+    found = view.state.placement
+    layers = found.layers if found else []
+    if found is not None and view.only_off_gpu:
+        used = gpu_used(layers)
+        return [layer for layer in layers if layer.get("not_on_gpu") or (used and off_gpu(layer))]
+    out: list[Layer] = []
+    hidden_below: int | None = None
+    for layer in layers:
+        depth = int(layer.get("depth") or 0)
+        if hidden_below is not None and depth > hidden_below:
+            continue
+        hidden_below = depth if str(layer.get("layer")) in view.folded else None
+        out.append(layer)
+    return out
+
+
+def fold(view: View, cursor: int, fold: bool | None = None) -> frozenset[str]:
+    """What is folded after the chosen layer was folded (True), unfolded (False) or turned (None). A layer without
+    children stands for its parent."""
+    shown = rows(view)
+    if not shown or view.only_off_gpu:
+        return view.folded
+    at = min(cursor, len(shown) - 1)
+    parents = _parents(view.state.placement.layers if view.state.placement else [])
+    name = str(shown[at].get("layer"))
+    if name not in parents and fold:
+        depth = int(shown[at].get("depth") or 0)
+        above = [str(r.get("layer")) for r in shown[:at] if int(r.get("depth") or 0) < depth]
+        name = above[-1] if above else name
+    if name not in parents:
+        return view.folded
+    closing = name not in view.folded if fold is None else fold
+    return view.folded | {name} if closing else view.folded - {name}
+
+
+def off_gpu(layer: Layer) -> bool:
+    """True where any of its operations ran elsewhere than on a GPU."""
+    devices = [*(layer.get("forward") or {}), *(layer.get("backward") or {})]
+    return any("GPU" not in str(device) for device in devices)
+
+
+def gpu_used(layers: Sequence[Layer]) -> bool:
+    """True where anything ran on a GPU: only then a CPU is worth a colour."""
     return any("GPU" in str(d) for layer in layers for d in (layer.get("forward") or {}))
 
 
-def _main_device(layer: dict[str, Any]) -> str | None:
+def _none_off(found: Placement) -> str:
+    if gpu_used(found.layers):
+        return "every layer ran on the GPU"
+    if found.predicted:
+        return "no layer ran on a GPU in this run; on a machine with one, all of their operations have a GPU kernel"
+    return "no layer ran on a GPU in this run, and it is not known from which operations have a GPU kernel"
+
+
+def _why_empty(view: View) -> str:
+    off = next((why for hook, why in view.state.hooks_off.items() if "placement" in hook), None)
+    if off is not None:
+        return f"not known: {printable(off)}"
+    if view.state.train.steps and view.state.running:
+        return "the placement is read from TensorFlow's final graph after the first steps"
+    return view.waiting_words()
+
+
+def _parents(layers: Sequence[Layer]) -> set[str]:
+    """Layers that have others below them."""
+    return {str(a.get("layer")) for a, b in pairwise(layers) if int(b.get("depth") or 0) > int(a.get("depth") or 0)}
+
+
+def _main_device(layer: Layer) -> str | None:
     forward = layer.get("forward") or {}
     return max(forward, key=lambda d: forward[d]) if forward else None
 
 
-def _summary(layers: list[dict[str, Any]]) -> Row:
+def _summary(layers: Sequence[Layer]) -> Row:
     """`58 layers on GPU:0 · 2 on CPU:0`, counted at the leaves."""
     counts: dict[str, int] = {}
-    for i, layer in enumerate(layers):
-        following = layers[i + 1] if i + 1 < len(layers) else None
-        has_children = following is not None and (following.get("depth") or 0) > (layer.get("depth") or 0)
-        device = _main_device(layer)
-        if device and not has_children and not str(layer.get("layer", "")).startswith("("):
+    parents = _parents(layers)
+    for layer in layers:
+        name, device = str(layer.get("layer") or ""), _main_device(layer)
+        if device and name not in parents and not name.startswith("("):
             counts[device] = counts.get(device, 0) + 1
     text = " · ".join(f"{n} layer{'s' if n != 1 else ''} on {printable(d)}" for d, n in sorted(counts.items()))
     return ((text, "muted"),) if text else ()
 
 
-def _cells(layer: dict[str, Any], gpu_wanted: bool, view: View) -> list[Cell]:
+def _cells(layer: Layer, gpu_wanted: bool, parent: bool, view: View) -> list[Cell]:
     depth = int(layer.get("depth") or 0)
     name = printable(str(layer.get("layer") or "?"))
     short = name.rsplit("/", 1)[-1] if depth else name
+    sign = (view.glyphs.closed if str(layer.get("layer")) in view.folded else view.glyphs.opened) if parent else ""
     forward = layer.get("forward") or {}
     role = _device_role(forward, gpu_wanted)
-    asked, reason = layer.get("asked"), layer.get("reason")
-    why = printable(str(reason)) if reason else ""
-    if asked:
-        why = f"asked for {printable(str(asked))}" + (f": {why}" if why else "")
+    why = _why(layer)
     parameters = layer.get("parameters")
     dtype = printable(str(layer.get("dtype") or units.UNKNOWN))
+    ms = view.state.layer_ms(layer)
     return [
-        ("  " * min(depth, 8) + short, "muted" if name.startswith("(") else ""),
+        ("  " * min(depth, 8) + (f"{sign} " if sign else "") + short, "muted" if name.startswith("(") else ""),
         (printable(str(layer.get("class") or "")), "muted"),
         (_devices(forward), role),
         (_devices(layer.get("backward") or {}), _device_role(layer.get("backward") or {}, gpu_wanted)),
         (", ".join(printable(str(v)) for v in layer.get("variables") or ()) or units.UNKNOWN, ""),
         (units.number(parameters) if parameters else units.UNKNOWN, ""),
         (dtype + (" XLA" if layer.get("xla") else ""), "warning" if dtype == "float64" else "muted"),
+        (units.number(ms), ""),
+        (_predicted(layer.get("predicted") or {}), "warning" if layer.get("not_on_gpu") else "muted"),
         (why, "warning" if why and role == "warning" else "muted"),
     ]
+
+
+def _predicted(ops: dict[str, int]) -> str:
+    """Where a layer would run on a machine with a GPU: `GPU`, or with the operations that would not: `GPU, CPU 2`."""
+    on, off = ops.get("GPU"), ops.get("CPU")
+    return ", ".join([*(["GPU"] if on else []), *([f"CPU {off}"] if off else [])])
+
+
+def _why(layer: Layer) -> str:
+    """The reason, and the device that was asked for where it got another one."""
+    reason = printable(str(layer["reason"])) if layer.get("reason") else ""
+    if layer.get("asked"):
+        return f"asked for {printable(str(layer['asked']))}" + (f": {reason}" if reason else "")
+    return reason
 
 
 def _devices(ops: dict[str, int]) -> str:

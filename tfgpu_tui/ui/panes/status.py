@@ -8,13 +8,21 @@ from tfgpu_tui import units
 from tfgpu_tui.knobs import SCRIPT
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of
-from tfgpu_tui.ui.keys import KEYS
+from tfgpu_tui.ui.keys import by_name
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
 from tfgpu_tui.ui.panes.findings import offered
 from tfgpu_tui.ui.view import View
 
-_FOOTER_FIRST = ("growth", "rerun", "apply", "findings", "compare", "zoom", "detach", "help", "quit", "freeze", "axis")
-"""What a narrow footer keeps, from the left."""
+_LIVE = (
+    "growth", "rerun", "apply", "findings", "compare", "zoom", "detach", "help", "quit", "settings", "copy", "search",
+    "freeze", "axis", "export", "browse", "next_metric",
+)  # fmt: skip
+_REPLAY = (
+    "freeze", "seek_back", "seek_ahead", "faster", "findings", "zoom", "help", "quit", "slower", "axis", "compare",
+    "export", "browse", "search", "copy",
+)  # fmt: skip
+_ZOOMED = {"placement": ("off_gpu", "search"), "output": ("search", "type"), "findings": ("apply", "copy")}
+"""What a narrow footer keeps, from the left; a zoomed pane's own keys come first."""
 
 
 def script_name(view: View) -> str:
@@ -122,13 +130,17 @@ def _right(view: View) -> list[_Group]:
         groups.append(_Group(95 if changed else 15, tuple(_growth(view)), right=True))
     if run is not None and run.parent:
         groups.append(_Group(5, (("rerun", "muted"),), right=True))
-    if view.replay is not None:
-        groups.append(_Group(50, ((f"replay {view.replay:g}x", "notice"),), right=True))
     if view.frozen_since is not None:
         groups.append(_Group(96, (("FROZEN, the run goes on", "notice"),), right=True))
     started = view.state.started
+    of = ""
+    if view.replay is not None:
+        words = "PAUSED" if view.replay.paused else f"{view.replay.speed:g}x"
+        groups.append(_Group(94, ((f"replay {words}", "notice"),), right=True))
+        if started is not None and view.replay.ends is not None:
+            of = f"/{units.clock(view.replay.ends - started)}"
     if started is not None:
-        groups.append(_Group(40, ((units.clock(view.now - started), "muted"),), right=True))
+        groups.append(_Group(93 if of else 40, ((units.clock(view.now - started) + of, "muted"),), right=True))
     return groups
 
 
@@ -146,20 +158,27 @@ def _growth(view: View) -> list[Span]:
     return spans
 
 
-def footer(view: View, width: int, zoomed: bool = False) -> Row:
-    """As many keys as fit; `?` and `q` always."""
-    keys = {k.name: k for k in KEYS}
+def footer(view: View, width: int, zoomed: str | None = None) -> Row:
+    """As many keys as fit; help and quit always."""
+    keys = {name: by_name(view.keys, name) for name in {*_LIVE, *_REPLAY, "off_gpu", "type"}}
     # Enter takes the first finding, or in the list the chosen one.
-    reachable = view.findings if zoomed else view.findings[:1]
-    skip = {"apply"} if not any(offered(view, f) for f, _ in reachable) else set()
-    if view.replay is not None:
-        skip |= {"growth", "rerun", "apply"}
-    names = [n for n in _FOOTER_FIRST if n not in skip]
+    reachable = view.findings if zoomed == "findings" else view.findings[:1]
+    skip = set() if any(offered(view, f) for f, _ in reachable) else {"apply"}
+    if not view.has_gpu:
+        skip |= {"growth"}
+    if not view.findings:
+        skip |= {"copy"}
+    if view.state.ended is not None or view.replay is not None:
+        skip |= {"type", "detach"}
+    names = [n for n in (*_ZOOMED.get(zoomed or "", ()), *(_REPLAY if view.replay else _LIVE)) if n not in skip]
+    names = list(dict.fromkeys(["zoom", *names] if zoomed else names))
     while len(names) > 2 and sum(len(keys[n].label) + len(keys[n].footer) + 3 for n in names) + 1 > width:
         names.pop(next(i for i in range(len(names) - 1, -1, -1) if names[i] not in ("help", "quit")))
     spans: list[Span] = [(" ", "")]
     for name in names:
         word = "back" if name == "zoom" and zoomed else keys[name].footer
+        if name == "freeze" and view.replay is not None:
+            word = "go on" if view.replay.paused else "pause"
         spans += [(keys[name].label, "key"), (f" {word}  ", "")]
     out = fit(spans, width)
     return to_ascii(out) if view.glyphs.ascii else out

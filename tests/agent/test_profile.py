@@ -1,0 +1,120 @@
+"""Time per layer on demand: measured in a real training, and never in the way of the script's own profiler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from .conftest import Event, of_type, other_pythons, run_script
+
+TRAIN = """
+    import sys, time
+    import numpy as np
+    import tensorflow as tf
+    try:
+        import tf_keras as keras
+    except ImportError:
+        import keras
+    L = keras.layers
+    dense = [L.Dense(2048, name="wide"), L.Dense(256, name="heavy"), L.Dense(1, name="thin")]
+    m = keras.Sequential([keras.Input((64,)), *dense])
+    m.compile("sgd", "mse", **COMPILED)
+    x, y = np.random.randn(4096, 64).astype("f"), np.random.randn(4096, 1).astype("f")
+    profile = sys.modules["_tfgpu_agent.profile"]
+
+    class Until(keras.callbacks.Callback):
+        # Ends the training once the agent has told, one way or the other.
+        def on_train_batch_end(self, batch, logs=None):
+            if time.time() > deadline or DONE():
+                self.model.stop_training = True
+
+    deadline = time.time() + 60
+"""
+FINISH = """
+    m.fit(x, y, batch_size=64, epochs=1000, verbose=0, callbacks=[Until()])
+    assert time.time() < deadline, "the profile never came"
+"""
+
+
+def run(
+    more: str,
+    python: str = sys.executable,
+    steps: int = 3,
+    compiled: str = "{}",
+    done: str = "not profile._state.wanted",
+) -> tuple[list[Event], subprocess.CompletedProcess[str]]:
+    script = f"    COMPILED = {compiled}\n    DONE = lambda: {done}\n" + TRAIN + more + FINISH
+    knobs = {"TFGPU_TUI_KNOBS": json.dumps({"profile": str(steps)})}
+    events, process = run_script(script, python, environment=knobs)
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert [e for e in of_type(events, "hook_off") if "profile" in e["hook"]] == []
+    return events, process
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_the_time_of_each_layer_is_measured_forward_and_backward(python: str) -> None:
+    events, _ = run("", python)
+    (times,) = of_type(events, "layer_times")
+    assert "refused" not in times
+    assert times["steps"] >= 1
+    layers: dict[str, Any] = times["layers"]
+    assert layers["heavy"]["forward_ms"] > layers["thin"]["forward_ms"]
+    assert layers["heavy"]["backward_ms"] > layers["thin"]["backward_ms"]
+    spent = sum(sum(row.values()) for row in layers.values())
+    assert spent + times["unattributed_ms"] == pytest.approx(sum(times["devices"].values()), rel=1e-3)
+
+
+def test_the_command_from_the_screen_asks_for_it_in_the_middle_of_a_training() -> None:
+    told = """
+    told, send = [], profile.send
+    profile.send = lambda kind, **fields: (told.append(kind), send(kind, **fields))
+"""
+    script = "    COMPILED = {}\n    DONE = lambda: told\n" + TRAIN + told + FINISH
+    events, process = run_script(
+        script, answer=lambda event: {"cmd": "profile", "steps": 2} if event["type"] == "placement" else None
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    (times,) = of_type(events, "layer_times")
+    assert times["layers"]["heavy"]["backward_ms"] > 0
+
+
+def test_while_the_script_holds_the_profiler_it_is_refused_in_words() -> None:
+    events, _ = run("    tf.profiler.experimental.start('.')\n")
+    (times,) = of_type(events, "layer_times")
+    assert "the script holds the profiler" in times["refused"]
+
+
+def test_the_scripts_own_profiler_goes_first_when_it_starts_meanwhile() -> None:
+    """Ours would look at 1000 steps; in the middle of it the script starts its own, which must work."""
+    own = """
+    class Own(Until):
+        started = False
+
+        def on_train_batch_end(self, batch, logs=None):
+            if profile._state.session is not None and not Own.started:
+                Own.started = True
+                tf.profiler.experimental.start(".")
+                tf.profiler.experimental.stop()
+            super().on_train_batch_end(batch, logs)
+
+    Until = Own
+"""
+    events, _ = run(own, steps=1000, done="Own.started")
+    (times,) = of_type(events, "layer_times")
+    assert "the script started the profiler itself" in times["refused"]
+
+
+def test_an_eager_training_says_why_there_are_no_times() -> None:
+    events, _ = run("", compiled="{'run_eagerly': True}")
+    (times,) = of_type(events, "layer_times")
+    assert "op by op" in times["refused"]
+
+
+def test_a_training_that_ends_before_says_so() -> None:
+    events, _ = run("    deadline = time.time() + 1e9\n", done="True")
+    (times,) = of_type(events, "layer_times")
+    assert "the training ended before" in times["refused"]

@@ -1,0 +1,114 @@
+"""The demos of waiting for input and for the host (families C and D), run as a user does: each names its cause."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_demos import DEMO, finding, headless, weighty
+
+Report = dict[str, Any]
+Run = Callable[..., Report]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """`run(demo, epochs, *options)`: the report of that demo."""
+    variables = {**os.environ, "TFGPU_TUI_STATE_DIR": str(tmp_path / "state"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def call(demo: str, epochs: int, *options: str) -> Report:
+        report, done = headless(variables, tmp_path / "r.json", *options, str(DEMO / demo), str(epochs))
+        assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+        assert report["monitor"]["hooks_off"] == []
+        return report
+
+    return call
+
+
+def test_a_healthy_loop_of_ones_own_has_no_warning(run: Run) -> None:
+    report = run("healthy_loop.py", 3)
+    assert weighty(report) == []
+    assert report["training"]["loop"] == "custom"
+    assert report["training"]["judged_steps"] >= 20, "nothing was judged: the test would pass for nothing"
+
+
+def test_a_pydataset_with_one_worker(run: Run) -> None:
+    report = run("pydataset_single.py", 3)
+    assert weighty(report) == ["input.bound", "input.pydataset_single"]
+    assert finding(report, "input.pydataset_single")["evidence"]["getitem_ms"] > 1.0
+    assert "workers=4" in finding(report, "input.bound")["next"]
+
+
+def test_a_pipeline_without_prefetch(run: Run) -> None:
+    report = run("no_prefetch.py", 3)
+    assert weighty(report) == ["input.bound", "input.no_prefetch"]
+    assert finding(report, "input.bound")["knob"] == "input=prefetch"
+    assert "autotune is off" in report["unknown"]["pipeline"]
+
+
+def test_a_shuffle_buffer_that_fills_before_each_epoch(run: Run) -> None:
+    report = run("shuffle_refill.py", 4)
+    assert weighty(report)[0] == "input.shuffle_refill"
+    evidence = finding(report, "input.shuffle_refill")["evidence"]
+    assert evidence["buffer_size"] == 1797
+    assert evidence["pause_ms"] > 5 * report["training"]["step_ms"]["p50"]
+
+
+@pytest.mark.slow
+def test_remote_storage(run: Run) -> None:
+    report = run("remote_files.py", 2)
+    cause = finding(report, "input.storage")
+    assert "download" in json.dumps(cause["evidence"]["stage"])
+    assert max(cause["evidence"]["disk_read_bytes_per_s"] or 0, cause["evidence"]["net_received_bytes_per_s"]) > 0
+
+
+def test_one_core_for_the_whole_job(run: Run) -> None:
+    report = run("cpu_starved.py", 3)
+    assert report["environment"]["cpu_count"] == 1, "the cores that the script has, not those of the machine"
+    assert weighty(report)[0] == "input.bound"
+    if report["cpu"]["process_tree_mean_percent"] < 80:
+        pytest.skip("the demo's only core was given to others meanwhile: nothing can be said of it")
+    assert weighty(report) == ["input.bound", "input.cpu_starved"]
+
+
+def test_a_function_that_is_traced_at_each_step(run: Run) -> None:
+    report = run("retracing.py", 2)
+    cause = finding(report, "host.retracing")
+    assert cause["severity"] == "critical"
+    assert (cause["evidence"]["kind"], cause["evidence"]["argument"]) == ("value", "rate")
+    assert cause["evidence"]["traces"] >= 50
+    assert report["training"]["retraces"][0]["function"] == "train_step"
+
+
+@pytest.mark.slow
+def test_xla_that_compiles_for_each_new_shape(run: Run) -> None:
+    cause = finding(run("xla_recompile.py", 2), "host.xla_recompile")
+    assert cause["incomplete"] is not None
+    assert cause["evidence"]["spike_ms"] > 4 * cause["evidence"]["usual_ms"]
+
+
+def test_a_validation_that_takes_longer_than_the_training(run: Run) -> None:
+    report = run("long_validation.py", 5)
+    assert weighty(report)[0] == "host.validation"
+    assert "validation_freq" in finding(report, "host.validation")["next"]
+
+
+def test_fit_in_a_loop(run: Run) -> None:
+    report = run("fit_in_loop.py", 15)
+    assert weighty(report)[0] == "host.fit_in_loop"
+    assert finding(report, "host.fit_in_loop")["evidence"]["steps_per_fit"] == 10
+    assert report["training"]["fit_calls"]["count"] == 15
+
+
+@pytest.mark.slow
+def test_free_input_is_measured_and_its_metrics_are_marked(run: Run) -> None:
+    report = run("slow_map.py", 2, "--set", "input=synthetic")
+    assert report["run"]["knobs_in_force"]["input"] == "synthetic"
+    assert report["training"]["metrics_meaningless"] is not None
+    assert report["training"]["epochs"] == 2
+    assert "input.bound" not in weighty(report)

@@ -1,0 +1,207 @@
+"""Family D: what the host does in place of training is named by its own signal, and only by that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.journals import T0, start, state_of, steps, windows
+from tfgpu_tui import events as ev
+from tfgpu_tui import report
+from tfgpu_tui.diagnose import Finding, diagnose
+from tfgpu_tui.state import RunState
+
+
+def ids(state: RunState) -> list[str]:
+    return [f.id for f in diagnose(state) if f.id.startswith("host.")]
+
+
+def the(finding_id: str, state: RunState) -> Finding:
+    return next(f for f in diagnose(state) if f.id == finding_id)
+
+
+# -- eager
+
+
+def test_an_eager_step_tells_its_ops_and_the_knob() -> None:
+    model = ev.Model(t=T0, name="m", run_eagerly=True)
+    placement = ev.Placement(t=T0, source="eager", ops=214)
+    state = state_of(start(), [model, placement], windows(10))
+    finding = the("host.eager", state)
+    assert "214 ops a step" in finding.lines[0]
+    assert finding.knob == "run_eagerly=off"
+    assert report.build(state)["training"]["eager_ops_per_step"] == 214
+    loop = state_of(start(), [placement], windows(10, loop="eager"))
+    assert the("host.eager", loop).knob is None, "no setting makes a function of a loop"
+
+
+def test_ops_of_a_graph_are_unknown_with_the_reason() -> None:
+    data = report.build(state_of(start(), [ev.Placement(t=T0, source="graph", ops=90)], windows(10)))
+    assert data["training"]["eager_ops_per_step"] is None
+    assert "graph" in data["unknown"]["training.eager_ops_per_step"]
+
+
+# -- launch-bound
+
+
+def on_gpu(busy: float, core: float) -> list[ev.Event]:
+    sample = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
+    out: list[ev.Event] = [ev.Model(t=T0, name="m", steps_per_execution=1)]
+    for i in range(40):
+        out.append(ev.GpuSample(t=T0 + i / 2, gpus=[sample]))
+        out.append(ev.HostSample(t=T0 + i / 2, cores_percent=[5.0, core]))
+    return out
+
+
+def test_steps_that_are_too_small_for_the_gpu() -> None:
+    finding = the("host.launch_bound", state_of(start(), on_gpu(22.0, 99.0), windows(20, step_ms=2.5)))
+    assert finding.knob == "steps_per_execution=32"
+    assert finding.share == pytest.approx(0.95 * 0.78, abs=0.01)
+    assert finding.evidence["gpu_busy_percent"] == 22.0
+
+
+@pytest.mark.parametrize(
+    ("busy", "core", "step_ms", "wait"),
+    [(80.0, 99.0, 2.5, 0.0), (22.0, 40.0, 2.5, 0.0), (22.0, 99.0, 60.0, 0.0), (22.0, 99.0, 2.5, 0.3)],
+)
+def test_what_is_not_launch_bound(busy: float, core: float, step_ms: float, wait: float) -> None:
+    state = state_of(start(), on_gpu(busy, core), windows(20, step_ms=step_ms, wait=wait))
+    assert "host.launch_bound" not in ids(state)
+
+
+def test_without_a_gpu_nothing_is_launched() -> None:
+    assert "host.launch_bound" not in ids(state_of(start(), windows(20, step_ms=2.5)))
+
+
+# -- retracing
+
+
+def retraced(kind: str = "value", until: int = 10, seconds: float = 0.1, **more: Any) -> list[ev.Event]:
+    """Ten windows of a second each; in the first `until` of them ten traces of so many seconds."""
+    out: list[ev.Event] = []
+    for i in range(10):
+        if i < until:
+            out.append(
+                ev.Retrace(
+                    t=T0 + i,
+                    function="train_step",
+                    file="/home/u/train.py",
+                    line=7,
+                    traces=2 + 10 * i,
+                    seconds=10 * seconds * i,
+                    kind=kind,
+                    **more,
+                )
+            )
+        out.append(steps(3 + i, 20, 50, warmup=i < until, traces=10 if i < until else 0))
+    return out
+
+
+def test_retracing_names_the_function_and_the_argument() -> None:
+    finding = the("host.retracing", state_of(start(), retraced(argument="rate", before="0.1", after="0.2")))
+    assert finding.severity == "critical"
+    assert "train_step (train.py:7): traced 92 times" in finding.lines[0]
+    assert "rate changed: 0.1 → 0.2" in finding.lines[1]
+    assert "tf.constant" in finding.next
+    assert finding.evidence["argument"] == "rate"
+
+
+def test_a_function_made_anew_has_no_argument() -> None:
+    finding = the("host.retracing", state_of(start(), retraced("object")))
+    assert "new tf.function" in finding.lines[1]
+    assert "outside of the loop" in finding.next
+
+
+def test_traces_of_the_start_are_not_retracing() -> None:
+    assert "host.retracing" not in ids(state_of(start(), retraced(until=4)))
+
+
+def test_cheap_traces_are_no_finding() -> None:
+    assert "host.retracing" not in ids(state_of(start(), retraced(seconds=0.002)))
+
+
+# -- XLA
+
+
+def compiling(jit: bool = True, shape: list[int | None] | None = None, spikes: int = 8) -> list[ev.Event]:
+    shape = shape if shape is not None else [16, None]
+    out: list[ev.Event] = [
+        ev.Model(t=T0, name="m", jit_compile=jit),
+        ev.Dataset(t=T0, kind="tf.data", elements=[{"dtype": "int32", "shape": shape}]),
+        *windows(20),
+    ]
+    return [*out, *(steps(10 + i, 1, 400, compute_s=0.39) for i in range(spikes))]
+
+
+def test_xla_that_compiles_for_each_shape_is_inferred_and_says_so() -> None:
+    finding = the("host.xla_recompile", state_of(start(), compiling()))
+    assert finding.evidence["spikes"] == 8
+    assert finding.evidence["spike_ms"] == 400
+    assert finding.incomplete is not None
+    assert finding.knob == "jit_compile=off"
+
+
+@pytest.mark.parametrize("run", [compiling(jit=False), compiling(shape=[None, 16]), compiling(spikes=2)])
+def test_slow_steps_alone_are_not_xla(run: list[ev.Event]) -> None:
+    assert "host.xla_recompile" not in ids(state_of(start(), run))
+
+
+# -- between the steps
+
+
+def epochs(count: int, validation_s: float = 0.0, callbacks: dict[str, float] | None = None) -> list[ev.Event]:
+    out: list[ev.Event] = windows(10)
+    for n in range(1, count + 1):
+        out.append(
+            ev.Epoch(
+                t=T0 + 10 + n,
+                state="end",
+                epoch=n,
+                fit=1,
+                wall_s=1.0,
+                steps=50,
+                validation_s=validation_s * (5 if n == 1 else 1),
+                callbacks=callbacks or {},
+            )
+        )
+    return out
+
+
+def test_validation_that_dominates() -> None:
+    finding = the("host.validation", state_of(start(), epochs(4, 0.6)))
+    assert finding.severity == "critical"
+    assert "validation_freq" in finding.next
+    assert finding.evidence["validation_ms_per_epoch"] == 600
+    assert the("host.validation", state_of(start(), epochs(4, 0.35))).severity == "warning"
+
+
+def test_a_checkpoint_that_dominates_is_named() -> None:
+    finding = the("host.validation", state_of(start(), epochs(4, 0.1, {"ModelCheckpoint": 0.4})))
+    assert "ModelCheckpoint" in finding.next
+
+
+def test_usual_validation_is_no_finding() -> None:
+    assert "host.validation" not in ids(state_of(start(), epochs(4, 0.2, {"ModelCheckpoint": 0.05})))
+    assert "host.validation" not in ids(state_of(start(), epochs(2, 0.6))), "one epoch after the first is too few"
+
+
+def fits(count: int, fit_s: float, steps_each: int) -> list[ev.Event]:
+    out: list[ev.Event] = []
+    for n in range(1, count + 1):
+        out.append(steps(3 + n, steps_each, 10, fit=n))
+        out.append(ev.FitCalls(t=T0 + 3 + n, count=n, wall_s=5.0 + fit_s * n))
+    return out
+
+
+def test_many_short_fits() -> None:
+    finding = the("host.fit_in_loop", state_of(start(), fits(20, 0.4, 10)))
+    assert finding.evidence["fits"] == 19
+    assert finding.evidence["setup_ms_per_fit"] == pytest.approx(300)
+    assert finding.share == pytest.approx(0.75)
+
+
+def test_few_fits_long_fits_and_quick_starts_are_fine() -> None:
+    assert "host.fit_in_loop" not in ids(state_of(start(), fits(5, 0.4, 10)))
+    assert "host.fit_in_loop" not in ids(state_of(start(), fits(20, 4.0, 300)))
+    assert "host.fit_in_loop" not in ids(state_of(start(), fits(20, 0.105, 10)))

@@ -1,0 +1,134 @@
+"""Host memory by the step: what is a leak, what is none, and what is said of its cause."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.journals import T0, pipeline, start, state_of, windows
+from tfgpu_tui import events as ev
+from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.host_growth import host_growth
+
+KIB, MIB = 1024, 1 << 20
+Curve = Callable[[float], float]
+
+
+def points(curve: Curve, steps: int = 600, samples: int = 60, noise: float = 150_000) -> list[list[int]]:
+    """(steps, bytes) of a process of 700 MiB; `curve(step)` is what it has grown by."""
+    dice = random.Random(steps * samples)
+    every = steps / samples
+    return [
+        [round(i * every), round(700 * MIB + curve(i * every) + dice.uniform(-noise, noise))]
+        for i in range(1, samples + 1)
+    ]
+
+
+def run(curve: Curve, *more: ev.Event, **how: Any) -> list[Finding]:
+    memory = ev.ProcessMemory(t=T0 + 5, src="agent", pid=4711, points=points(curve, **how))
+    return diagnose(state_of(start(), windows(40), list(more), [memory]))
+
+
+def growths(found: list[Finding]) -> list[Finding]:
+    return [f for f in found if f.id == "memory.host_growth"]
+
+
+@pytest.mark.parametrize("kib", [256, 64, 2048])
+@pytest.mark.parametrize(("steps", "samples"), [(600, 30), (600, 240), (20_000, 200)])
+def test_a_leak_is_measured_by_the_step(kib: int, steps: int, samples: int) -> None:
+    (found,) = growths(run(lambda step: kib * KIB * step, steps=steps, samples=samples))
+    assert found.evidence["kib_per_step"] == pytest.approx(kib, rel=0.05)
+    assert found.severity == "warning"
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda step: 0.0,
+        lambda step: 2.0 * step,
+        lambda step: min(step, 150) * 2 * MIB,
+        lambda step: (step % 60) * 256 * KIB,
+        lambda step: (step % 200) * 256 * KIB,
+        lambda step: 120 * MIB * (1 - math.exp(-step / 80)),
+        lambda step: 25 * MIB * math.log1p(step / 10),
+        lambda step: 300 * MIB * (step > 420),
+        lambda step: -100 * KIB * step,
+    ],
+    ids=["flat", "creeping", "warm-up", "cyclic", "slow cycles", "levels off", "as a logarithm", "one jump", "shrinks"],
+)
+def test_other_shapes_are_no_leak(curve: Curve) -> None:
+    assert growths(run(curve)) == []
+    assert growths(run(curve, steps=900, samples=90)) == []
+
+
+def test_nothing_is_judged_early() -> None:
+    few = [(float(x), float(y)) for x, y in points(lambda step: MIB * step, steps=300)]
+    assert host_growth(few) is None
+    assert host_growth([(float(x), 1e9 + x * MIB) for x in range(0, 4000, 200)]) is None
+
+
+def epoch(number: int, steps: int) -> ev.Epoch:
+    return ev.Epoch(t=T0 + 4, state="end", epoch=number, steps=steps)
+
+
+CACHE = {"stage": "MemoryCacheImpl", "name": "Cache"}
+
+
+def test_a_cache_that_fills_in_the_first_pass_is_no_leak() -> None:
+    def filling(step: float) -> float:
+        return min(step, 600) * 256 * KIB
+
+    assert growths(run(filling, *pipeline(CACHE))) == []
+    assert growths(run(filling, *pipeline(CACHE), epoch(1, 600), steps=1100, samples=110)) == []
+    assert growths(run(lambda step: step * 256 * KIB, *pipeline(CACHE), epoch(1, 600), steps=2000, samples=200))
+
+
+def cause(**fields: Any) -> ev.GrowthCause:
+    return ev.GrowthCause(t=T0 + 5, src="agent", pid=4711, **{"steps": 100, "resident_bytes": 26 * MIB, **fields})
+
+
+def held(**fields: Any) -> dict[str, Any]:
+    found = {"kind": "list", "name": "losses in train.py", "element": "EagerTensor", "element_bytes": 256 * KIB}
+    return {**found, "per_step": 1.0, "bytes_per_step": 256 * KIB, **fields}
+
+
+def leaking(*more: ev.Event) -> Finding:
+    (found,) = growths(run(lambda step: 256 * KIB * step, *more))
+    return found
+
+
+def test_the_container_that_grows_is_named_with_its_share() -> None:
+    found = leaking(cause(containers=[held()]))
+    assert found.lines[0] == "the list losses in train.py grows by 1 EagerTensor of 256 KiB a step: 100 % of the growth"
+    assert "float(loss)" in found.next and "losses in train.py" in found.next
+    assert found.incomplete is None
+    arrays = leaking(cause(containers=[held(name=None, element="ndarray")]))
+    assert arrays.lines[0].startswith("a list grows by")
+    assert "tensors" not in arrays.next
+
+
+def test_retracing_is_the_cause_where_it_was_counted() -> None:
+    found = leaking(cause(traces=200))
+    assert found.evidence["cause"] == "retracing"
+    assert "input_signature" in found.next
+
+
+def test_a_cause_that_was_not_found_is_not_guessed() -> None:
+    for more in ((), (cause(containers=[held(bytes_per_step=200)]),), (cause(traces=1),)):
+        found = leaking(*more)
+        assert found.lines[0].startswith("cause not known")
+        assert found.incomplete is not None
+
+
+def test_children_that_grow_are_told_apart() -> None:
+    samples: list[ev.Event] = []
+    for i in range(60):
+        samples.append(windows(1)[1])
+        samples.append(ev.HostSample(t=T0 + 3 + i / 2, tree_rss_bytes=800 * MIB + i * 5 * MIB, processes=5))
+    (found,) = growths(run(lambda step: 0.0, *samples))
+    assert "child processes" in found.title

@@ -1,0 +1,12 @@
+"""The short way through the wrapper of `Function.__call__`, for threads whose loop is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Call = Callable[[Any, Any, Any, Any, Any], Any]
+
+calls: dict[int, Call] = {}
+"""Thread -> `call(slow, original, function, args, kwargs)`: calls `original(function, *args, **kwargs)`, or hands over to
+`slow(function, *args, **kwargs)`, the wrapper that looks at everything."""

@@ -1,0 +1,197 @@
+"""Family E: host memory that grows with the steps: how fast, whether it is a leak, and what grows (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from tfgpu_tui import units
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.events import GrowthCause
+from tfgpu_tui.state import RunState
+
+MIN_POINTS = 30
+MIN_STEPS = 400
+WARMUP_SHARE = 0.3
+WINDOWS = 6
+NOTICEABLE_BYTES = 64 * 1024
+MIN_GROWTH_BYTES = 14 * 2**20
+MIN_GROWTH_SHARE = 0.02
+"""Of the memory that the process has: allocators and libraries creep by less for a long time."""
+STILL_SHARE = 0.8
+"""How much of the mean rise the last windows must still show: what levels off is no leak."""
+DROP_SHARE = 0.3
+"""How much of all growth may be given back between two windows: what is given back now and then is a cycle."""
+EXPLAINS_SHARE = 0.5
+TRACE_BYTES = 40_000
+"""What a small traced function keeps at least (measured: 134 kB for a sum of two operations)."""
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How memory changes by the step, after warm-up."""
+
+    bytes_per_step: float
+    total_bytes: float
+    growing: bool
+
+
+def host_growth(points: Points) -> Growth | None:
+    """Slope of (step, bytes) and whether it is a leak; None while there are too few points or steps.
+
+    The first 30 % are dropped (allocators and buffers fill). The slope is Theil and Sen's median of pairwise slopes. It
+    counts as growth when at least 4 of 5 steps between the medians of six windows rise, the last ones too, nothing much is
+    given back in between, and what came together is more than what allocators do by themselves.
+    """
+    kept = points[int(len(points) * WARMUP_SHARE) :]
+    if len(points) < MIN_POINTS or len(kept) < WINDOWS * 3 or points[-1][0] - points[0][0] < MIN_STEPS:
+        return None
+    thin = kept[:: max(1, len(kept) // 60)]
+    slopes = [(y2 - y1) / (x2 - x1) for i, (x1, y1) in enumerate(thin) for x2, y2 in thin[i + 1 :] if x2 != x1]
+    if not slopes:
+        return None
+    width = len(kept) / WINDOWS
+    medians = [median(y for _, y in kept[int(i * width) : int((i + 1) * width)]) for i in range(WINDOWS)]
+    total = medians[-1] - medians[0]
+    rises = sum(b > a + NOTICEABLE_BYTES for a, b in pairwise(medians))
+    still = (medians[-1] - medians[-3]) / 2 >= STILL_SHARE * total / (WINDOWS - 1)
+    drop = max((a - b for a, b in pairwise(medians)), default=0.0)
+    enough = total > max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * medians[0])
+    leaks = rises >= WINDOWS - 2 and still and enough and drop <= DROP_SHARE * total
+    return Growth(median(slopes), total, leaks)
+
+
+def training_growth(state: RunState) -> Growth | None:
+    """Growth of the process that trains, the worst of them where several do; of the process tree where no process told its
+    own memory. None where it can't be judged (`unknown_reason`)."""
+    if _still_caching(state):
+        return None
+    found = [g for g in (host_growth(_after_caching(state, s.points)) for s in state.process_memory.values()) if g]
+    if found:
+        return max(found, key=lambda growth: (growth.growing, growth.bytes_per_step))
+    return None if state.process_memory else tree_growth(state)
+
+
+def tree_growth(state: RunState) -> Growth | None:
+    """Growth of the script with all its children."""
+    return None if _still_caching(state) else host_growth(_after_caching(state, state.rss_by_step.points))
+
+
+def unknown_reason(state: RunState) -> str:
+    """Why `training_growth` is None."""
+    if _still_caching(state):
+        return "the first pass fills the pipeline's cache in memory: growth is judged from the second on"
+    return f"judged from {MIN_STEPS} steps and {MIN_POINTS} samples on"
+
+
+def _caches(state: RunState) -> bool:
+    return state.pipeline is not None and any(
+        str(stage.get("stage", "")).startswith("MemoryCache") for stage in state.pipeline.stages
+    )
+
+
+def _still_caching(state: RunState) -> bool:
+    return _caches(state) and not state.history
+
+
+def _after_caching(state: RunState, points: Points) -> Points:
+    filled = (state.history[0].steps or 0) if _caches(state) and state.history else 0
+    return [point for point in points if point[0] > filled]
+
+
+def findings(state: RunState) -> Iterator[Finding]:
+    """memory.host_growth."""
+    own, tree = training_growth(state), tree_growth(state)
+    if own is not None and own.growing:
+        yield _finding(state, own)
+    elif tree is not None and tree.growing:
+        yield _of_children(state, tree)
+
+
+def _finding(state: RunState, growth: Growth) -> Finding:
+    cause = state.growth_causes[-1] if state.growth_causes else None
+    words, step, kind = _likely(state, growth, cause)
+    held = (cause.containers[0] if cause and cause.containers else None) if kind == "container" else None
+    return Finding(
+        id="memory.host_growth",
+        severity="warning",
+        title=f"Host memory grows by {units.size(growth.bytes_per_step)} a step",
+        lines=[
+            words,
+            f"{units.size(growth.total_bytes)} more since warm-up, {units.size(state.rss_peak_bytes)} at its highest",
+        ],
+        next=step,
+        evidence={
+            "kib_per_step": round(growth.bytes_per_step / 1024, 2),
+            "total_mib": round(growth.total_bytes / 2**20, 1),
+            "cause": kind,
+            "container": held,
+            "retraces": state.judged.traces,
+        },
+        incomplete=None if kind is not None else "what grows was not found",
+    )
+
+
+def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple[str, str, str | None]:
+    """The likely cause as (words, next step, `container` | `retracing` | None where it isn't known)."""
+    largest = cause.containers[0] if cause is not None and cause.containers else None
+    if largest is not None and largest.get("bytes_per_step", 0) >= EXPLAINS_SHARE * growth.bytes_per_step:
+        return _container_words(largest, growth), _container_step(largest), "container"
+    traces = cause.traces / cause.steps if cause is not None and cause.steps else 0.0
+    steps = state.judged.steps
+    traces = max(traces, state.judged.traces / steps if steps else 0.0)
+    if traces * TRACE_BYTES >= 0.25 * growth.bytes_per_step and traces >= 0.01:
+        return (
+            f"functions are traced again and again ({traces:.2g} a step): each trace keeps its graph",
+            "Stop the retracing: pass tensors instead of Python numbers, or give tf.function an input_signature.",
+            "retracing",
+        )
+    looked = "neither a container of Python nor retracing explains it" if cause is not None else "not looked for yet"
+    return (
+        f"cause not known: {looked}",
+        "Look for what is kept from step to step outside of Python's containers: native libraries, open files, a "
+        "dataset or iterator made anew in each step.",
+        None,
+    )
+
+
+def _container_words(found: dict[str, Any], growth: Growth) -> str:
+    name = f"the {found.get('kind')} {found['name']}" if found.get("name") else f"a {found.get('kind')}"
+    share = min(1.0, found.get("bytes_per_step", 0) / growth.bytes_per_step)
+    return (
+        f"{name} grows by {found.get('per_step', 0):.2g} {found.get('element')} of {units.size(found.get('element_bytes'))} "
+        f"a step: {units.share(share)} of the growth"
+    )
+
+
+def _container_step(found: dict[str, Any]) -> str:
+    name = found.get("name") or "the container"
+    if "Tensor" in str(found.get("element")):
+        return f"Keep numbers in {name}, not tensors: float(loss) instead of loss; or empty it now and then."
+    return f"Empty {name} now and then, or keep a sum instead of every value."
+
+
+def _of_children(state: RunState, growth: Growth) -> Finding:
+    return Finding(
+        id="memory.host_growth",
+        severity="warning",
+        title=f"Memory of the script's child processes grows by {units.size(growth.bytes_per_step)} a training step",
+        lines=[
+            "the training process itself does not grow",
+            f"{units.size(growth.total_bytes)} more since warm-up in {state.host.processes if state.host else '?'} processes",
+        ],
+        next="Look at what the worker processes of the input pipeline keep from batch to batch.",
+        evidence={
+            "kib_per_step": round(growth.bytes_per_step / 1024, 2),
+            "total_mib": round(growth.total_bytes / 2**20, 1),
+            "cause": "children",
+            "container": None,
+            "retraces": state.judged.traces,
+        },
+        incomplete="which child grows, and what in it, is not known",
+    )

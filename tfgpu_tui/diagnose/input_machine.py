@@ -1,0 +1,145 @@
+"""Family C: what the machine gives to the input pipeline: cores that are busy or idle, storage, the network (pure)."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from tfgpu_tui import units
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.stages import input_knob, named, serial_map, slowest_stage, stage_evidence, stage_label
+from tfgpu_tui.state import RunState
+
+IDLE_WAIT = 0.5
+"""Share of the waiting in which the training's processes computed nothing, from which it is no lack of cores."""
+FAIR_SHARE = 0.3
+"""Cores that a thread which wants one gets even on a machine that is full: who uses less does not want one."""
+READ_BYTES_PER_STEP = 4096
+FULL = 0.85
+"""Share of the granted cores in use from which more stages at once can't help."""
+THROTTLED_PERCENT = 10.0
+
+
+def idle_share(state: RunState) -> float | None:
+    """The part of the waiting (0..1) in which the training's processes used no core; None without CPU samples, and
+    where they may have waited for a core themselves.
+
+    The processor time of a step, less one core for the time in which the loop itself was at work, was used while it
+    waited. Computing uses more than one core, so this is rather too small than too large.
+    """
+    shares = state.judged.shares()
+    wait, cores = shares["input_wait"], cores_used(state)
+    if wait is None or not wait or cores is None or (cores_full(state) and cores > FAIR_SHARE):
+        return None
+    working = min(max(cores - (1.0 - wait), 0.0) / wait, 1.0)
+    return 1.0 - working
+
+
+def cores_used(state: RunState) -> float | None:
+    """Cores that the training's processes used while it trained."""
+    percent = typical(state, "tree_cpu")
+    return None if percent is None else percent / 100.0
+
+
+def cores_full(state: RunState) -> bool:
+    """Whether all cores that the training may use were busy, whoever used them."""
+    percent = busy_percent(state)
+    return percent is not None and percent >= 100 * FULL
+
+
+def busy_percent(state: RunState) -> float | None:
+    """How busy the cores were that the training may use, while it trained."""
+    return typical(state, "granted_cores")
+
+
+def typical(state: RunState, name: str) -> float | None:
+    """The median of a series while it trained: a pause of the machine, or one large read, does not decide. None where
+    nothing was measured."""
+    begin, end = state.first_step_t, state.last_step_t
+    if begin is None or end is None:
+        return None
+    values = [value for t, value in state.series[name].rows() if begin <= t <= end]
+    return median(values) if values else None
+
+
+def cores_granted(state: RunState) -> float | None:
+    """Cores that the training may use, the quota of its cgroup included."""
+    known = [v for v in (state.environment.cpu_count, state.environment.cpu_quota) if v]
+    return min(known) if known else None
+
+
+def storage(state: RunState, share: float, stage: dict[str, Any], idle: float | None) -> Finding | None:
+    """Files or a network that the pipeline waits for: no core is busy, and bytes come in."""
+    if idle is None or idle < IDLE_WAIT or not (stage.get("reads") or stage.get("python")):
+        return None
+    step_s = state.judged.mean_s or 0.0
+    disk, net = typical(state, "disk_read"), typical(state, "net_recv")
+    rates = {"storage": disk, "the network": net}
+    if not any(rate is not None and rate * step_s >= READ_BYTES_PER_STEP for rate in rates.values()):
+        return None
+    source, rate = max(((k, v) for k, v in rates.items() if v is not None), key=lambda kv: kv[1])
+    what = named(stage)
+    return Finding(
+        id="input.storage",
+        severity="warning",
+        share=share,
+        title=f"The pipeline waits for {source}: {what} reads {units.size(rate)} a second while the cores are idle",
+        lines=[
+            f"{stage_label(stage)}: {units.duration(float(stage['per_batch_us']) / 1e6)} a batch",
+            f"no core is busy in {units.share(idle)} of the waiting",
+        ],
+        next=(
+            "Copy the data to a local disk first, or keep it in few large TFRecord files and read several at once "
+            "(interleave with num_parallel_calls=tf.data.AUTOTUNE)."
+        ),
+        knob=None if input_knob(state) or not serial_map(stage) else "input=parallel",
+        evidence={
+            "stage": stage_evidence(stage),
+            "idle_share_of_wait": rounded(idle),
+            "disk_read_bytes_per_s": rounded(disk),
+            "net_received_bytes_per_s": rounded(net),
+        },
+    )
+
+
+def cpu_starved(state: RunState, share: float) -> Finding | None:
+    """The pipeline could run more at once, had it more cores."""
+    granted, cores = cores_granted(state), cores_used(state)
+    throttled = typical(state, "throttled")
+    held_back = throttled is not None and throttled >= THROTTLED_PERCENT
+    stage = slowest_stage(state)
+    parallel = stage is not None and not stage.get("python") and (stage.get("parallelism") or 1) > 1
+    full = cores_full(state) or (granted is not None and cores is not None and cores >= FULL * granted)
+    if not held_back and not (full and (parallel or granted == 1)):
+        return None
+    words = f"the training uses {cores:.1f} of {granted:g} cores" if granted is not None and cores is not None else ""
+    lines = [words] if words else []
+    if held_back:
+        lines.append(f"the CPU quota holds the training back in {units.percent(throttled)} of the time")
+    if stage is not None and parallel:
+        lines.append(f"{stage_label(stage)} runs {stage['parallelism']:g} at a time and can't get more")
+    return Finding(
+        id="input.cpu_starved",
+        severity="warning",
+        share=share,
+        title="Too few cores for the input pipeline: "
+        + ("all that it may use are busy" if full else "the CPU quota is used up"),
+        lines=lines,
+        next=(
+            "Ask for more cores (--cpus, resources.limits.cpu, --cpus-per-task), or make the batches cheaper: decode "
+            "and resize once, and keep the result with cache() or in TFRecord files."
+        ),
+        evidence={
+            "cores_granted": granted,
+            "cores_used": rounded(cores),
+            "granted_cores_busy_percent": rounded(busy_percent(state)),
+            "throttled_percent": rounded(throttled),
+            "input_wait": round(share, 4),
+            "stage": None if stage is None else stage_evidence(stage),
+        },
+    )
+
+
+def rounded(value: float | None) -> float | None:
+    """To four digits after the point."""
+    return None if value is None else round(value, 4)

@@ -1,0 +1,67 @@
+"""The stages of the input pipeline as findings speak of them: which is slow, what it is called, how it runs (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfgpu_tui.state import RunState
+
+
+def slowest_stage(state: RunState) -> dict[str, Any] | None:
+    """The pipeline stage that needs most time for a batch; None where stage times were not measured."""
+    if state.pipeline is None:
+        return None
+    timed = [s for s in state.pipeline.stages if s.get("per_batch_us")]
+    return max(timed, key=lambda s: float(s["per_batch_us"]), default=None)
+
+
+def stage_shares(stages: list[dict[str, Any]]) -> list[float | None]:
+    """Each stage's part of the pipeline's time for a batch; None where unknown."""
+    whole = sum(float(s.get("per_batch_us") or 0.0) for s in stages)
+    return [float(s["per_batch_us"]) / whole if whole and s.get("per_batch_us") is not None else None for s in stages]
+
+
+def stage_label(stage: dict[str, Any]) -> str:
+    """`Map load_image (data.py:41)`."""
+    label = str(stage.get("name") or stage.get("stage"))
+    if stage.get("file") and stage.get("line"):
+        label += f" ({str(stage['file']).rsplit('/', 1)[-1]}:{stage['line']})"
+    return label
+
+
+def named(stage: dict[str, Any]) -> str:
+    """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
+    return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)
+
+
+def python_stage(state: RunState) -> dict[str, Any] | None:
+    """A stage that runs Python: the first suspect where times are not to be had."""
+    return next((s for s in state.pipeline.stages if s.get("python")), None) if state.pipeline is not None else None
+
+
+def serial_map(stage: dict[str, Any]) -> bool:
+    """Whether the stage is a map that runs one element at a time, although nothing but the script forbids more."""
+    parallel = stage.get("parallelism")
+    return str(stage.get("stage")) in ("Map", "MapAndBatch") and (not parallel or parallel == 1)
+
+
+def prefetch_off(state: RunState) -> list[str]:
+    """The options by which the script keeps TensorFlow from adding a prefetch, where it has none of its own."""
+    pipeline = state.pipeline
+    if pipeline is None or any(str(stage.get("stage")).startswith("Prefetch") for stage in pipeline.stages):
+        return []
+    return [name for name in ("autotune", "inject_prefetch") if pipeline.options.get(name) is False]
+
+
+def stage_evidence(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage as the evidence of a finding has it."""
+    names = ("stage", "name", "function", "file", "line", "self_us", "parallelism")
+    out = {k: stage.get(k) for k in names}
+    if stage.get("per_batch_us") is not None:
+        out["per_batch_ms"] = round(float(stage["per_batch_us"]) / 1e3, 3)
+    return out
+
+
+def input_knob(state: RunState) -> bool:
+    """Whether this run already has the knob in use."""
+    return state.run is not None and bool(state.run.knobs.get("input"))

@@ -1,0 +1,40 @@
+"""report.json's section `training`: what the loop did, and what the host did beside it (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfgpu_tui.diagnose.host import eager_ops_per_step
+from tfgpu_tui.state import RunState
+
+
+def host_work(state: RunState) -> dict[str, Any]:
+    """Eager ops, functions traced again and calls of fit; and whether the metrics mean anything."""
+    later, first = state.fit_calls, state.first_fit
+    return {
+        "metrics_meaningless": state.metrics_meaningless,
+        "eager_ops_per_step": eager_ops_per_step(state),
+        "retraces": [
+            {k: v for k, v in vars(r.latest).items() if k not in ("t", "src", "pid")} for r in state.retraces.values()
+        ],
+        "fit_calls": None
+        if later is None or first is None
+        else {"count": later.calls + first.calls, "later_wall_s": round(later.wall_s, 3)},
+    }
+
+
+def unknown(state: RunState) -> dict[str, str]:
+    """Why fields of `host_work` are null: path -> reason in words."""
+    out: dict[str, str] = {}
+    if eager_ops_per_step(state) is None:
+        eagerly = state.loop == "eager" or (state.model is not None and state.model.run_eagerly)
+        out["training.eager_ops_per_step"] = (
+            "no eager step was observed" if eagerly else "the step runs as a graph: Python starts no op"
+        )
+    if state.fit_calls is None:
+        out["training.fit_calls"] = "no call of fit returned"
+    for field, hook in (("retraces", "retraces"), ("fit_calls", "fit_calls")):
+        reasons = [reason for name, reason in state.hooks_off.items() if name.startswith(hook)]
+        if reasons:
+            out[f"training.{field}"] = "; ".join(reasons)
+    return out

@@ -1,0 +1,124 @@
+"""What is done to the script from outside: stops, signals, its window's size, what is typed for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tfgpu_tui.supervisor import child as processes
+from tfgpu_tui.supervisor import children
+from tfgpu_tui.supervisor.kept import KeptScript
+from tfgpu_tui.supervisor.record import Recorder
+from tfgpu_tui.supervisor.server import Server
+from tfgpu_tui.supervisor.stopping import CHILDREN_S, SIGNALS, STAGES, Stopper
+from tfgpu_tui.supervisor.typing_in import Typing
+
+KILLED_S = 1.0
+"""For processes that were killed to be gone."""
+
+
+class Control:
+    """Carries out commands of viewers and signals of the system, and the stages of a stop."""
+
+    def __init__(
+        self,
+        script: processes.Script,
+        kept: KeptScript | None,
+        server: Server,
+        recorder: Recorder,
+        other_child: Callable[[], int | None],
+    ) -> None:
+        """`other_child()` is a process of the monitor itself beside the script, where it has one."""
+        self._script = script
+        self._kept = kept
+        self._server = server
+        self._recorder = recorder
+        self._other_child = other_child
+        self._stopper = Stopper(self._act, recorder.record)
+        self._typing = Typing(script.terminal) if script.terminal is not None else None
+
+    def take_up_stop(self) -> None:
+        """A stop that was begun by a supervisor before this one goes on."""
+        stopping = self._recorder.state.stopping
+        if stopping is not None and stopping.stage in STAGES:
+            self._stopper.begin(stopping.stage, stopping.reason)
+
+    def progressed(self) -> None:
+        """The script showed that it is ending."""
+        self._stopper.progressed()
+
+    def on_signal(self, number: signal.Signals, action: str) -> None:
+        if action == "forward":
+            self._script.send_signal(number)
+        else:
+            self._stopper.begin("terminate", reason=f"the supervisor got {number.name}")
+
+    def _act(self, stage: str) -> bool:
+        if stage == "batch":
+            # A script that is not in a training now has no batch to wait for, and gets its SIGINT.
+            asks = self._recorder.state.phase in ("tracing", "training", "evaluating")
+            return asks and self._server.command_agents({"cmd": "stop_training"})
+        if self._script.terminal is not None:
+            self._script.send_signal(SIGNALS[stage])
+        else:  # the group is the caller's: the script and everything that it started, one by one
+            children.signal_all(self._left_behind(), SIGNALS[stage])
+        return True
+
+    def _left_behind(self) -> dict[int, int]:
+        """The processes of the run that live, the script among them."""
+        kept = self._kept
+        if kept is not None and kept.alone:
+            return children.left_behind(self._script.pid, set())
+        if kept is not None:
+            return children.left_behind(kept.told.keeper, {os.getpid()})
+        return children.left_behind(os.getpid(), {self._other_child() or 0})
+
+    async def close(self) -> None:
+        """The script ended: no further stage. After a stop no process of the run lives on: SIGTERM to what the script
+        left behind, SIGKILL later."""
+        self._stopper.close()
+        if self._typing is not None:
+            self._typing.close()
+        if not self._stopper.begun:
+            return
+        for number, patience_s in ((signal.SIGTERM, CHILDREN_S), (signal.SIGKILL, KILLED_S)):
+            if not (left := self._left_behind()):
+                return
+            self._recorder.record(self._stopper.children_stage(len(left), number))
+            children.signal_all(left, number)
+            deadline = time.monotonic() + patience_s
+            while self._left_behind() and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
+
+    def on_command(self, command: dict[str, Any]) -> None:
+        name = command.get("cmd")
+        if name == "stop":
+            stage = command.get("stage", "batch")
+            if stage not in STAGES:
+                raise ValueError(f"{stage!r} is no way to stop a run: use one of {', '.join(STAGES)}")
+            self._stopper.begin(stage)
+        elif name == "resize":
+            columns, rows = command.get("columns"), command.get("rows")
+            if not isinstance(columns, int) or not isinstance(rows, int):
+                raise ValueError("resize needs whole numbers of columns and rows")
+            if self._script.terminal is not None:  # a headless script has its caller's terminal
+                processes.set_window_size(self._script.terminal, columns, rows)
+        elif name == "profile":
+            steps = command.get("steps", 5)
+            if not isinstance(steps, int) or steps < 1:
+                raise ValueError("profile needs a whole number of steps")
+            if not self._server.command_agents({"cmd": "profile", "steps": steps}):
+                raise ValueError("the script has no agent that could profile it")
+        elif name == "input":
+            text = command.get("text")
+            if not isinstance(text, str):
+                raise ValueError("input needs a text")
+            if self._typing is None:
+                raise ValueError("this script has its caller's own terminal: type there")
+            self._typing.type(text)
+        else:
+            raise ValueError(f"unknown command {name!r}")

@@ -1,0 +1,70 @@
+"""The screen's widgets: places status line, panes and footer for the terminal's size, and redraws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.geometry import Size
+
+from tfgpu_tui.ui.draw import Row
+from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
+from tfgpu_tui.ui.palette import Palette
+from tfgpu_tui.ui.pane import Pane, RowsWidget
+from tfgpu_tui.ui.panes import PANES, status
+from tfgpu_tui.ui.view import View
+
+
+class Board:
+    """Owns the widgets; `zoomed` is the pane that has the whole screen, if one has."""
+
+    def __init__(self, view: Callable[[], View], palette: Callable[[], Palette]) -> None:
+        self._view = view
+        # Kept here and not looked up: a last tick can come while the app takes its widgets down.
+        self.status = RowsWidget("status", palette)
+        self.footer = RowsWidget("footer", palette)
+        self.panes = {name: Pane(name, content, view, palette) for name, content in PANES.items()}
+        self.zoomed: str | None = None
+        self.output_width: int | None = None
+        """Cells of the output pane; None where it is not shown."""
+        self._arranged: object = None
+
+    @property
+    def widgets(self) -> list[RowsWidget]:
+        """In the order in which Tab visits them."""
+        return [self.status, *self.panes.values(), self.footer]
+
+    def arrange(self, size: Size, compare: bool) -> bool:
+        """Places the panes; False where nothing about that changed."""
+        view = self._view()
+        # Until the first sample there may be one.
+        gpus = len(view.state.gpus) if view.state.gpu_status is not None else 1
+        wanted = (size, gpus, compare, self.zoomed)
+        if wanted == self._arranged:
+            return False
+        self._arranged = wanted
+        places = arrange(size.width, size.height, gpus=gpus, compare=compare, zoom=self.zoomed)
+        for widget in self.widgets:
+            place = places.get(widget.id or "")
+            widget.display = place is not None
+            if place is not None:
+                widget.styles.offset = (place.x, place.y)
+                widget.styles.width, widget.styles.height = place.width, place.height
+            if isinstance(widget, Pane):
+                widget.zoomed = widget.pane_name == self.zoomed
+        if self.zoomed is None:
+            self.output_width = places["output"].width if "output" in places else None
+        return True
+
+    def draw(self, size: Size, everything: bool = False) -> None:
+        """Every pane that is shown; a frozen screen only on demand (`everything`)."""
+        columns, rows = size
+        view = self._view()
+        if columns < MIN_COLUMNS or rows < MIN_ROWS:
+            blank: Row = ((" " * columns, ""),)
+            self.status.show([status.too_small(view, columns, rows), *[blank] * (rows - 1)])
+            return
+        self.status.show([status.row(view, columns)])
+        self.footer.show([status.footer(view, columns, self.zoomed)])
+        if view.frozen_since is None or everything:
+            for pane in self.panes.values():
+                pane.redraw()

@@ -1,0 +1,47 @@
+"""A picture of a recorded run's screen at one moment: `tfgpu-tui replay RUN --svg FILE`, and those of the README."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from tfgpu_tui.config import Settings
+from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.ui.app import choose_theme
+from tfgpu_tui.ui.feed import ReplayClock
+from tfgpu_tui.ui.monitor import MonitorApp
+from tfgpu_tui.ui.snapshot import screen_svg
+
+
+async def picture(
+    run: RunDir,
+    columns: int,
+    rows: int,
+    theme: str | None = None,
+    keys: Sequence[str] = (),
+    at_s: float | None = None,
+    settings: Settings | None = None,
+) -> str:
+    """The screen as SVG text: at its end (of a running one, as it is now), or `at_s` seconds after the beginning.
+    `keys` are pressed first."""
+    clock = None if at_s is None else ReplayClock()
+    app = MonitorApp(run, settings or Settings(), theme=choose_theme(theme or "dark"), replay=clock)
+    async with app.run_test(size=(columns, rows)) as pilot:
+        while app.session.feed.events == 0 or app.session.behind:
+            await pilot.pause(0.05)
+        if clock is not None and at_s is not None:
+            clock.hold(True)
+            app.session.go_to((app.view.state.started or 0.0) + at_s)
+            while app.session.behind:
+                await pilot.pause(0.05)
+        for key in keys:
+            await pilot.press(key)
+        # Two refreshes: the first places what a key opened, the second draws it.
+        await pilot.pause()
+        await pilot.pause()
+        return screen_svg(app)
+
+
+def draw(run: RunDir, columns: int, rows: int, **more: object) -> str:
+    """`picture` for callers without an event loop."""
+    return asyncio.run(picture(run, columns, rows, **more))  # type: ignore[arg-type]
