@@ -415,7 +415,7 @@ class OutOfMemory(Event):
 
     type: ClassVar[str] = "out_of_memory"
     case: str | None = None
-    """too_big (one tensor is larger than the limit) | full | fragmented | no_room (the device has less than the limit)."""
+    """too_big (one tensor is larger than the limit) | full | fragmented | no_room (the device has less than that)."""
     allocator: str | None = None
     device: str | None = None
     """`GPU:0`, or `CPU`."""
@@ -587,7 +587,8 @@ class Fault(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping(Event):
-    """A stop was asked for: `stage` is `batch`, `interrupt`, `terminate` or `kill`; the next comes after `grace_s`."""
+    """A stop was asked for: `stage` is `batch`, `interrupt`, `terminate` or `kill`; the next comes after `grace_s`.
+    After the script's end: `children` and `kill children`, where processes of the run outlived it."""
 
     type: ClassVar[str] = "stopping"
     stage: str
@@ -597,7 +598,7 @@ class Stopping(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded(Event):
-    """Last line of a journal. Exactly one of `exit_code` and `signal` is set."""
+    """Last line of a journal. One of `exit_code` and `signal` is set; neither where how it ended can't be known."""
 
     type: ClassVar[str] = "run_ended"
     exit_code: int | None = None

@@ -89,7 +89,7 @@ def _devices(text: str) -> str:
 
 def _threads(text: str) -> str:
     found = re.fullmatch(r"(\d{1,4})(?:/(\d{1,4}))?", text)
-    if found is None or "0" in (part and part.lstrip("0") or "0" for part in found.groups() if part is not None):
+    if found is None or "0" in ((part and part.lstrip("0")) or "0" for part in found.groups() if part is not None):
         raise ValueError("one number of threads, or two as WITHIN/BETWEEN, is needed")
     return "/".join(str(int(part)) for part in found.groups() if part is not None)
 
@@ -140,7 +140,7 @@ VISIBLE_DEVICES = Knob(
 GPU_THREAD_MODE = Knob(
     name="gpu_thread_mode",
     values=(SCRIPT, "global", "gpu_private", "gpu_shared"),
-    summary="threads that launch work on the GPU: gpu_private = each GPU has its own, undisturbed by the input pipeline",
+    summary="threads that launch work on the GPU: gpu_private = each GPU has its own, apart from the input pipeline",
     # BaseGPUDevice::Init in tensorflow/core/common_runtime/gpu/gpu_device.cc
     variables=_by_variable("TF_GPU_THREAD_MODE"),
 )

@@ -1,8 +1,8 @@
-"""Out of memory: TensorFlow's allocator dump, or the text of its exception, to what was asked for and why it failed (pure).
+"""Out of memory: TensorFlow's allocator dump, or its exception's text, to what was asked for and why it failed (pure).
 
-The dump of `BFCAllocator` (external/xla/xla/tsl/framework/bfc_allocator.cc; older: tensorflow/tsl/framework) in the words
-of TF 2.13 (bytes) and TF 2.21 (units), and the message of `GpuCudaMallocAsyncAllocator`. Line numbers are never looked
-at.
+The dump of `BFCAllocator` (external/xla/xla/tsl/framework/bfc_allocator.cc; older: tensorflow/tsl/framework) in the
+words of TF 2.13 (bytes) and TF 2.21 (units), and the message of `GpuCudaMallocAsyncAllocator`. Line numbers are never
+looked at.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 LONGEST_LINE = 4096
 MOST_LINES = 20_000
@@ -83,7 +84,7 @@ def size_of(text: str) -> int | None:
 
 
 def device_of(allocator: str | None, device: str | None = None) -> str | None:
-    """`GPU:0` from `…/device:GPU:0`, or from the allocator's name (`GPU_0_bfc`, `gpu_async_0`); `CPU` for the host's."""
+    """`GPU:0` from `…/device:GPU:0`, or from the allocator's name (`GPU_0_bfc`, `gpu_async_0`); `CPU`: the host's."""
     if device is not None:
         return device.rpartition("device:")[2] or None
     found = re.match(r"(?:GPU_|gpu_async_)(\d+)", allocator or "")
@@ -105,7 +106,11 @@ def _with_tensor(found: OutOfMemory, tensor: re.Match[str]) -> OutOfMemory:
     shape = [int(part) for part in tensor[1].split(",") if part]
     allocator = tensor[4]
     return replace(
-        found, shape=shape, dtype=tensor[2], device=device_of(allocator, tensor[3]), allocator=found.allocator or allocator
+        found,
+        shape=shape,
+        dtype=tensor[2],
+        device=device_of(allocator, tensor[3]),
+        allocator=found.allocator or allocator,
     )
 
 
@@ -168,7 +173,8 @@ def _read(found: OutOfMemory, line: str) -> OutOfMemory:
     if match := _STATS.search(line):
         name = {"Limit": "limit_bytes", "InUse": "in_use_bytes", "MaxInUse": "peak_bytes"}[match[1]]
         size = size_of(match[2])
-        return found if size is None else replace(found, **{name: size})
+        values: dict[str, Any] = {} if size is None else {name: size}
+        return replace(found, **values)
     if match := _POOL.search(line):
         return replace(found, pool_bytes=size_of(match[1]), limit_bytes=found.limit_bytes or size_of(match[2]))
     if match := _CUDA_FREE.search(line):

@@ -8,9 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from tfgpu_tui import report_gpus, report_training, units
+from tfgpu_tui import report_gpus, report_memory, report_training, units
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.diagnose.host_growth import training_growth, unknown_reason
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
 from tfgpu_tui.plain import finding_lines
 from tfgpu_tui.state import STEADY_STEPS, RunState
@@ -33,7 +32,7 @@ def build(state: RunState) -> dict[str, Any]:
         "pipeline": _pipeline(state),
         "placement": _placement(state),
         "placement_basis": _placement_basis(state),
-        "memory": _memory(state),
+        "memory": report_memory.memory(state),
         "gpus": report_gpus.gpus(state),
         "cpu": _cpu(state),
         "findings": [
@@ -85,6 +84,8 @@ def _run(state: RunState) -> dict[str, Any]:
         "wall_s": _rounded(ended.wall_s if ended else state.wall_s),
         "knobs": dict(run.knobs) if run else {},
         "knobs_in_force": dict(state.knobs_in_force.in_force) if state.knobs_in_force else {},
+        "knob_notes": dict(state.knobs_in_force.notes) if state.knobs_in_force else {},
+        "knobs_of_script": dict(state.knobs_in_force.script) if state.knobs_in_force else {},
         "parent": run.parent if run else None,
         "simulated": run.simulated if run else None,
         "stopped_early": state.stopped_early,
@@ -237,31 +238,6 @@ def _knows_kernels(state: RunState) -> bool:
     return state.placement is not None and state.placement.predicted is not None
 
 
-def _memory(state: RunState) -> dict[str, Any]:
-    growth = training_growth(state)
-    in_force = state.knobs_in_force.in_force.get("memory_growth") if state.knobs_in_force else None
-    uuids = {str(g.get("device")): str(g.get("uuid")) for g in state.environment.tf_gpus or ()}
-    gpus = []
-    for device, memory in state.tf_memory.items():
-        view = state.gpus.get(uuids.get(device, ""))
-        gpus.append(
-            {
-                "device": device,
-                "tf_current_mib": _mib(memory.get("current_bytes")),
-                "tf_peak_mib": _mib(memory.get("peak_bytes")),
-                "nvml_used_mib": _mib(view.memory.highest if view else None),
-                "limit_mib": _mib(memory.get("limit_bytes")),
-                "growth": in_force,
-            }
-        )
-    return {
-        "host_peak_mib": _mib(state.rss_peak_bytes),
-        "host_growth_kib_per_step": None if growth is None else round(growth.bytes_per_step / 1024, 2),
-        "growing": None if growth is None else growth.growing,
-        "gpu": gpus,
-    }
-
-
 def _cpu(state: RunState) -> dict[str, Any]:
     return {
         "mean_percent": _rounded(state.series["cpu"].mean(), 1),
@@ -273,11 +249,8 @@ def _cpu(state: RunState) -> dict[str, Any]:
 def _unknown(state: RunState) -> dict[str, str]:
     """Why fields are null or empty: path -> reason in words."""
     out = _unknown_times(state) if state.train.steps else _no_steps(state)
-    if training_growth(state) is None:
-        out["memory.host_growth_kib_per_step"] = out["memory.growing"] = unknown_reason(state)
+    out |= report_memory.unknown(state)
     out |= report_gpus.unknown(state)
-    if not state.tf_memory:
-        out["memory.gpu"] = "TensorFlow uses no GPU in this run"
     return out
 
 

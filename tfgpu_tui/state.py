@@ -376,6 +376,8 @@ _STOP_WORDS = {
     "interrupt": "stopping: sent SIGINT",
     "terminate": "stopping: sent SIGTERM",
     "kill": "stopping: sent SIGKILL",
+    "children": "stopping: sent SIGTERM to what the script left behind",
+    "kill children": "stopping: sent SIGKILL to what the script left behind",
 }
 
 

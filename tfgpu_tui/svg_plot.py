@@ -15,6 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 8, 8, 22
 FLOOR = HEIGHT - BOTTOM
 COLUMNS = 240
 """Points of a plot at most: more would not be seen."""
+HOLDS_S = 5.0
+"""A value speaks for the time up to the next one, but never for longer: metrics come once a second or less."""
 _MARKS = ("epoch", "validation", "checkpoint", "retrace", "knob")
 _SPIKE = 3.0
 """A stack's scale ends at this many times the usual height: single spikes, such as the first step, are cut off."""
@@ -49,7 +51,8 @@ def line(title: str, layer: Layer, time: Time, unit: str, top: float | None = No
     low = min(0.0, min(known, default=0.0))
     high = top or max(known, default=1.0) or 1.0
     high = high if high > low else low + 1.0
-    return _figure(title, [_curve(column, low, high, layer.css)], (), time, low, high, unit)
+    gap = max(1, round(HOLDS_S / (time.end - time.begin) * len(column)))
+    return _figure(title, [_curve(column, gap, low, high, layer.css)], (), time, low, high, unit)
 
 
 def stacked(title: str, layers: Sequence[Layer], time: Time, unit: str) -> str:
@@ -77,15 +80,19 @@ def _y(value: float, low: float, high: float) -> float:
     return FLOOR - (inside - low) / (high - low) * (FLOOR - TOP)
 
 
-def _curve(column: Sequence[float | None], low: float, high: float, css: str) -> str:
-    """A polyline for each stretch without a hole: what is unknown is not joined over. A lone point is a dot."""
+def _curve(column: Sequence[float | None], gap: int, low: float, high: float, css: str) -> str:
+    """A polyline for each stretch without a hole of more than `gap` columns: what is unknown is not joined over. A lone
+    point is a dot."""
     width = (WIDTH - LEFT - RIGHT) / len(column)
     stretches: list[list[tuple[float, float]]] = [[]]
+    last = 0
     for i, value in enumerate(column):
         if value is None:
+            continue
+        if i - last > gap:
             stretches.append([])
-        else:
-            stretches[-1].append((LEFT + (i + 0.5) * width, _y(value, low, high)))
+        last = i
+        stretches[-1].append((LEFT + (i + 0.5) * width, _y(value, low, high)))
     out = []
     for points in stretches:
         if len(points) == 1:

@@ -141,7 +141,7 @@ def tell(case):
     nodes = []
     for node in graph.node:
         ours, truth = owners.get(node.name), witness.of(node.name)
-        stack = None if ours is None else [names.get(key, str(key)) for key in ours[0]]
+        stack = None if ours is None else [key if isinstance(key, str) else names[key] for key in ours[0]]
         nodes.append([node.name, node.op, node.device, stack, None if ours is None else ours[1], truth])
     rows = [{k: row[k] for k in ("layer", "forward", "backward")} for row in found["rows"]]
     # The placer prints through C's own buffer.
@@ -285,7 +285,7 @@ class Subclassed(keras.Model):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((self(a, training=True) - b) ** 2)
         weights = self.trainable_variables
-        self.optimizer.apply_gradients(list(zip(tape.gradient(loss, weights), weights)))
+        self.optimizer.apply_gradients(list(zip(tape.gradient(loss, weights), weights, strict=True)))
         return {"loss": loss}
 
 
@@ -298,7 +298,7 @@ def own_loop():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(a, training=True) - b) ** 2)
         weights = model.trainable_variables
-        optimizer.apply_gradients(list(zip(tape.gradient(loss, weights), weights)))
+        optimizer.apply_gradients(list(zip(tape.gradient(loss, weights), weights, strict=True)))
         return loss
 
     op_callbacks.add_op_callback(witness.saw)

@@ -56,7 +56,7 @@ HEAD = """
         return z, y
 
     options = tf.data.Options()
-    # Else the next batch is made while the model computes: by an injected prefetch, by a map that became a parallel one.
+    # Else the next batch is made while the model computes: by an injected prefetch, or a map that became parallel.
     options.experimental_optimization.inject_prefetch = options.experimental_optimization.map_parallelization = False
     x, y = np.random.randn(32, 8).astype("f"), np.random.randn(32, 1).astype("f")
 
@@ -357,8 +357,8 @@ def check_sums(run: Run) -> None:
 
 
 def check_wait(run: Run, case: str, phase: str = "train", batches_before: int = 0) -> None:
-    """The wait is the delay that the script put into its input, as measured by the script: not less (the wait of one of 24
-    steps would be missed), hardly more."""
+    """The wait is the delay that the script put into its input, as measured by the script: not less (one of 24 steps
+    would be missed), hardly more."""
     delay = run.truth[case]["delay"]
     wait = run.total(case, "wait_s", phase)
     steps = run.total(case, "steps", phase)

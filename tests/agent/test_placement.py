@@ -293,7 +293,8 @@ def test_what_would_stay_on_the_cpu_of_a_gpu_machine_is_predicted_with_its_reaso
     assert rows["pre_out"]["reason"] is None
     event = of_type(ran[0], "placement")[-1]
     assert event["predicted"] is True
-    assert "the CUDA build of TensorFlow" in event["kernels"]
+    # A CUDA build knows its own kernels; for a CPU build there is a table of them.
+    assert "the CUDA build of TensorFlow" in event["kernels"] or "the registry of TensorFlow" in event["kernels"]
 
 
 def test_a_recurrent_layer_says_what_rules_cudnn_out(ran: Ran) -> None:
@@ -324,7 +325,8 @@ def test_an_eager_model_is_observed_for_one_step(ran: Ran) -> None:
     rows = {row["layer"].rpartition("/")[2]: row for row in event["layers"]}
     assert set(rows["eag_pinned"]["forward"]) == {"CPU:1"}
     assert rows["eag_pinned"]["asked"] == "CPU:1"
-    assert rows["eag_pinned_inner"]["variable_copies"] == 2
+    # Kernel and bias; Keras 2 has ops read them in C++, where nobody sees that they are variables.
+    assert rows["eag_pinned_inner"]["copies"]["CPU:0 > CPU:1"] >= 2
     assert rows["eag_out"]["forward"] and rows["eag_out"]["backward"]
     assert rows["(optimizer)"]["forward"]
 

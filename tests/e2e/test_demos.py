@@ -142,3 +142,45 @@ def test_a_failing_script_keeps_its_status_and_shows_its_line(environment: dict[
     assert failed["evidence"]["file"] == str(script)
     assert failed["evidence"]["line"] == 4
     assert b"Traceback" in done.stderr
+
+
+def test_what_keeps_growing_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "memory_leak.py"))
+    assert done.returncode == 0
+    leak = finding(report, "memory.host_growth")
+    assert leak["evidence"]["kib_per_step"] == pytest.approx(256, rel=0.1)
+    assert "KeepPredictions.history" in leak["lines"][0]
+    assert report["memory"]["growing"] is True
+
+
+def test_an_old_call_is_answered_with_todays(environment: dict[str, str], tmp_path: Path) -> None:
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "old_keras.py"))
+    assert done.returncode == 1
+    gone = finding(report, "run.legacy_api")
+    assert report["findings"][0] == gone
+    assert "fit_generator" in gone["title"] and "model.fit(generator)" in gone["next"]
+    assert "old_keras.py:" in gone["next"]
+
+
+def test_running_out_of_memory_is_named_from_the_exception(environment: dict[str, str], tmp_path: Path) -> None:
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "out_of_memory.py"))
+    assert done.returncode == 1
+    failed = finding(report, "memory.oom")
+    assert report["findings"][0] == failed
+    assert failed["evidence"]["shape"] == [1024, 1 << 30]
+    assert weighty(report) == ["memory.oom", "run.failed"]
+
+
+def test_a_script_that_does_not_train_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "no_training.py"))
+    assert done.returncode == 0
+    assert "10 test steps" in finding(report, "run.no_steps")["lines"][0]
+    assert weighty(report) == []
+
+
+def test_a_crashed_child_is_said_though_the_script_ended_well(environment: dict[str, str], tmp_path: Path) -> None:
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "failing_child.py"))
+    assert done.returncode == 0
+    failed = finding(report, "run.failed")
+    assert (failed["evidence"]["exit_code"], failed["evidence"]["children"]) == (0, 1)
+    assert weighty(report) == ["run.failed"]

@@ -111,4 +111,4 @@ def test_free_input_is_measured_and_its_metrics_are_marked(run: Run) -> None:
     assert report["run"]["knobs_in_force"]["input"] == "synthetic"
     assert report["training"]["metrics_meaningless"] is not None
     assert report["training"]["epochs"] == 2
-    assert "input.bound" not in weighty(report)
+    assert report["phases"]["input_wait"] < 0.3, "with the script's own input it is more than 0.8"

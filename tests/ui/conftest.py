@@ -29,6 +29,7 @@ class FakeControl:
     runs_by_id: dict[str, RunDir] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
+    profiled: int = 0
     stopped: list[tuple[str, str]] = field(default_factory=list)
     started: list[dict[str, str]] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -62,6 +63,11 @@ class FakeControl:
     def delete(self, run: RunDir) -> None:
         self.deleted.append(run.id)
         del self.runs_by_id[run.id]
+
+    def profile(self, run: RunDir) -> None:
+        if self.error:
+            raise ControlError(self.error)
+        self.profiled += 1
 
     def send_input(self, run: RunDir, text: str) -> None:
         if self.error:

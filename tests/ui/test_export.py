@@ -1,12 +1,18 @@
-"""Pictures for the README: the same run gives the same file, and it needs nothing from the network."""
+"""Pictures and pages from the command line: the same run gives the same file, and it needs nothing from the network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.ui import recording
+from tests.ui.test_snapshots import RECORDINGS
+from tfgpu_tui import cli
 from tfgpu_tui import events as ev
 from tfgpu_tui.ui.picture import picture
+
+RUN = str(RECORDINGS / "one-gpu-input-bound.jsonl")
 
 
 async def test_a_picture_is_deterministic_and_self_contained(tmp_path: Path) -> None:
@@ -18,3 +24,38 @@ async def test_a_picture_is_deterministic_and_self_contained(tmp_path: Path) -> 
     first = await picture(run, 80, 24)
     assert first == await picture(run, 80, 24)
     assert "Input-bound" in first.replace("&#160;", " ") and "@font-face" not in first and "cdnjs" not in first
+
+
+def test_replay_svg_shows_the_run_at_a_moment(tmp_path: Path) -> None:
+    early, late = tmp_path / "early.svg", tmp_path / "late.svg"
+    assert cli.main(["replay", RUN, "--svg", str(early), "--at", "1.5", "--size", "100x30"]) == 0
+    assert cli.main(["--theme", "light", "replay", RUN, "--svg", str(late)]) == 0
+    words = [path.read_text().replace("&#160;", " ") for path in (early, late)]
+    assert "importing TensorFlow" in words[0] and "100x30" in words[0]
+    assert "Input-bound" in words[1] and "finished" in words[1] and "120x40" in words[1]
+
+
+def test_report_html_and_tensorboard_say_what_they_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboard")
+    page, folder = tmp_path / "r.html", tmp_path / "events"
+    assert cli.main(["report", RUN, "--html", str(page), "--tensorboard", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert f"written: {page}" in said and f"tensorboard --logdir {folder}" in said
+    assert "Input-bound" in page.read_text() and list(folder.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["replay", RUN, "--svg", "x.svg", "--size", "wide"], "write it as COLUMNSxROWS"),
+        (["replay", RUN, "--svg", "no/such/folder/x.svg"], "No such file or directory"),
+        (["report", RUN, "--html", "no/such/folder/x.html"], "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1

@@ -150,7 +150,7 @@ async def test_findings_list_and_cursor(training_run: Make, control: FakeControl
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "Input-bound")
         await pilot.press("f")
-        await shows(pilot, "findings", "input.bound, since 00:", "reruns with input=parallel", "copies the next step")
+        await shows(pilot, "findings", "input.bound, since 00:", "reruns with ", "copies the next step")
         await pilot.press("down")
         assert app.query_one("#findings", Pane).cursor == 1
         await pilot.press("f")

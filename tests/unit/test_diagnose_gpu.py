@@ -206,6 +206,16 @@ def test_hidden_from_outside_can_be_undone_by_a_knob() -> None:
     assert knobs.parse([finding.knob]) == {"visible_devices": "0"}
 
 
+def test_a_container_without_gpus_is_one_cause() -> None:
+    facts = {"container": "docker", "devices": 0, "module": None, "driver_library": {"path": None, "version": None}}
+    nothing: list[ev.Event] = [
+        ev.GpuSample(t=T0 + 1, status="no_library", message="libnvidia-ml.so.1 is not installed")
+    ]
+    (finding,) = of_ours(trained(machine([], facts), nothing, [message("cuda.no_driver_library")]))
+    assert finding.id == "gpu.hidden"
+    assert "--gpus all" in finding.next
+
+
 def test_no_gpu_and_no_witness_is_incomplete() -> None:
     (finding,) = of_ours(trained(machine([]), samples(row(0, processes=[]))))
     assert finding.id == "gpu.not_used"

@@ -25,6 +25,62 @@ def test_a_wrong_knob_says_what_is_right(text: str, says: str) -> None:
         knobs.parse([text])
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "variables"),
+    [
+        ("gpu_memory_limit=04096", "4096", {}),
+        ("allocator=cuda_malloc_async", "cuda_malloc_async", {"TF_GPU_ALLOCATOR": "cuda_malloc_async"}),
+        ("visible_devices= 1, 0", "1,0", {"CUDA_VISIBLE_DEVICES": "1,0"}),
+        ("visible_devices=none", "none", {"CUDA_VISIBLE_DEVICES": "-1"}),
+        ("visible_devices=GPU-1a2b-3c", "GPU-1a2b-3c", {"CUDA_VISIBLE_DEVICES": "GPU-1a2b-3c"}),
+        ("gpu_thread_mode=gpu_private", "gpu_private", {"TF_GPU_THREAD_MODE": "gpu_private"}),
+        ("threads=4/2", "4/2", {}),
+        ("steps_per_execution=16", "16", {}),
+        ("library_path=/a:/b", "/a:/b", {"LD_LIBRARY_PATH": "/a:/b:/mine"}),
+        ("library_path=auto", "auto", {}),
+    ],
+)
+def test_free_values_have_one_written_form(setting: str, value: str, variables: dict[str, str]) -> None:
+    name = setting.partition("=")[0]
+    asked = knobs.parse([setting])
+    assert asked == {name: value}
+    assert knobs.environment(asked, {"LD_LIBRARY_PATH": "/mine"}) == variables
+    assert knobs.following(name, value) in knobs.ALL[name].values
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("gpu_memory_limit=4G", "whole number from 64"),
+        ("gpu_memory_limit=0", "whole number from 64"),
+        ("visible_devices=0,0", "twice"),
+        ("visible_devices=first", "neither an index nor a UUID"),
+        ("threads=0", "number of threads"),
+        ("threads=2/0", "number of threads"),
+        ("library_path=lib", "absolute folders"),
+        ("steps_per_execution=-1", "whole number from 1"),
+    ],
+)
+def test_a_wrong_free_value_says_what_is_right(setting: str, says: str) -> None:
+    with pytest.raises(knobs.KnobError, match=says):
+        knobs.parse([setting])
+
+
+def test_automatic_folders_are_filled_in_where_there_are_some() -> None:
+    assert knobs.resolve_library_path({"library_path": "auto"}, lambda: ["/n/a", "/n/b"]) == {
+        "library_path": "/n/a:/n/b"
+    }
+    assert knobs.resolve_library_path({"library_path": "auto"}, list) == {"library_path": "auto"}
+    assert knobs.resolve_library_path({"threads": "2"}, lambda: ["/n"]) == {"threads": "2"}
+
+
+def test_every_knob_can_be_shown_in_a_dialog() -> None:
+    for knob in knobs.ALL.values():
+        assert knob.values[0] == knobs.SCRIPT and knob.summary and knob.accepts
+        assert len(knob.values) > 1 or knob.free is not None
+        assert all(knobs.parse_one(knob.name, value) == value for value in knob.values)
+
+
 def test_the_growth_key_goes_round() -> None:
     seen = [None, "on", "off", "script"]
     for before, after in pairwise(seen):

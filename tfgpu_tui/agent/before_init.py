@@ -1,8 +1,8 @@
 """The last moment before TensorFlow starts its devices: settings that were asked for are applied there.
 
-Earlier the script could not set its own any more (a memory limit makes `set_memory_growth` raise); later they are frozen.
-`Context._initialize_physical_devices` (the GPUs are listed) and `Context.ensure_initialized` (they are started) in
-tensorflow/python/eager/context.py, TF 2.15 to 2.21.
+Earlier the script could not set its own any more (a memory limit makes `set_memory_growth` raise); later they are
+frozen. `Context._initialize_physical_devices` (the GPUs are listed) and `Context.ensure_initialized` (they are
+started) in tensorflow/python/eager/context.py, TF 2.15 to 2.21.
 """
 
 from __future__ import annotations

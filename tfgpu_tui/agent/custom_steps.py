@@ -16,6 +16,7 @@ import atexit
 import threading
 import time
 import weakref
+from operator import sub
 from typing import Any, Optional
 
 from . import agent_cost, input_wait, steps, stopping
@@ -364,7 +365,7 @@ class ThreadState:
         in_functions = min(input_wait.since(self._lane_sites, sites)[0], busy)
         self._lane_sites = sites
         ends = notes[size - 1 :: size]
-        walls = [end - before for before, end in zip([self._base, *ends], ends)]
+        walls = list(map(sub, ends, [self._base, *ends]))
         self._base = ends[-1]
         windows = self._windows_of("train")
         windows.step_begins()

@@ -1,4 +1,4 @@
-"""What grows in this process: Python's containers by their growth between two looks, functions traced, Python's objects.
+"""What grows in this process: Python's containers between two looks, functions traced, Python's objects.
 
 A look walks over the objects that the garbage collector knows (`gc.get_objects`, about 0.1 µs each with the interpreter
 held): for suspicions only. Those of the oldest generation, so that nothing is kept alive that was about to go.
@@ -37,7 +37,7 @@ class Look(NamedTuple):
     sizes: Dict[int, int]
     traces: int
     blocks: int
-    """Small blocks that Python's own allocator has handed out: its objects, tensors and arrays by their headers only."""
+    """Small blocks that Python's own allocator has handed out: of tensors and arrays the headers only."""
 
 
 def _containers() -> List[Any]:
@@ -125,7 +125,7 @@ def _name_of(container: Any) -> Optional[str]:
             instance = next((o for o in gc.get_referrers(owner) if getattr(o, "__dict__", None) is owner), None)
             if key is not None and instance is not None:
                 return f"{type(instance).__name__}.{key}"
-        elif not isinstance(owner, KINDS + (tuple,)):
+        elif not isinstance(owner, (*KINDS, tuple)):
             key = _key_of(getattr(owner, "__dict__", None) or {}, container)
             if key is not None:
                 return f"{type(owner).__name__}.{key}"

@@ -48,7 +48,7 @@ def rises(points: List[Point]) -> bool:
         return False
     width = len(kept) // PARTS
     medians = [median(size for _, size in kept[i * width : (i + 1) * width]) for i in range(PARTS)]
-    return medians[-1] - medians[0] > SUSPICIOUS_BYTES and all(a < b for a, b in zip(medians, medians[1:]))
+    return medians[-1] - medians[0] > SUSPICIOUS_BYTES and medians == sorted(set(medians))
 
 
 class _Watch:

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from operator import sub
 from types import FrameType
 from typing import Any, Optional
 
@@ -27,7 +28,7 @@ HOOK = "keras_loop"
 PHASES = {"train": "training", "test": "evaluating", "predict": "predicting"}
 LOOK_AFTER_S = 1.0
 """How long a train function may run before we look whether its fit is still on the stack."""
-LOOK_EVERY_S = 0.125
+LOOK_EVERY_S = 0.25
 _counter = time.perf_counter
 
 
@@ -125,8 +126,10 @@ class Loop:
         counts = self._counts(batches, taken - self._batches) if self._spe > 1 else None
         self._waited, self._batches = waited, taken
         since = began[0] if self.last_exit is None else self.last_exit
-        walls = [after - before for before, after in zip([since, *left], left)]
-        function = sum(end - abs(begin) for begin, end in zip(began, ended) if begin)
+        walls = list(map(sub, left, [since, *left]))
+        # Where the begin was not seen (0.0), it is not known how long the function took.
+        seen = ended if all(began) else [end for begin, end in zip(began, ended) if begin]
+        function = sum(seen) - sum(map(abs, began))
         self.windows.wait_bound = self._bound()
         self.windows.add_run(walls, function, wait, left[-1], counts)
         if not self.epoch_steps and len(walls) == 1:  # after the first execution of an epoch we always look

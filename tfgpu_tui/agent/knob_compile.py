@@ -1,8 +1,8 @@
 """Knobs jit_compile, run_eagerly and steps_per_execution: Keras' `compile` gets them in place of the script's own.
 
 `Trainer.compile` in keras/src/trainers/trainer.py (Keras 3.3 to 3.15), `Model.compile` in keras/src/engine/training.py
-(Keras 2.15, tf_keras 2.21); `run_functions_eagerly` in tensorflow/python/eager/polymorphic_function/eager_function_run.py
-(TF 2.15 to 2.21) for loops of the script's own.
+(Keras 2.15, tf_keras 2.21); for loops of the script's own `run_functions_eagerly` in
+tensorflow/python/eager/polymorphic_function/eager_function_run.py (TF 2.15 to 2.21).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from .runtime import asked_knobs
 
 @before_init("knob gpu_memory_limit")
 def _limit(context: Any) -> None:
-    """One logical device with that limit on each GPU (`Context.set_logical_device_configuration`, TF 2.15 to 2.21). A GPU
-    that the script splits into several stays as it is: models are bound to its parts."""
+    """One logical device with that limit on each GPU (`Context.set_logical_device_configuration`, TF 2.15 to 2.21).
+    A GPU that the script splits into several stays as it is: models are bound to its parts."""
     asked = asked_knobs().get("gpu_memory_limit")
     if asked is None:
         return

@@ -80,15 +80,18 @@ def _fed(dataset: Any) -> Any:
 
 def _taker() -> Optional[str]:
     """Who asks for the iterator, KERAS or SCRIPT; None for a layer that adapts itself to its data."""
+    taker = None
     frame: Any = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(AGENT) and f"{os.sep}tensorflow{os.sep}" not in file:
             if library_of(file) not in ("keras", "tf_keras"):
-                return SCRIPT
-            return None if frame.f_code.co_name == "adapt" else KERAS
+                return taker or SCRIPT
+            if frame.f_code.co_name == "adapt":
+                return None
+            taker = KERAS
         frame = frame.f_back
-    return SCRIPT
+    return taker or SCRIPT
 
 
 def _prefetched(dataset: Any) -> Any:

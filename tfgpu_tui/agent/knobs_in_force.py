@@ -158,8 +158,8 @@ def visible_devices(context: Any, model: Any) -> Found:
 
 @reader("threads")
 def threads(context: Any, model: Any) -> Found:
-    """TensorFlow's own configuration; 0 there means that it chooses, by variables or the number of CPUs (process_util.cc
-    and local_device.cc in tensorflow/core/common_runtime)."""
+    """TensorFlow's own configuration; 0 there means that it chooses, by variables or the number of CPUs
+    (process_util.cc and local_device.cc in tensorflow/core/common_runtime)."""
     pairs = (
         (context.intra_op_parallelism_threads, "TF_NUM_INTRAOP_THREADS", "set_intra_op_parallelism_threads"),
         (context.inter_op_parallelism_threads, "TF_NUM_INTEROP_THREADS", "set_inter_op_parallelism_threads"),
@@ -222,10 +222,11 @@ def precision(context: Any, model: Any) -> Found:
         return Found(None, "no Keras model was seen")
     keras = sys.modules["tf_keras" if flavour == "tf_keras" else "keras"]
     policy = keras.config.dtype_policy() if flavour == "keras3" else keras.mixed_precision.global_policy()
-    layers = list(model._flatten_layers(include_self=False))  # Keras 2.15, tf_keras 2.21, Keras 3.3 to 3.15
+    # Keras 2.15, tf_keras 2.21, Keras 3.3 to 3.15; an input layer has a policy, too, but nothing to compute.
+    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.weights]
     other = sum(policy_name(layer) not in (None, policy.name) for layer in layers)
     call = script_calls.last_call("set_global_policy")
-    note = f"{other} of {len(layers)} layers have a policy of their own" if other else None
+    note = f"{other} of {len(layers)} layers with weights have a policy of their own" if other else None
     return Found(str(policy.name), note, call.text if call is not None else None)
 
 

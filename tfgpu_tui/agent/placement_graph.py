@@ -23,6 +23,8 @@ PLUMBING = frozenset(
 OURS = frozenset({"Timestamp", "InplaceAdd", "InplaceUpdate"})
 """The agent's own clock in the graph (`clock.py`)."""
 INPUT_OPS = ("IteratorGetNext", "OptionalGetValue", "OptionalHasValue", "OptionalFromValue", "OptionalNone")
+LOOKED_AT = 12
+"""Of the functions that were collected together: the largest. A step is never a small one among them."""
 DT_DOUBLE = 2
 """types.proto: DataType.DT_DOUBLE."""
 
@@ -267,6 +269,9 @@ def _rest(node: Any, backward: bool) -> Optional[Stack]:
 
 def best(metadata: Any, traced: Traced, reasons: Reasons) -> Optional[Result]:
     """The collected function that trains, or else the one in which most layers' ops are; None where none has any."""
-    results = [tally(function.post_optimization_graph, traced, reasons) for function in metadata.function_graphs]
+    graphs = [function.post_optimization_graph for function in metadata.function_graphs]
+    # Each variable's initialiser is a small function of its own: hundreds in a big model.
+    largest = sorted(graphs, key=lambda graph: -len(graph.node))[:LOOKED_AT]
+    results = [tally(graph, traced, reasons) for graph in largest]
     results = [r for r in results if any(isinstance(stack[0], int) for stack in r.tallies)]
     return max(results, key=lambda r: (r.trains, r.ops - r.unattributed), default=None)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import Counter, defaultdict
-from typing import DefaultDict, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from collections import Counter
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 Key = Union[int, str]
 """A layer by its id(), or one of the rows below."""
@@ -107,12 +107,11 @@ def paint_loss(op_names: Sequence[str], intervals: Iterable[Interval], owner: Di
 
 def scopes(owner: Dict[str, Stack]) -> Dict[str, Stack]:
     """Name scope -> the stack that made most of the forward ops in it."""
-    votes: DefaultDict[str, Counter[Stack]] = defaultdict(Counter)
-    for name, stack in owner.items():
-        scope = name.rpartition("/")[0]
-        if scope and not name.startswith(GRADIENT_SCOPE):
-            votes[scope][stack] += 1
-    return {scope: count.most_common(1)[0][0] for scope, count in votes.items()}
+    votes = Counter(
+        (name.rpartition("/")[0], stack) for name, stack in owner.items() if not name.startswith(GRADIENT_SCOPE)
+    )
+    # The last one written wins: the one with most votes.
+    return {scope: stack for (scope, stack), _ in reversed(votes.most_common()) if scope}
 
 
 def find(parts: Sequence[str], owner: Dict[str, Stack], scope_owner: Dict[str, Stack]) -> Optional[Stack]:

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import placement_layers as layers
 from . import placement_reasons as why
+from .kernels import HOST
 from .placement_graph import Tally
 from .placement_names import INPUT, LOSS, OPTIMIZER, Key, Stack
 
@@ -156,6 +157,6 @@ def _predicted(counted: Tally) -> Optional[Dict[str, int]]:
     which compiles for one device."""
     if counted.xla or not counted.ops:
         return None
-    host = sum(n for (_, cause), n in counted.causes.items() if cause.why == why.HOST)
+    host = sum(n for (_, cause), n in counted.causes.items() if cause.why == HOST)
     cpu = sum(counted.causes.values()) - host
     return {"GPU": counted.ops - cpu - host, "CPU": cpu, "host": host}

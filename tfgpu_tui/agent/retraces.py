@@ -121,11 +121,12 @@ def _traced(options: Any, function_type: Any, seconds: float) -> None:
         if len(_functions) < MAX_FUNCTIONS:
             _functions[place] = Traced(cache, found)
         return
-    if known.cache != cache and place.library is not None:
+    change = difference(known.leaves, found)
+    if place.library is not None and (known.cache != cache or change is None):
         # Another model has a train function of its own, of the same source.
         known.cache, known.leaves = cache, found
         return
-    change = difference(known.leaves, found) or Change("object", None, None, None)
+    change = change or Change("object", None, None, None)
     known.traces += 1
     known.changed(change)
     known.seconds += seconds

@@ -96,8 +96,8 @@ def launched_with(variable: str) -> Optional[str]:
 
 
 def changed_by_script(variable: str, used: Optional[str]) -> Optional[str]:
-    """`os.environ["X"] = "…" at train.py:3` where TensorFlow found another value than the process was started with; None
-    where it found the same."""
+    """`os.environ["X"] = "…" at train.py:3` where TensorFlow found another value than the process was started with;
+    None where it found the same."""
     if launched_with(variable) == used:
         return None
     what = f'os.environ["{variable}"] = "{used}"' if used is not None else f'os.environ["{variable}"] removed'

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
+from collections import Counter
+from itertools import repeat
 from typing import Any, Optional
 
 from . import input_wait
@@ -18,9 +21,13 @@ _totals: dict[str, int] = {"train": 0, "test": 0, "predict": 0}
 _loops = 0
 
 
+_EDGES = [2.0 ** (number / BUCKETS_PER_OCTAVE) * 1e-6 for number in range(1, 40 * BUCKETS_PER_OCTAVE)]
+"""Where the buckets after the first one begin, in seconds."""
+
+
 def bucket(duration_s: float) -> int:
     """`tfgpu_tui.events.histogram_bucket`, which can't be imported here."""
-    return math.floor(BUCKETS_PER_OCTAVE * math.log2(max(duration_s * 1e6, 1.0)))
+    return bisect_right(_EDGES, duration_s)
 
 
 def total(phase: str) -> int:
@@ -115,11 +122,11 @@ class Windows:
         elif wait > 0.0:  # a wall clock that was set back while we waited: not a wait
             self._wait += min(wait, function)
         periods = walls if counts is None else [w / n for w, n in zip(walls, counts)]
-        self._shortest = min(self._shortest, *periods)
-        self._longest = max(self._longest, *periods)
-        for index, period in enumerate(periods):
-            slot = bucket(period)
-            self._periods[slot] = self._periods.get(slot, 0) + (1 if counts is None else counts[index])
+        self._shortest = min(self._shortest, min(periods))
+        self._longest = max(self._longest, max(periods))
+        slots = map(bisect_right, repeat(_EDGES), periods)
+        for slot, seen in Counter(slots).items() if counts is None else zip(slots, counts):
+            self._periods[slot] = self._periods.get(slot, 0) + seen
         steps = len(walls) if counts is None else sum(counts)
         self._steps += steps
         _totals[self.phase] += steps

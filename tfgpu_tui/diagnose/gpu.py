@@ -74,8 +74,8 @@ def _not_used(state: RunState) -> Iterator[Finding]:
     sources: tuple[Callable[[RunState], Iterable[Finding]], ...] = (_by_process, _critical, _by_messages, _by_nvml)
     for source in sources:
         for finding in source(state):
-            known = found.get(finding.id)
-            if known is None:
+            follows = finding.id == "gpu.driver" and "gpu.hidden" in found  # a container without GPUs has no driver
+            if finding.id not in found and not follows:
                 found[finding.id] = replace(finding, evidence={**evidence, **finding.evidence})
     if found:
         yield from found.values()
@@ -239,7 +239,7 @@ def _architecture(state: RunState) -> Iterator[Finding]:
         return
     for gpu in state.environment.tf_gpus or ():
         capability = tuple(gpu.get("capability") or ())
-        if capability and facts.get("build"):
+        if len(capability) == 2 and facts.get("build"):
             found = list(gpu_causes.capability_finding(str(gpu.get("name")), capability, facts))
             if found:
                 yield found[0]

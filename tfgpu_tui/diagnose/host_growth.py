@@ -45,8 +45,8 @@ def host_growth(points: Points) -> Growth | None:
     """Slope of (step, bytes) and whether it is a leak; None while there are too few points or steps.
 
     The first 30 % are dropped (allocators and buffers fill). The slope is Theil and Sen's median of pairwise slopes. It
-    counts as growth when at least 4 of 5 steps between the medians of six windows rise, the last ones too, nothing much is
-    given back in between, and what came together is more than what allocators do by themselves.
+    counts as growth when at least 4 of 5 steps between the medians of six windows rise, the last ones too, nothing much
+    is given back in between, and what came together is more than what allocators do by themselves.
     """
     kept = points[int(len(points) * WARMUP_SHARE) :]
     if len(points) < MIN_POINTS or len(kept) < WINDOWS * 3 or points[-1][0] - points[0][0] < MIN_STEPS:
@@ -67,8 +67,8 @@ def host_growth(points: Points) -> Growth | None:
 
 
 def training_growth(state: RunState) -> Growth | None:
-    """Growth of the process that trains, the worst of them where several do; of the process tree where no process told its
-    own memory. None where it can't be judged (`unknown_reason`)."""
+    """Growth of the process that trains, the worst of them where several do; of the process tree where no process told
+    its own memory. None where it can't be judged (`unknown_reason`)."""
     if _still_caching(state):
         return None
     found = [g for g in (host_growth(_after_caching(state, s.points)) for s in state.process_memory.values()) if g]
@@ -162,10 +162,11 @@ def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple
 
 def _container_words(found: dict[str, Any], growth: Growth) -> str:
     name = f"the {found.get('kind')} {found['name']}" if found.get("name") else f"a {found.get('kind')}"
+    size = units.size(found.get("element_bytes"))
     share = min(1.0, found.get("bytes_per_step", 0) / growth.bytes_per_step)
     return (
-        f"{name} grows by {found.get('per_step', 0):.2g} {found.get('element')} of {units.size(found.get('element_bytes'))} "
-        f"a step: {units.share(share)} of the growth"
+        f"{name} grows by {found.get('per_step', 0):.2g} {found.get('element')} of {size} a step: "
+        f"{units.share(share)} of the growth"
     )
 
 
@@ -183,7 +184,7 @@ def _of_children(state: RunState, growth: Growth) -> Finding:
         title=f"Memory of the script's child processes grows by {units.size(growth.bytes_per_step)} a training step",
         lines=[
             "the training process itself does not grow",
-            f"{units.size(growth.total_bytes)} more since warm-up in {state.host.processes if state.host else '?'} processes",
+            f"{units.size(growth.total_bytes)} more since warm-up in the script and its children",
         ],
         next="Look at what the worker processes of the input pipeline keep from batch to batch.",
         evidence={

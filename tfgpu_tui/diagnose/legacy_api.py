@@ -16,7 +16,9 @@ _FIT = "model.fit({0}): generators, PyDatasets and tf.data datasets go in as the
 _FLAT = "from keras.layers import {0}: all layers live there now"
 _PYDATASET = "PyDataset.__init__(workers=4, use_multiprocessing=True, max_queue_size=10) of the data, not fit"
 _PREPROCESS = "keras.layers: Rescaling, Resizing, RandomFlip, TextVectorization, … left the folder experimental"
-_OPTIMIZER = "keras.optimizers.{0}(learning_rate=…) with model.compile, or optimizer.apply_gradients in a tf.GradientTape loop"
+_OPTIMIZER = (
+    "keras.optimizers.{0}(learning_rate=…) with model.compile, or optimizer.apply_gradients in a tf.GradientTape loop"
+)
 _SESSION = "no session: call a tf.function; its result is the value"
 _SCIKERAS = "pip install scikeras; from scikeras.wrappers import KerasClassifier, KerasRegressor"
 _REMOVED_IMAGES = "keras.utils.image_dataset_from_directory(…) with layers such as keras.layers.RandomFlip"
@@ -142,7 +144,9 @@ _METHODS = ("fit_generator", "evaluate_generator", "predict_generator", "predict
             "make_one_shot_iterator", "make_initializable_iterator")  # fmt: skip
 _MODULE = re.compile(rf"No module named '({_OURS})'")
 _ARGUMENT = (
-    re.compile(r"(?:fit|evaluate|predict|compile|ModelCheckpoint\.__init__)\(\) got an unexpected keyword argument '(\w+)'"),
+    re.compile(
+        r"(?:fit|evaluate|predict|compile|ModelCheckpoint\.__init__)\(\) got an unexpected keyword argument '(\w+)'"
+    ),
     re.compile(r"Argument\(s\) not recognized: \{'(\w+)'"),
     re.compile(r"Unrecognized keyword arguments passed to \w+: \{'(\w+)'"),
 )

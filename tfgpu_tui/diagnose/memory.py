@@ -29,7 +29,12 @@ def _failed(state: RunState) -> OutOfMemory | None:
         found = oom.from_exception(error.message) if error.exception == "ResourceExhaustedError" else None
         if found is not None:
             return OutOfMemory(
-                t=error.t, allocator=found.allocator, device=found.device, op=found.op, shape=found.shape, dtype=found.dtype
+                t=error.t,
+                allocator=found.allocator,
+                device=found.device,
+                op=found.op,
+                shape=found.shape,
+                dtype=found.dtype,
             )
     return None
 
@@ -64,7 +69,9 @@ def _out_of_memory(state: RunState) -> Iterator[Finding]:
             "times": max(1, state.out_of_memory_count),
         },
         knob=knob,
-        incomplete=None if failed.case is not None else "the allocator's own numbers were not seen: only that it failed",
+        incomplete=None
+        if failed.case is not None
+        else "the allocator's own numbers were not seen: only that it failed",
     )
 
 
@@ -75,24 +82,24 @@ def _went_on(state: RunState) -> bool:
 
 
 def layer_of(state: RunState, op: str | None) -> str | None:
-    """The layer that an op's name lies in: the deepest row of the placement whose path the scopes of the op spell."""
+    """The layer that an op's name lies in: the deepest row of the placement whose path the scopes of the op spell.
+    Keras adds `_1` to a scope that it opens again; None where two layers fit as well."""
     if op is None or state.placement is None:
         return None
-    scopes = [re.sub(r"_\d+$", "", part) for part in op.split("/")]
-    best: tuple[int, str] | None = None
+    scopes = {name for part in op.split("/") for name in (part, re.sub(r"_\d+$", "", part))}
+    found: dict[int, set[str]] = {}
     for row in state.placement.layers:
-        path = str(row.get("layer"))
-        last = re.sub(r"_\d+$", "", path.rpartition("/")[2])
-        if path.startswith("(") or last not in scopes:
-            continue
-        depth = sum(re.sub(r"_\d+$", "", part) in scopes for part in path.split("/"))
-        if best is None or depth > best[0]:
-            best = (depth, path)
-    return best[1] if best else None
+        path = str(row.get("layer")).split("/")
+        if path[-1] in scopes:
+            found.setdefault(sum(part in scopes for part in path), set()).add("/".join(path))
+    best = found.get(max(found, default=0), set())
+    return best.pop() if len(best) == 1 else None
 
 
 def _short(op: str) -> str:
-    return "/".join(part for part in op.split("/") if not part.startswith(("StatefulPartitionedCall", "PartitionedCall")))
+    return "/".join(
+        part for part in op.split("/") if not part.startswith(("StatefulPartitionedCall", "PartitionedCall"))
+    )
 
 
 def _case_words(state: RunState, failed: OutOfMemory) -> str:

@@ -55,11 +55,11 @@ def _killed(state: RunState, number: int) -> Finding:
     name = signal_name(number)
     by_kernel = number == 9 and bool(state.oom_kills)
     if by_kernel:
-        step = "The host's memory was full: a smaller shuffle buffer or cache, fewer workers, or more memory for the job."
+        step = "The host's memory was full: a smaller shuffle buffer or cache, fewer workers, or a larger job."
     elif number == 9 and state.oom_kills is None:
         step = f"Find out who sent {name}. The kernel's out-of-memory killer sends it, too; `dmesg | tail` tells."
     elif number in (4, 6, 7, 8, 11):
-        step = "A native library crashed, not Python: the last lines of the output, or `python -X faulthandler`, say where."
+        step = "A native library crashed, not Python: the end of the output, or `python -X faulthandler`, says where."
     else:
         step = f"Find out who sent {name}: a job scheduler at its time limit, a closed terminal, or a person."
     return Finding(
@@ -115,6 +115,8 @@ def _mib(value: int | None) -> str:
 def _no_steps(state: RunState) -> Iterator[Finding]:
     if state.train.steps or state.run is None:
         return
+    if state.ended is not None and (state.ended.exit_code or state.ended.signal is not None):
+        return  # It did not come to that: why it failed is the finding.
     other = {phase: totals.steps for phase, totals in state.totals.items() if totals.steps}
     waited = (state.wall_s or 0.0) >= NO_STEPS_AFTER_S and state.phase in ("imported", "idle", None)
     missing = state.environment.tensorflow == "missing"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 
 if not __package__:
-    del sys.path[0]  # this folder: what lies in here is not what the interpreter should import
+    # Not what lies in this folder is what the interpreter should import.
+    sys.path[:] = [folder for folder in sys.path if folder != __file__.rpartition("/")[0]]
 
 import importlib.machinery
 import json

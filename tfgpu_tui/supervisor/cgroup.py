@@ -52,8 +52,8 @@ class Cgroup:
         return next((value for folder in self.memory if (value := _integer(folder / name)) is not None), None)
 
     def oom_kills(self, vmstat: Path = Path("/proc/vmstat")) -> int | None:
-        """Processes that the kernel's out-of-memory killer has ended so far: in the innermost cgroup that counts them, or
-        else on the machine (since it was started). None where neither tells."""
+        """Processes that the kernel's out-of-memory killer has ended so far: in the innermost cgroup that counts them,
+        or else on the machine (since it was started). None where neither tells."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         counts = (_pairs(folder / name).get("oom_kill") for folder in self.memory)
         found = next((count for count in counts if count is not None), None)

@@ -19,8 +19,8 @@ from tfgpu_tui import rundir
 from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, TrainEnd
 from tfgpu_tui.plain import StatusPrinter
 from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.supervisor import cgroup, environment
 from tfgpu_tui.supervisor import child as processes
-from tfgpu_tui.supervisor import environment
 from tfgpu_tui.supervisor.clock import RunClock
 from tfgpu_tui.supervisor.control import Control
 from tfgpu_tui.supervisor.ending import Outcome, conclude

@@ -42,7 +42,8 @@ _ROWS: dict[str, dict[str, Any]] = {
         "devices": {"device": str, "current_bytes": float | None, "peak_bytes": float | None,
                     "limit_bytes": float | None},
     },
-    "environment": {"tf_gpus": {"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None}},
+    "environment": {"tf_gpus": {"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None,
+                                "ordinal": int | None, "capability": list[int] | None}},
     "dataset": {"elements": {"dtype": str | None, "shape": list[Any] | None}},
 }  # fmt: skip
 """Event -> its field of rows -> what the reducer and the panes take for granted of a row; other keys are free."""

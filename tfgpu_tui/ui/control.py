@@ -8,6 +8,8 @@ from typing import Protocol
 from tfgpu_tui import launch, rundir
 from tfgpu_tui.rundir import RunDir, RunSummary
 
+PROFILED_STEPS = 5
+
 
 class Control(Protocol):
     """Raises `launch.ControlError`, `rundir.RunNotFound` or `rundir.StateDirError`, each a sentence for a person."""
@@ -27,6 +29,8 @@ class Control(Protocol):
     def delete(self, run: RunDir) -> None: ...
 
     def send_input(self, run: RunDir, text: str) -> None: ...
+
+    def profile(self, run: RunDir) -> None: ...
 
 
 class RealControl:
@@ -53,12 +57,15 @@ class RealControl:
     def delete(self, run: RunDir) -> None:
         if run.path.parent != rundir.state_dir() / "runs":
             raise launch.ControlError(f"{run.path} is no folder of the run list: it is not deleted")
-        if self.is_running(run):
+        if self.is_running(run) or (rundir.summary(run).state == "lost" and rundir.script_lives(rundir.read_meta(run))):
             raise launch.ControlError(f"{run.id} is running: stop it first")
         shutil.rmtree(run.path, ignore_errors=True)
 
     def send_input(self, run: RunDir, text: str) -> None:
         launch.command(run, {"cmd": "input", "text": text})
+
+    def profile(self, run: RunDir) -> None:
+        launch.command(run, {"cmd": "profile", "steps": PROFILED_STEPS})
 
 
 ERRORS = (launch.ControlError, rundir.RunNotFound, rundir.StateDirError)

@@ -61,6 +61,8 @@ KEYS: tuple[Key, ...] = (
     Key("e", "export", "export", "export", "write report.json, report.html, the screen as SVG and text, and the series "
         "as CSV to a new folder", group="act"),
     Key("i", "type", "type", "type", "type lines to the script, for one that asks something", group="act"),
+    Key("p", "profile", "profile", "profile", "measure the next 5 steps by layer (they take longer): ms in placement",
+        group="act"),
     Key("d", "detach", "detach", "detach", "leave the screen; the training goes on, `tfgpu-tui attach` comes back",
         group="act"),
     Key("b", "browse", "browse", "runs", "all runs: open, replay, compare, delete", group="act"),

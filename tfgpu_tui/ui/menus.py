@@ -39,11 +39,11 @@ class Menus:
 
     # Settings.
 
-    def settings(self) -> None:
-        """Every setting that a rerun can change."""
+    def settings(self, at: str | None = None) -> None:
+        """Every setting that a rerun can change; the cursor begins `at` one of them."""
         answers = {"enter": ("step", "next value"), "e": ("type", "type one"), "r": ("rerun", "reruns")}
         self._pick("settings", lambda: choices.settings(self._app.view), answers, self._set,
-                   head=choices.SETTING_HEAD, stay=self._step)  # fmt: skip
+                   head=choices.SETTING_HEAD, stay=self._step, at=at)  # fmt: skip
 
     def _step(self, chosen: Chosen) -> bool:
         """The next value, where there are values to step through."""
@@ -58,14 +58,19 @@ class Menus:
             return
         now = self._app.view.next_knobs.get(chosen.item, "")
         self._app.push_screen(
-            self._prompt(f"{chosen.item} =", knobs.ALL[chosen.item].accepts, text=now),
+            self._prompt(
+                f"{chosen.item} =",
+                knobs.ALL[chosen.item].accepts,
+                text=now,
+                check=lambda text: self._app.session.wrong_value(chosen.item, text),
+            ),
             lambda text: self._typed(chosen.item, text),
         )
 
     def _typed(self, name: str, text: str | None) -> None:
         if text is not None:
             self._app.session.set_knob(name, text)
-        self.settings()
+        self.settings(at=name)
         self._app.draw()
 
     # Runs.

@@ -132,8 +132,7 @@ class MonitorApp(App[int]):
         with self.batch_update():
             if not self.board.arrange(self.size, compare):
                 return
-        focused = self.focused
-        if isinstance(focused, Pane) and not focused.display and len(self.screen_stack) == 1:
+        if len(self.screen_stack) == 1 and not (isinstance(self.focused, Pane) and self.focused.display):
             self.board.panes[self.board.zoomed or "findings"].focus()
 
     def _arrange_and_draw(self) -> None:
@@ -328,7 +327,12 @@ class MonitorApp(App[int]):
         except OSError as error:
             self.session.say(f"nothing was written: {error.strerror}: {error.filename}")
         else:
-            self.session.say(f"written: {folder}")
+            self.session.say(f"written: {folder.name}/ in the current folder")
+        self.draw()
+
+    def action_profile(self) -> None:
+        """Time by layer over a few steps."""
+        self.session.profile()
         self.draw()
 
     def action_type(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from rich.color import Color as RichColor
@@ -29,17 +30,50 @@ class Palette:
         return _text_style(role) if isinstance(role, TextStyle) else self._styles[role]
 
 
+CONTRAST = {"text": 5.0, "leading": 2.2}
+"""Ratios of luminance (WCAG 2) that colours are brought to: words, and rules that only lead the eye. The norm for words
+is 4.5; the rest is for terminals of 256 colours, where each moves to the nearest one."""
+
+
+def _luminance(colour: Color) -> float:
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(a: Color, b: Color) -> float:
+    """WCAG 2's ratio, 1 to 21."""
+    high, low = sorted((_luminance(a), _luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def readable(colour: Color, papers: Sequence[Color], dark: bool, least: float) -> Color:
+    """The colour, moved towards white (black in a light theme) as little as it needs to stand out from every paper."""
+    end = Color.parse("white" if dark else "black")
+    for step in range(21):
+        moved = colour.blend(end, step / 20)
+        if all(contrast(moved, paper) >= least for paper in papers):
+            return moved
+    return end
+
+
 def _styles(theme: Theme) -> dict[str, Style]:
-    def paint(name: str | None, bold: bool | None = None) -> Style:
-        return Style(color=Color.parse(name).rich_color if name else None, bold=bold)
+    variables = theme.to_color_system().generate()
+    papers = [] if theme.ansi else [Color.parse(variables[name]) for name in ("background", "panel")]
+
+    def paint(name: str | None, bold: bool | None = None, least: str = "text") -> Style:
+        if name is None:
+            return Style(bold=bold)
+        colour = Color.parse(name)
+        if not theme.ansi:
+            colour = readable(colour, papers, theme.dark, CONTRAST[least])
+        return Style(color=colour.rich_color, bold=bold)
 
     if theme.ansi:
         muted, rule = Style(dim=True), Style(dim=True)
     else:
-        ink = Color.parse(theme.foreground or ("#e0e0e0" if theme.dark else "#1e1e1e"))
-        paper = Color.parse(theme.background or ("#121212" if theme.dark else "#e0e0e0"))
-        muted = Style(color=paper.blend(ink, 0.62).rich_color)
-        rule = Style(color=paper.blend(ink, 0.35).rich_color)
+        ink = Color.parse(variables["foreground"])
+        muted = paint(papers[0].blend(ink, 0.62).hex)
+        rule = paint(papers[0].blend(ink, 0.35).hex, least="leading")
     good, warning, error = theme.success, theme.warning, theme.error
     # The themes' own secondary colours are made for surfaces: too dark for a line on the background.
     cyan = "ansi_cyan" if theme.ansi else ("#56b6c2" if theme.dark else "#0b6b7a")

@@ -144,7 +144,7 @@ class Pane(RowsWidget, can_focus=True):
     def scroll_rows(self, rows: int) -> bool:
         """Down by `rows` (up where negative); False where there was nowhere to go."""
         content, box = self._content()
-        if content.selectable > 1 and abs(rows) == 1:
+        if content.selectable > 1 and (abs(rows) == 1 or content.selectable == content.count):
             wanted = max(0, min(content.selectable - 1, self.cursor + rows))
             moved = wanted != self.cursor
             self.cursor = wanted

@@ -51,13 +51,15 @@ class Picker(ModalScreen[Chosen | None]):
         palette: Callable[[], Palette],
         *,
         typed: bool = False,
+        at: str | None = None,
         head: Row = (),
         stay: Callable[[Chosen], bool] = lambda chosen: False,
     ) -> None:
         super().__init__()
         self._title, self._items, self._answers, self._typed, self._head = title, items, answers, typed, head
         self._view, self._palette, self._stay = view, palette, stay
-        self.cursor = 0
+        names = [item.name for item in items()]
+        self.cursor = names.index(at) if at in names else 0
         self.filter = ""
 
     def compose(self) -> ComposeResult:
@@ -149,8 +151,9 @@ _SHOWN = {"enter": "Enter", "delete": "Del", "space": "space"}
 
 
 class Prompt(ModalScreen[str | None]):
-    """A line at the bottom to type into. Enter hands the text back, Esc None. `typing` hears every change; where
-    `again` is given, Enter hands the text to it and the line stays open."""
+    """A line at the bottom to type into. Enter hands the text back, Esc None. `typing` hears every change. Where
+    `check` finds something wrong, its words stand beside the text and the line stays open; where `again` is given,
+    Enter hands the text to it and the line stays open for the next."""
 
     def __init__(
         self,
@@ -161,11 +164,13 @@ class Prompt(ModalScreen[str | None]):
         *,
         text: str = "",
         typing: Callable[[str], None] = lambda text: None,
+        check: Callable[[str], str | None] = lambda text: None,
         again: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__()
         self._label, self._hint, self._view, self._palette = label, hint, view, palette
-        self.text, self._typing, self._again = text, typing, again
+        self.text, self._typing, self._check, self._again = text, typing, check, again
+        self._wrong: str | None = None
 
     def compose(self) -> ComposeResult:
         yield RowsWidget("prompt", self._palette, classes="prompt-line")
@@ -183,8 +188,9 @@ class Prompt(ModalScreen[str | None]):
         widget.styles.offset = (0, rows - 1)
         room = max(8, columns - len(self._label) - 6)
         shown = self.text[-room:]
-        hint = f"  {self._hint}" if len(shown) + len(self._hint) + 2 <= room else ""
-        row = fit(((f" {self._label} ", "key"), (shown, ""), (" ", "cursor"), (hint, "muted")), columns)
+        hint = self._wrong or (self._hint if len(shown) + len(self._hint) + 2 <= room else "")
+        role = "warning" if self._wrong else "muted"
+        row = fit(((f" {self._label} ", "key"), (shown, ""), (" ", "cursor"), (f"  {hint}", role)), columns)
         widget.show([to_ascii(row) if self._view().glyphs.ascii else row])
 
     def on_key(self, event: events.Key) -> None:
@@ -192,7 +198,10 @@ class Prompt(ModalScreen[str | None]):
         if event.key in ("escape", "ctrl+c"):
             self.dismiss(None)
         elif event.key == "enter":
-            if self._again is None:
+            self._wrong = self._check(self.text)
+            if self._wrong is not None:
+                pass
+            elif self._again is None:
                 self.dismiss(self.text)
             elif self._again(self.text):
                 self.text = ""
@@ -210,5 +219,5 @@ class Prompt(ModalScreen[str | None]):
         self._draw()
 
     def _change(self, text: str) -> None:
-        self.text = text
+        self.text, self._wrong = text, None
         self._typing(text)

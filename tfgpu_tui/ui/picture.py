@@ -27,7 +27,7 @@ async def picture(
     clock = None if at_s is None else ReplayClock()
     app = MonitorApp(run, settings or Settings(), theme=choose_theme(theme or "dark"), replay=clock)
     async with app.run_test(size=(columns, rows)) as pilot:
-        while app.session.feed.events == 0 or app.session.behind:
+        while app.view.state.run is None or app.session.behind:
             await pilot.pause(0.05)
         if clock is not None and at_s is not None:
             clock.hold(True)

@@ -242,17 +242,20 @@ class Session:
         if not self.refused():
             self._set_knob(name, knobs.following(name, self.view.next_knobs.get(name)))
 
-    def set_knob(self, name: str, value: str) -> bool:
-        """A setting of the next run, as its reader typed it; False, and said, where it can't be that."""
-        if self.refused():
-            return False
-        try:
+    def set_knob(self, name: str, value: str) -> None:
+        """A setting of the next run, as its reader typed it; it was found right by `wrong_value`."""
+        if not self.refused():
             wanted = knobs.parse([f"{name}={value.strip() or knobs.SCRIPT}"])
+            self._set_knob(name, wanted.get(name, knobs.SCRIPT))
+
+    @staticmethod
+    def wrong_value(name: str, value: str) -> str | None:
+        """What is wrong with a setting that was typed; None where it can be that."""
+        try:
+            knobs.parse([f"{name}={value.strip() or knobs.SCRIPT}"])
         except knobs.KnobError as error:
-            self.say(str(error))
-            return False
-        self._set_knob(name, wanted.get(name, knobs.SCRIPT))
-        return True
+            return str(error)
+        return None
 
     def _set_knob(self, name: str, value: str) -> None:
         others = {k: v for k, v in self.view.next_knobs.items() if k != name}
@@ -354,6 +357,18 @@ class Session:
         self._before_feed = Feed(run)
         self.view.before = self._before_feed.state
         self.compare_open = self._compared = True
+
+    def profile(self) -> None:
+        """Asks for the time by layer over a few steps."""
+        if self.over:
+            self.say("the script is over: there is nothing to measure")
+            return
+        try:
+            self.control.profile(self.feed.run)
+        except ERRORS as error:
+            self.say(str(error))
+        else:
+            self.say("measuring the next steps by layer: they take longer; the placement shows the result in ms")
 
     def send_line(self, text: str, end: str = "\r") -> bool:
         """Types a line to the script; False, and said, where it can't be sent."""

@@ -35,7 +35,7 @@ def content(view: View, box: Box) -> Content:
         rows.append([(printable(row.label), "muted"), (printable(row.before), ""), (printable(row.after), "bold"),
                      (f"{row.change} {word}".rstrip(), role)])  # fmt: skip
     widths = table.layout(columns, rows, box.width - 1)
-    words: list[Row] = [((line, "bold"),) for line in wrap(core.sentence(old, new), box.width)]
+    words: list[Row] = [((f" {line}", "bold"),) for line in wrap(core.sentence(old, new), box.width - 1)]
     bars = _bars(view, box.width) if box.height >= len(words) + 8 else []
     head: Row = ((" ", ""), *table.head(columns, widths))
     return Content(

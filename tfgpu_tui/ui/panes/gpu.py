@@ -58,26 +58,22 @@ def _each(view: View, box: Box, gpus: list[GpuView]) -> Content:
     cells = max(1, box.width - plot.AXIS_WIDTH)
     window, glyphs = view.window, view.glyphs
     count = cells * (2 if glyphs.braille else 1)
-    each = max(1, (box.height - 1) // len(gpus))
+    each, more = divmod(box.height - 1, len(gpus))
     rows: list[Row] = []
-    for gpu in sorted(gpus, key=lambda g: g.index):
+    for i, gpu in enumerate(sorted(gpus, key=lambda g: g.index)):
+        height = each + (i < more)
         if gpu.latest.get("error"):
-            rows.append(((f"{gpu.index:>2} lost", "warning"), (f" {printable(str(gpu.latest['error']))}", "warning")))
-            rows += [()] * (each - 1)
+            rows.append(((f"{gpu.index:>1} lost", "warning"), (f"  {printable(str(gpu.latest['error']))}", "warning")))
+            rows += [()] * (height - 1)
             continue
-        low = plot.area(gpu.busy.columns(window.begin, window.end, count), 100.0, each, "gpu", glyphs)
+        low = plot.area(gpu.busy.columns(window.begin, window.end, count), 100.0, height, "gpu", glyphs)
         now = _busy(view, gpu)
-        busy = units.UNKNOWN if now is None else f"{now:.0f}"
-        label = f"{gpu.index:>1} {busy:>3}"
-        for i, row in enumerate(low):
-            rows.append(
-                (
-                    ((label if i == 0 else "").ljust(5), "" if gpu.ours else "muted"),
-                    (glyphs.side, "rule"),
-                    (" ", ""),
-                    *row,
-                )
-            )
+        label = f"{gpu.index:>1} {units.UNKNOWN if now is None else f'{now:.0f}':>3}"
+        role: Role = "" if gpu.ours else "muted"
+        heads = [label, *[""] * (height - 1)]
+        rows += [
+            ((f"{head:<5}", role), (glyphs.side, "rule"), (" ", ""), *row) for head, row in zip(heads, low, strict=True)
+        ]
     working = sum((_busy(view, g) or 0.0) >= WORKING_PERCENT for g in gpus if not g.latest.get("error"))
     verb = "worked" if view.state.ended is not None else "work" if working != 1 else "works"
     title: Row = ((f"GPU busy %: {working} of {len(gpus)} {verb}", "" if working == len(gpus) else "warning"),)

@@ -54,15 +54,8 @@ def content(view: View, box: Box) -> Content:
             )
         rows += _plot(view, metric, cells, max(1, height))
     time = plot.time_row(view.window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
-    right: Row = ((meaningless, "warning"),) if (meaningless := no_meaning(view)) else ()
+    right: Row = (("made-up input: means nothing", "warning"),) if view.state.metrics_meaningless else ()
     return static(((f"{printable(name)} {_text(view.state.metrics.get(name))}", ""),), [*rows, time], right)
-
-
-def no_meaning(view: View) -> str | None:
-    """Why the numbers say nothing about the model, where that is so."""
-    if view.knobs.get("input") == "synthetic":
-        return "made-up input: losses mean nothing"
-    return None
 
 
 def _plot(view: View, name: str, cells: int, height: int) -> list[Row]:

@@ -40,7 +40,7 @@ def content(view: View, box: Box) -> Content:
         title = (("placement: not on the GPU", ""), (f"  {view.key('off_gpu')}", "key"), (" all", "muted"))
         if not layers:
             return note(title, _none_off(found), box.width)
-    parents = _parents(found.layers)
+    parents = set() if view.only_off_gpu else _parents(found.layers)
     wanted = gpu_used(found.layers)
     cells = [_cells(layer, wanted, str(layer.get("layer")) in parents, view) for layer in layers]
     # A column that nobody filled only takes room.

@@ -21,7 +21,7 @@ _REPLAY = (
     "freeze", "seek_back", "seek_ahead", "faster", "findings", "zoom", "help", "quit", "slower", "axis", "compare",
     "export", "browse", "search", "copy",
 )  # fmt: skip
-_ZOOMED = {"placement": ("off_gpu", "search"), "output": ("search", "type"), "findings": ("apply", "copy")}
+_ZOOMED = {"placement": ("off_gpu", "search", "profile"), "output": ("search", "type"), "findings": ("apply", "copy")}
 """What a narrow footer keeps, from the left; a zoomed pane's own keys come first."""
 
 
@@ -37,7 +37,7 @@ def script_name(view: View) -> str:
 
 def row(view: View, width: int) -> Row:
     """One row of exactly `width` cells. What matters least goes first where it is narrow."""
-    groups = [*_left(view), *_right(view)]
+    groups = [*_left(view, width), *_right(view)]
     gap = 3
     while len(groups) > 1 and _width(groups, gap) + 2 > width:
         if gap > 2:
@@ -78,14 +78,16 @@ def _width(groups: list[_Group], gap: int) -> int:
     return sum(width_of(g.spans) for g in groups) + gap * (len(groups) - 1)
 
 
-def _left(view: View) -> list[_Group]:
+def _left(view: View, width: int) -> list[_Group]:
     state, glyphs = view.state, view.glyphs
     failed = bool(state.ended is not None and (state.ended.exit_code or state.ended.signal is not None)) or view.lost
     role = "critical" if failed else "good" if state.ended is None else "info"
     sign = glyphs.ended if state.ended is not None or view.lost else glyphs.running
     groups = [_Group(99, ((f"{sign} ", role), (clip(script_name(view), 28), "bold")))]
     if view.notice:
-        groups.append(_Group(98, ((printable(view.notice), "notice"),)))
+        # What was just asked for gives way to nothing but the script's name.
+        room = max(20, width - width_of(groups[0].spans) - 8)
+        groups.append(_Group(98, ((clip(printable(view.notice), room), "notice"),)))
     words = "lost: its supervisor went away" if view.lost else state.activity() + _next_stage(view)
     if view.behind is not None:
         words = view.waiting_words()
@@ -160,7 +162,7 @@ def _growth(view: View) -> list[Span]:
 
 def footer(view: View, width: int, zoomed: str | None = None) -> Row:
     """As many keys as fit; help and quit always."""
-    keys = {name: by_name(view.keys, name) for name in {*_LIVE, *_REPLAY, "off_gpu", "type"}}
+    keys = {name: by_name(view.keys, name) for name in {*_LIVE, *_REPLAY, "off_gpu", "type", "profile"}}
     # Enter takes the first finding, or in the list the chosen one.
     reachable = view.findings if zoomed == "findings" else view.findings[:1]
     skip = set() if any(offered(view, f) for f, _ in reachable) else {"apply"}
@@ -169,7 +171,7 @@ def footer(view: View, width: int, zoomed: str | None = None) -> Row:
     if not view.findings:
         skip |= {"copy"}
     if view.state.ended is not None or view.replay is not None:
-        skip |= {"type", "detach"}
+        skip |= {"type", "detach", "profile"}
     names = [n for n in (*_ZOOMED.get(zoomed or "", ()), *(_REPLAY if view.replay else _LIVE)) if n not in skip]
     names = list(dict.fromkeys(["zoom", *names] if zoomed else names))
     while len(names) > 2 and sum(len(keys[n].label) + len(keys[n].footer) + 3 for n in names) + 1 > width:
