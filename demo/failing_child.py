@@ -1,6 +1,6 @@
 """A worker process crashes, and the training goes on as if nothing had happened: exit status 0.
 
-    tfgpu-tui demo/failing_child.py
+tfgpu-tui demo/failing_child.py
 """
 
 import multiprocessing

@@ -95,6 +95,10 @@ class Series:
             left = begin + c * width
             first = self._index(left)
             last = max(first, self._index(left + width - 1e-9))
+            if last == first:  # the usual case of a plot, and the cheapest
+                bucket = self._buckets.get(first)
+                out.append(None if bucket is None else bucket.highest if highest else bucket.total / bucket.weight)
+                continue
             found = [b for i in range(first, last + 1) if (b := self._buckets.get(i)) is not None]
             if not found:
                 out.append(None)

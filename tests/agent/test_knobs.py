@@ -131,6 +131,7 @@ def test_a_knob_wins_over_the_script_and_the_script_is_named(python: str) -> Non
     assert said["notes"]["precision"] == "1 of 2 layers with weights have a policy of their own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_other_way_round(python: str) -> None:
     said, truth, _ = train(
@@ -190,7 +191,12 @@ def growth(value: bool, first: str = "") -> str:
 
 @pytest.mark.parametrize(
     ("asked", "script", "in_force"),
-    [((), True, "on"), ((), False, "off"), (("memory_growth=on",), False, "on"), (("memory_growth=off",), True, "off")],
+    [
+        (("memory_growth=on",), False, "on"),
+        pytest.param((), True, "on", marks=pytest.mark.slow),
+        pytest.param((), False, "off", marks=pytest.mark.slow),
+        pytest.param(("memory_growth=off",), True, "off", marks=pytest.mark.slow),
+    ],
 )
 def test_growth_by_the_script_and_by_the_knob(asked: tuple[str, ...], script: bool, in_force: str) -> None:
     said, _, _ = train(*asked, between=growth(script))
@@ -205,6 +211,7 @@ def test_growth_that_comes_too_late_is_named_with_the_reason() -> None:
     assert "came too late: Physical devices cannot be modified" in said["notes"]["memory_growth"]
 
 
+@pytest.mark.slow
 def test_a_variable_that_the_script_changes_decides_over_growth() -> None:
     before = """
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "false"
@@ -214,6 +221,7 @@ def test_a_variable_that_the_script_changes_decides_over_growth() -> None:
     assert said["script"]["memory_growth"] == 'os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "false" at train.py:3'
 
 
+@pytest.mark.slow
 def test_a_memory_limit_does_not_break_a_script_that_sets_growth_itself() -> None:
     said, _, _ = train("gpu_memory_limit=512", between=growth(True))
     assert said["in_force"]["gpu_memory_limit"] == "512"
@@ -228,6 +236,7 @@ def test_a_memory_limit_does_not_break_a_script_that_sets_growth_itself() -> Non
     assert "splits a GPU" in said["notes"]["gpu_memory_limit"]
 
 
+@pytest.mark.slow
 def test_a_loop_of_the_scripts_own_says_what_can_not_be_set_in_it() -> None:
     script = """
     import tensorflow as tf

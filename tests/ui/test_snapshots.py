@@ -20,8 +20,10 @@ from tfgpu_tui import rundir
 from tfgpu_tui.config import Settings
 from tfgpu_tui.events import decode
 from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.ui.draw import width_of
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
+from tfgpu_tui.ui.pane import RowsWidget
 from tfgpu_tui.ui.snapshot import screen_rows
 
 RECORDINGS = Path(__file__).parents[2] / "demo" / "recordings"
@@ -76,16 +78,29 @@ def cut(shot: Shot, folder: Path) -> tuple[RunDir, float]:
     return target, at
 
 
+def shown(app: MonitorApp) -> list[RowsWidget]:
+    """The widgets on the screen, of a dialog over it as well."""
+    below = [widget for widget in app.board.widgets if widget.display]
+    return [*below, *(widget for widget in app.screen.query(RowsWidget) if widget.display)]
+
+
+def drawn(widget: RowsWidget) -> bool:
+    """Whether its rows were made for the size that it has, and that is the one that it was given."""
+    rows = widget.shown_rows
+    width, height = widget.styles.width, widget.styles.height
+    placed = width is not None and height is not None and widget.size == (width.value, height.value)
+    return placed and len(rows) == widget.size.height and width_of(rows[0]) == widget.size.width
+
+
 async def settled(pilot: Pilot[int], app: MonitorApp, size: tuple[int, int]) -> list[str]:
     """The rows once the screen has this size and nothing moves any more."""
-    await until(pilot, lambda: app.size == size and app.screen.size == size)
+    await until(pilot, lambda: app.size == size and app.screen.size == size and all(map(drawn, shown(app))))
     before: list[str] = []
     deadline = time.monotonic() + 10
-    while (rows := screen_rows(app)) != before or not rows:
+    while (rows := screen_rows(app)) != before or not rows or not all(map(drawn, shown(app))):
         assert time.monotonic() < deadline
         before = rows
-        await pilot.pause()
-        await pilot.pause()
+        await pilot.pause(0.05)
     return [row.rstrip() for row in rows]
 
 

@@ -43,7 +43,7 @@ KNOB_HOOKS: dict[str, str] = {
     "steps_per_execution": "knob_compile",
     "threads": "knob_devices",
 }
-"""Knob -> the module that applies it inside the process; loaded before the other hooks, and only where it was asked for."""
+"""Knob -> the module that applies it inside the process: loaded before the other hooks, and only where it was asked."""
 
 
 def start(hello_socket: Any = None) -> None:

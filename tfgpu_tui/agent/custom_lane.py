@@ -30,7 +30,7 @@ class Lane:
     """The calls of one step, over and over."""
 
     def __init__(self, calls: list[Any], takes: list[bool], times: list[float], look: Callable[[Lane], None]) -> None:
-        """`calls`: what is called in a step, in order; `takes`: whether it is an iterator's call for a batch, else it is a
+        """`calls`: what is called in a step, in order; `takes`: whether it is an iterator asked for a batch, else a
         function; `times`: begin and end of each in the step before, which is still open to what may follow.
         `look(lane)` runs between two calls of the training's thread while `wanted` is not empty; it must not raise."""
         self.calls = [weakref.ref(call) for call in calls]

@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from . import agent_cost, input_wait, steps, stopping
 from .custom_lane import NOTE, Lane
-from .runtime import before_trace, every, execution_done, guarded, hurry, is_off, send, set_phase, stop_after, traces
+from .runtime import before_trace, every, execution_done, guarded, hurry, send, set_phase, stop_after, traces
 
 HOOK = "custom_loop"
 TENTATIVE_BATCHES = 4

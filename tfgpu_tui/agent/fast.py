@@ -8,5 +8,5 @@ from typing import Any
 Call = Callable[[Any, Any, Any, Any, Any], Any]
 
 calls: dict[int, Call] = {}
-"""Thread -> `call(slow, original, function, args, kwargs)`: calls `original(function, *args, **kwargs)`, or hands over to
-`slow(function, *args, **kwargs)`, the wrapper that looks at everything."""
+"""Thread -> `call(slow, original, function, args, kwargs)`: does `original(function, *args, **kwargs)`, or hands over
+to `slow(function, *args, **kwargs)`, the wrapper that looks at everything."""

@@ -139,8 +139,8 @@ class Loop:
         return len(walls)
 
     def _counts(self, batches: list[Any], taken: int) -> list[int]:
-        """Steps of each execution with steps_per_execution > 1. The last one of an epoch may hold fewer, and Keras 3 names
-        the batch that it would have ended with: then what the graphs took says how many there were."""
+        """Steps of each execution with steps_per_execution > 1. The last one of an epoch may hold fewer, and Keras 3
+        names the batch that it would have ended with: then what the graphs took says how many there were."""
         counts = []
         planned = self.params.get("steps")
         for batch in batches:

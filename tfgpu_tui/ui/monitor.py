@@ -94,7 +94,7 @@ class MonitorApp(App[int]):
                 loop.add_signal_handler(number, self._told_to_leave)
         self._arrange()
         self._tick()
-        self.set_interval(self.settings.interval_s, self._tick)
+        self.set_interval(self.settings.interval_s, self._idle_tick)
         self.set_interval(CATCH_UP_PERIOD_S, self._catch_up)
 
     def on_unmount(self) -> None:
@@ -112,6 +112,16 @@ class MonitorApp(App[int]):
         self.session.read()
         self.session.look_after_run()
         self.post_message(Ticked())
+
+    def _idle_tick(self) -> None:
+        """The timer's: a run that is over, and of which nothing new came, costs no drawing."""
+        view, events = self.view, self.session.feed.events
+        before = (id(view), view.notice, view.now)
+        self.session.read()
+        self.session.look_after_run()
+        after = (id(self.view), self.view.notice, self.view.now)
+        if after != before or events != self.session.feed.events or self.view.state.ended is None:
+            self.post_message(Ticked())
 
     def on_ticked(self) -> None:
         """The only place where panes are redrawn for new data."""
