@@ -345,8 +345,8 @@ class Placement(Event):
     asked for, or None), `reason` (words), `calls` (places in the model), `not_on_gpu` (each `op`, `ops`, `dtype` and
     `why`: pinned | no_gpu_kernel | dtype_no_kernel | host_memory | soft_placement | unknown), `predicted` (`GPU`,
     `CPU`, `host` -> ops; None where measured), `copies` (`CPU:0 > CPU:1` -> tensors copied each step),
-    `variable_copies`, `float64_ops`, `recurrent` (`cudnn`, `blocked_by`; None for other layers). `not_on_gpu`, `copies`,
-    `variable_copies` and `float64_ops` are left out where nothing was found.
+    `variable_copies`, `float64_ops`, `recurrent` (`cudnn`, `blocked_by`; None for other layers). `not_on_gpu`,
+    `copies`, `variable_copies` and `float64_ops` are left out where nothing was found.
     Rows `(input)`, `(loss)`, `(optimizer)` hold what belongs to no layer."""
     source: str = "graph"
     """graph (collected final graph) | eager (op callbacks of one step)."""
