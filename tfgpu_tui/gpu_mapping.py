@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfgpu_tui.state import GpuView, RunState
+from tfgpu_tui.state import RunState
+from tfgpu_tui.totals import GpuView
 
 BY_UUID = "the UUID that the CUDA driver tells in the training's process"
 BY_ADDRESS = "the PCI address that the CUDA driver tells in the training's process"

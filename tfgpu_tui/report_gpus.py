@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tfgpu_tui.gpu_mapping import devices_on, mapping
-from tfgpu_tui.state import GpuView, RunState
+from tfgpu_tui.state import RunState
+from tfgpu_tui.totals import GpuView
 
 LAST = (
     "memory_busy_percent", "temperature_c", "power_limit_w", "energy_j", "sm_clock_mhz", "sm_clock_max_mhz",

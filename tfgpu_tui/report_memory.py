@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tfgpu_tui.diagnose.host_growth import training_growth, unknown_reason
-from tfgpu_tui.state import GpuView, RunState
+from tfgpu_tui.state import RunState
+from tfgpu_tui.totals import GpuView
 
 
 def memory(state: RunState) -> dict[str, Any]:

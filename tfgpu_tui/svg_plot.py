@@ -8,7 +8,7 @@ from html import escape
 
 from tfgpu_tui import units
 from tfgpu_tui.series import Series
-from tfgpu_tui.state import Mark
+from tfgpu_tui.totals import Mark
 
 WIDTH, HEIGHT = 560, 150
 LEFT, RIGHT, TOP, BOTTOM = 56, 8, 8, 22

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from tfgpu_tui.state import Mark
+from tfgpu_tui.totals import Mark
 from tfgpu_tui.ui import plot, table
 from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, Row, clip, fit, frame, spread, to_ascii, width_of, wrap
 from tfgpu_tui.ui.pane import changed_cells

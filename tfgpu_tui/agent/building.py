@@ -6,7 +6,8 @@ import functools
 from typing import Any
 
 from . import keras_loop
-from .runtime import guarded, on_import, set_phase
+from .keras_models import with_compile
+from .runtime import guarded, set_phase
 
 
 @guarded("building")
@@ -15,6 +16,7 @@ def _building() -> None:
         set_phase("building")
 
 
+@with_compile
 def _patch(cls: Any) -> None:
     original = cls.compile
 
@@ -24,18 +26,3 @@ def _patch(cls: Any) -> None:
         return original(self, *args, **kwargs)
 
     cls.compile = compile_model
-
-
-@on_import("keras.src.trainers.trainer")
-def _keras3(module: Any) -> None:
-    _patch(module.Trainer)
-
-
-@on_import("keras.src.engine.training")
-def _keras2(module: Any) -> None:
-    _patch(module.Model)
-
-
-@on_import("tf_keras.src.engine.training")
-def _tf_keras(module: Any) -> None:
-    _patch(module.Model)

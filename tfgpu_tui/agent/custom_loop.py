@@ -17,6 +17,7 @@ from typing import Any
 
 from . import fast, input_wait, keras_loop
 from .custom_steps import HOOK, current, training_traced
+from .keras_models import with_fit
 from .runtime import executing_eagerly, guarded, is_off, on_import, switch_off
 
 _counter = time.perf_counter
@@ -150,6 +151,7 @@ def _applied(optimizer: Any) -> None:
         current().applied(optimizer, _counter())
 
 
+@with_fit
 def _patch_train_on_batch(cls: Any) -> None:
     original = cls.train_on_batch
 
@@ -199,18 +201,3 @@ def _keras2_legacy_optimizer(module: Any) -> None:
 @on_import("tf_keras.src.optimizers.legacy.optimizer_v2")
 def _tf_keras_legacy_optimizer(module: Any) -> None:
     _patch_optimizer(module.OptimizerV2, "apply_gradients")
-
-
-@on_import("keras.src.backend.tensorflow.trainer")
-def _keras3_train_on_batch(module: Any) -> None:
-    _patch_train_on_batch(module.TensorFlowTrainer)
-
-
-@on_import("keras.src.engine.training")
-def _keras2_train_on_batch(module: Any) -> None:
-    _patch_train_on_batch(module.Model)
-
-
-@on_import("tf_keras.src.engine.training")
-def _tf_keras_train_on_batch(module: Any) -> None:
-    _patch_train_on_batch(module.Model)

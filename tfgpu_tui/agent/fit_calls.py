@@ -10,7 +10,8 @@ import functools
 import time
 from typing import Any
 
-from .runtime import guarded, on_import, send_latest
+from .keras_models import with_fit
+from .runtime import guarded, send_latest
 
 HOOK = "fit_calls"
 _counter = time.perf_counter
@@ -33,6 +34,7 @@ def _returned(seconds: float) -> None:
     send_latest("fit_calls", count=_calls.count, wall_s=_calls.seconds)
 
 
+@with_fit
 def _patch(cls: Any) -> None:
     original = cls.fit
 
@@ -48,18 +50,3 @@ def _patch(cls: Any) -> None:
                 _returned(_counter() - start)
 
     cls.fit = fit
-
-
-@on_import("keras.src.backend.tensorflow.trainer")
-def _keras3(module: Any) -> None:
-    _patch(module.TensorFlowTrainer)
-
-
-@on_import("keras.src.engine.training")
-def _keras2(module: Any) -> None:
-    _patch(module.Model)
-
-
-@on_import("tf_keras.src.engine.training")
-def _tf_keras(module: Any) -> None:
-    _patch(module.Model)

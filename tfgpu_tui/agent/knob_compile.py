@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Dict, Optional, Tuple
 
 from . import script_calls
+from .keras_models import with_compile
 from .runtime import asked_knobs, guarded, on_import
 
 WORDS = {"on": True, "off": False}
@@ -44,6 +45,7 @@ def _changed(
     return bound.args[1:], bound.kwargs
 
 
+@with_compile
 def _patch(cls: Any) -> None:
     original = cls.compile
 
@@ -55,21 +57,6 @@ def _patch(cls: Any) -> None:
         return original(self, *args, **kwargs)
 
     cls.compile = compile_model
-
-
-@on_import("keras.src.trainers.trainer")
-def _keras3(module: Any) -> None:
-    _patch(module.Trainer)
-
-
-@on_import("keras.src.engine.training")
-def _keras2(module: Any) -> None:
-    _patch(module.Model)
-
-
-@on_import("tf_keras.src.engine.training")
-def _tf_keras(module: Any) -> None:
-    _patch(module.Model)
 
 
 @on_import("tensorflow.python.eager.polymorphic_function.eager_function_run")

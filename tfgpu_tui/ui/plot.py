@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfgpu_tui import units
-from tfgpu_tui.state import Mark
+from tfgpu_tui.totals import Mark
 from tfgpu_tui.ui.draw import Glyphs, Role, Row, Span
 
 AXIS_WIDTH = 7

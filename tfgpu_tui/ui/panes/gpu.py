@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tfgpu_tui import units
 from tfgpu_tui.gpu_mapping import mapping
-from tfgpu_tui.state import GpuView
 from tfgpu_tui.terminal import printable
+from tfgpu_tui.totals import GpuView
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, note, static
 from tfgpu_tui.ui.view import View

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tfgpu_tui import units
-from tfgpu_tui.state import GpuView
 from tfgpu_tui.terminal import printable
+from tfgpu_tui.totals import GpuView
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Row, Span, note, static
 from tfgpu_tui.ui.panes.gpu import shown, tensorflow_name
