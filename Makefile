@@ -12,11 +12,12 @@ format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+# Two processes, a file of tests each: most tests wait for a training in a process of its own.
 test:
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 # Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
 bench:

@@ -25,30 +25,24 @@ MATRIX = {
 }
 
 
-NO_STAGE_TIMES = ("-k", "not slow_map")
-"""TensorFlow 2.15 and 2.16 do not tell the times of tf.data's stages (README, "What it can't do")."""
-
-
-def check(
-    session: nox.Session, packages: list[str], environment: dict[str, str] | None = None, choice: tuple[str, ...] = ()
-) -> None:
+def check(session: nox.Session, packages: list[str], environment: dict[str, str] | None = None) -> None:
     session.install(".", *NEEDED, *packages)
     session.run("python", "-c", "import sys, importlib.metadata as m; print('python', sys.version.split()[0], *(f'{n} {"
                 "m.version(n)}' for n in ('tensorflow-cpu', 'keras')))")  # fmt: skip
-    chosen = (*choice, *(session.posargs or TESTS))
+    chosen = session.posargs or TESTS
     session.run("python", "-m", "pytest", "-q", "-m", "not slow", *chosen, env=environment or {})
 
 
 @nox.session(python=MATRIX["oldest"][0])
 def oldest(session: nox.Session) -> None:
     """Python 3.10, TensorFlow 2.15, Keras 2."""
-    check(session, MATRIX["oldest"][1], choice=NO_STAGE_TIMES)
+    check(session, MATRIX["oldest"][1])
 
 
 @nox.session(python=MATRIX["tf216"][0])
 def tf216(session: nox.Session) -> None:
     """Python 3.11, TensorFlow 2.16: the first with Keras 3."""
-    check(session, MATRIX["tf216"][1], choice=NO_STAGE_TIMES)
+    check(session, MATRIX["tf216"][1])
 
 
 @nox.session(python=MATRIX["tf218"][0])

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from digits import image_files
 
-EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 40
 
 
 class KeepPredictions(keras.callbacks.Callback):

@@ -603,6 +603,8 @@ class RunEnded(Event):
     type: ClassVar[str] = "run_ended"
     exit_code: int | None = None
     signal: int | None = None
+    core_dumped: bool | None = None
+    """Whether the kernel wrote a core dump; None where no signal ended it, or where that can't be known."""
     wall_s: float = 0.0
 
 

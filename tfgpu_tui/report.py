@@ -79,6 +79,7 @@ def _run(state: RunState) -> dict[str, Any]:
         "cwd": run.cwd if run else None,
         "exit_code": ended.exit_code if ended else None,
         "signal": ended.signal if ended else None,
+        "core_dumped": ended.core_dumped if ended else None,
         "started": _iso(run.t if run else None),
         "ended": _iso(ended.t if ended else None),
         "wall_s": _rounded(ended.wall_s if ended else state.wall_s),
@@ -338,7 +339,7 @@ def _bytes(mib: float | None) -> float | None:
 
 def _ending(run: dict[str, Any]) -> str:
     if run["signal"] is not None:
-        return f"ended by signal {run['signal']}"
+        return f"ended by signal {run['signal']}" + (" (core dumped)" if run["core_dumped"] else "")
     if run["exit_code"] is None and run["ended"] is not None:
         return "ended; its exit status is not known"
     if run["exit_code"] is None:

@@ -89,23 +89,23 @@ class Series:
         """
         if count <= 0 or end <= begin:
             return []
-        width = (end - begin) / count
+        width, bucket_s, get = (end - begin) / count, self.bucket_s, self._buckets.get
+        if self._first is None or self._last is None:
+            return [None] * count
         out: list[float | None] = []
-        for c in range(count):
+        for c in range(count):  # plain loops: every plot asks for all of its columns at every tick
             left = begin + c * width
-            first = self._index(left)
-            last = max(first, self._index(left + width - 1e-9))
-            if last == first:  # the usual case of a plot, and the cheapest
-                bucket = self._buckets.get(first)
-                out.append(None if bucket is None else bucket.highest if highest else bucket.total / bucket.weight)
-                continue
-            found = [b for i in range(first, last + 1) if (b := self._buckets.get(i)) is not None]
-            if not found:
-                out.append(None)
-            elif highest:
-                out.append(max(b.highest for b in found))
-            else:
-                out.append(sum(b.total for b in found) / sum(b.weight for b in found))
+            first = int(left // bucket_s)
+            last = max(first, int((left + width - 1e-9) // bucket_s))
+            total = weight = 0.0
+            top: float | None = None
+            for i in range(max(first, self._first), min(last, self._last) + 1):
+                bucket = get(i)
+                if bucket is not None:
+                    total += bucket.total
+                    weight += bucket.weight
+                    top = bucket.highest if top is None or bucket.highest > top else top
+            out.append(top if highest else total / weight if weight else None)
         return out
 
     def rows(self) -> list[tuple[float, float]]:

@@ -263,7 +263,7 @@ _STOP_WORDS = {
 
 def _end_words(ended: ev.RunEnded, early: str | None) -> str:
     if ended.signal is not None:
-        return f"ended by {signal_name(ended.signal)}"
+        return f"ended by {signal_name(ended.signal)}" + (" (core dumped)" if ended.core_dumped else "")
     if ended.exit_code is None:
         return "ended, status unknown"
     if ended.exit_code:

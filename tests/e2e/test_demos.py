@@ -48,6 +48,11 @@ def finding(report: dict[str, Any], name: str) -> dict[str, Any]:
     return found[0]
 
 
+def has_stage_times(report: dict[str, Any]) -> bool:
+    """Whether this run's TensorFlow tells how long each stage of tf.data takes: from 2.17 on."""
+    return tuple(int(part) for part in report["environment"]["tensorflow"].split(".")[:2]) >= (2, 17)
+
+
 def words(stdout: bytes) -> list[str]:
     """Keras' output without what differs from run to run: how often its bar was drawn, times and metric values."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", stdout.decode())
@@ -69,9 +74,21 @@ def test_slow_map_names_its_stage_with_file_and_line(environment: dict[str, str]
     bound = finding(report, "input.bound")
     assert report["findings"][0]["id"] == "input.bound"
     assert bound["severity"] == "critical"
-    # On a machine whose cores others use, too, it can't be told whether the function computes or waits.
-    assert {"input.slow_stage", "input.python"} & set(weighty(report))
-    stage = bound["evidence"]["stage"]
+    timed = has_stage_times(report)
+    assert all((stage["self_ms"] is not None) == timed for stage in report["pipeline"] if stage["stage"] == "Map")
+    if timed:
+        # On a machine whose cores others use, too, it can't be told whether the function computes or waits.
+        assert {"input.slow_stage", "input.python"} & set(weighty(report))
+        stage = bound["evidence"]["stage"]
+    else:
+        # What is written in the script is known: that Python runs in the map, and where. That it takes the time is not.
+        assert weighty(report) == ["input.bound", "input.python"]
+        assert all(stage["per_batch_ms"] is None and stage["share"] is None for stage in report["pipeline"])
+        assert "no live model" in report["unknown"]["pipeline"]
+        assert any("slowest stage unknown" in said for said in bound["lines"])
+        suspect = finding(report, "input.python")
+        assert "no live model" in suspect["incomplete"] and suspect["next"] == bound["next"]
+        stage = suspect["evidence"]["stage"]
     lines = script.read_text().splitlines()
     definition = next(i for i, line in enumerate(lines, 1) if line.startswith("def load_image"))
     python = next(i for i, line in enumerate(lines, 1) if line.startswith("def decode_with_pillow"))
@@ -148,7 +165,9 @@ def test_what_keeps_growing_is_named(environment: dict[str, str], tmp_path: Path
     report, done = headless(environment, tmp_path / "r.json", str(DEMO / "memory_leak.py"))
     assert done.returncode == 0
     leak = finding(report, "memory.host_growth")
-    assert leak["evidence"]["kib_per_step"] == pytest.approx(256, rel=0.1)
+    assert leak["evidence"]["kib_per_step"] == pytest.approx(
+        256, rel=0.15
+    )  # tensors are padded, and TensorFlow grows too
     assert "KeepPredictions.history" in leak["lines"][0]
     assert report["memory"]["growing"] is True
 

@@ -164,6 +164,46 @@ async def test_many_connections(rig: Rig) -> None:
     assert isinstance(rig.events[-1], Phase)
 
 
+async def test_a_peer_that_trickles_its_bytes_holds_up_nobody(rig: Rig) -> None:
+    """Before each byte of the slow peer another agent's event arrives whole; the slow line is taken at its end."""
+    slow, other = await rig.connect(), await rig.connect()
+    said = line("phase", phase="slow")
+    for count, byte in enumerate(said, 1):
+        slow[1].write(bytes([byte]))
+        await slow[1].drain()
+        other[1].write(line("phase", phase=f"other {count}"))
+        await until(lambda: len(rig.events) >= count)  # noqa: B023
+        if count < len(said):
+            assert isinstance(rig.events[-1], Phase) and rig.events[-1].phase == f"other {count}"
+    await until(lambda: len(rig.events) == len(said) + 1)
+    assert [event.phase for event in rig.events if isinstance(event, Phase)].count("slow") == 1
+    assert rig.refused == 0
+    for _, writer in (slow, other):
+        writer.close()
+
+
+async def test_connections_that_come_and_go_leave_nothing(rig: Rig) -> None:
+    """2000 in sequence: silent, in the middle of a line, with an event, with garbage. One agent stays all the while."""
+    _, steady = await rig.connect()
+    steady.write(line("agent_connected", main=True))
+    await until(lambda: rig.server.main_agent_connected)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    kinds = (b"", b'{"v":1,"ty', line("phase", phase="brief"), b"garbage\n")
+    for number in range(2000):
+        _, writer = await rig.connect()
+        writer.write(kinds[number % len(kinds)])
+        writer.close()
+        await writer.wait_closed()
+    # What was cut off in the middle of a line is refused, as garbage is.
+    await until(lambda: (len(rig.events), rig.refused) == (1 + 500, 1000))
+    await until(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+    assert rig.server.main_agent_connected and not rig.server.idle
+    steady.write(line("phase", phase="still here"))
+    await until(lambda: len(rig.events) == 502)
+    steady.close()
+    await until(lambda: rig.server.idle)
+
+
 def test_a_run_survives_all_this(place: Workplace) -> None:
     """Whatever one process of the user sends, journal and reducer stay good, and what was dropped is counted."""
     run = place.start(place.script("print('ready', flush=True)\nimport time\ntime.sleep(60)"))

@@ -20,7 +20,7 @@ from tests.process.conftest import (
     wait_until,
 )
 from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import ChildStarted, Stopping
+from tfgpu_tui.events import ChildStarted, RunEnded, Stopping
 from tfgpu_tui.rundir import RunDir
 
 FAMILY = """
@@ -149,6 +149,45 @@ def test_a_stop_goes_on_under_the_next_supervisor(place: Workplace) -> None:
 def test_a_signal_passes_through(place: Workplace, number: signal.Signals) -> None:
     run = place.start(place.script(f"import os; os.kill(os.getpid(), {int(number)})"))
     assert wait_for_state(run, "ended").signal == number
+
+
+@pytest.mark.parametrize("headless", [False, True])
+def test_a_core_dump_is_said(place: Workplace, headless: bool) -> None:
+    """As the kernel tells it to the script's parent; plain python shows what this system does."""
+    limit = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    text = "import os, resource as r, signal\nr.setrlimit(r.RLIMIT_CORE, ({0}, {1}))\nos.kill(os.getpid(), {2})\n"
+    segfault, terminated = (
+        place.script(text.format(limit, limit, number.value), f"{number.name}.py")
+        for number in (signal.SIGSEGV, signal.SIGTERM)
+    )
+    expected = {terminated: False}
+    plain = subprocess.Popen([sys.executable, str(segfault)], cwd=place.folder)
+    expected[segfault] = os.WCOREDUMP(os.waitpid(plain.pid, 0)[1])
+    plain.returncode = -signal.SIGSEGV
+    for script, dumped in expected.items():
+        before = {run.id for run in place.runs()}
+        if headless:
+            place.tool("--headless", script)
+            (run,) = (RunDir(run.path) for run in place.runs() if run.id not in before)
+        else:
+            run = place.start(script)
+            wait_for_state(run, "ended")
+        (ended,) = of_type(run, RunEnded)
+        assert isinstance(ended, RunEnded) and ended.core_dumped is dumped
+        wait_until(run.report_path.exists, "the report was written")
+        report = json.loads(run.report_path.read_text())
+        assert report["run"]["core_dumped"] is dumped
+        (killed,) = [finding for finding in report["findings"] if finding["id"] == "run.killed"]
+        assert any("core dump" in line for line in killed["lines"]) is dumped
+    for core in place.folder.glob("core*"):
+        core.unlink()
+
+
+def test_an_exit_status_has_no_core(place: Workplace) -> None:
+    run = place.start(place.script("raise SystemExit(3)"))
+    wait_for_state(run, "ended")
+    (ended,) = of_type(run, RunEnded)
+    assert isinstance(ended, RunEnded) and (ended.exit_code, ended.core_dumped) == (3, None)
 
 
 def test_limits_pass_through(place: Workplace) -> None:

@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 from . import growth_cause, keras_loop, runtime, steps
 from .runtime import every, send
 
-SAMPLE_S = 0.2
+SAMPLE_S = 0.1
 SEND_POINTS = 5
 MAX_POINTS = 240
 PARTS = 5
@@ -91,7 +91,10 @@ class _Watch:
                 self._leave_out(point)
         elif point[0] - self.look.step >= BETWEEN_LOOKS_STEPS and growth_cause.age_s(self.look) >= BETWEEN_LOOKS_S:
             first, self.look = self.look, None
-            send("growth_cause", **growth_cause.difference(first, growth_cause.look(*point)))
+            found = growth_cause.difference(first, growth_cause.look(*point))
+            send("growth_cause", **found)
+            if any(c["bytes_per_step"] > slope(self.points) / 2 for c in found["containers"]):
+                self.searches = MAX_SEARCHES  # found: each search is itself a small disturbance of what is measured
             self._leave_out(point)
             self.points.clear()  # the next search asks for growth anew
             self.stride, self.seen = 1, 0

@@ -11,6 +11,7 @@ from tfgpu_tui.events import ChildEnded, ScriptError
 from tfgpu_tui.state import RunState, signal_name
 
 NO_STEPS_AFTER_S = 60.0
+CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /proc/sys/kernel/core_pattern, says where"
 
 
 def findings(state: RunState) -> Iterator[Finding]:
@@ -25,7 +26,7 @@ def _failed(state: RunState) -> Iterator[Finding]:
     if ended is None or state.stopping is not None:
         return  # Still running, or ended because we were asked to end it.
     if ended.signal is not None:
-        yield _killed(state, ended.signal)
+        yield _killed(state, ended.signal, ended.core_dumped)
     elif not ended.exit_code and state.child_ends:
         yield _crashed_children(state, state.child_ends)
     elif ended.exit_code or state.child_errors:
@@ -51,7 +52,7 @@ def _failed(state: RunState) -> Iterator[Finding]:
         )
 
 
-def _killed(state: RunState, number: int) -> Finding:
+def _killed(state: RunState, number: int, core_dumped: bool | None) -> Finding:
     name = signal_name(number)
     by_kernel = number == 9 and bool(state.oom_kills)
     if by_kernel:
@@ -66,10 +67,11 @@ def _killed(state: RunState, number: int) -> Finding:
         id="run.killed",
         severity="critical",
         title="The kernel's out-of-memory killer ended the script" if by_kernel else f"The script was ended by {name}",
-        lines=[f"its memory was {_mib(state.rss_peak_bytes)} at the highest sample"],
+        lines=[f"its memory was {_mib(state.rss_peak_bytes)} at the highest sample", *([CORE] if core_dumped else [])],
         next=step,
         evidence={
             "signal": number,
+            "core_dumped": core_dumped,
             "rss_peak_mib": (state.rss_peak_bytes or 0) >> 20 or None,
             "oom_kills": state.oom_kills,
             "memory_limit_mib": (state.environment.memory_limit_bytes or 0) >> 20 or None,

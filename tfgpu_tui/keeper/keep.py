@@ -173,11 +173,11 @@ class Keeper:
         """Looks at every child that ended. The script stays a zombie: its number must not become another's while the
         supervisor may still signal its group."""
         if self._child is not None and self._ended_at is None:
-            code = _ended(self._child.pid)
-            if code is not None:
+            ended = script.how_it_ended(self._child.pid)
+            if ended is not None:
                 self._ended_at = self._next_start = time.monotonic()
                 self._failures = 0  # what is left to do is the conclusion, and it has its own tries
-                self._tell(code=code)
+                self._tell(code=ended[0], core_dumped=ended[1])
         if self._supervisor is not None and self._supervisor.poll() is not None:
             self._supervisor_ended(self._supervisor.returncode)
         children.reap_adopted({self._child.pid if self._child else 0, self._supervisor.pid if self._supervisor else 0})
@@ -236,14 +236,6 @@ class Keeper:
                 self._told = True
             except OSError:
                 pass  # full: it is not reading, and will be told later; or gone: `_reap` sees that
-
-
-def _ended(pid: int) -> int | None:
-    """A child's exit code, or minus its signal, once it ended; it stays a zombie."""
-    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    if found is None:
-        return None
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def _wake_on_signals() -> int:

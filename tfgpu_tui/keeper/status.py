@@ -24,6 +24,8 @@ class Status:
     """Why it could not be started."""
     code: int | None = None
     """Exit code, or minus the signal that ended it; None while it runs."""
+    core_dumped: bool | None = None
+    """Where a signal ended it: whether the kernel wrote a core dump."""
     drained: bool = False
     """After its end: all that its terminal held lies in output.log."""
     capped: bool = False

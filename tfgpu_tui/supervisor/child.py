@@ -38,6 +38,9 @@ class Script(Protocol):
     @property
     def terminal(self) -> int | None: ...
 
+    @property
+    def core_dumped(self) -> bool | None: ...
+
     def status(self) -> tuple[int | None, int | None] | None: ...
 
     def send_signal(self, number: int) -> None: ...
@@ -52,6 +55,8 @@ class Child:
     terminal: int | None
     started: float
     """time.monotonic() just before it was started."""
+    core_dumped: bool | None = None
+    """Of a script that a signal ended; known once `status` says so."""
 
     @property
     def pid(self) -> int:
@@ -59,6 +64,10 @@ class Child:
 
     def status(self) -> tuple[int | None, int | None] | None:
         """(exit code, None) or (None, signal) once it ended; None while it runs. Never blocks."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ChildProcessError):
+                ended = how_it_ended(self.pid)  # first: Popen keeps the signal and forgets the core
+                self.core_dumped = ended[1] if ended is not None else None
         code = self.process.poll()
         if code is None:
             return None
@@ -69,6 +78,17 @@ class Child:
         if self.status() is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
+
+
+def how_it_ended(pid: int) -> tuple[int, bool | None] | None:
+    """Of a child that ended: its exit code, or minus its signal and whether the kernel wrote a core dump. It stays a
+    zombie. None while it runs. Raises ChildProcessError where it was waited for already."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    if found.si_code == os.CLD_EXITED:
+        return found.si_status, None
+    return -found.si_status, found.si_code == os.CLD_DUMPED
 
 
 def end_of_stderr_file(descriptor: int = 2) -> int | None:

@@ -20,7 +20,13 @@ class Outcome:
 
 
 def conclude(
-    run: RunDir, meta: Meta, recorder: Recorder, begun: float, exit_code: int | None, number: int | None
+    run: RunDir,
+    meta: Meta,
+    recorder: Recorder,
+    begun: float,
+    exit_code: int | None,
+    number: int | None,
+    core_dumped: bool | None,
 ) -> Outcome:
     """The last event, then report.json in the run's folder and wherever else it was asked for."""
     now = recorder.clock.now()
@@ -33,6 +39,7 @@ def conclude(
                 pid=meta.script_pid,
                 exit_code=exit_code,
                 signal=number,
+                core_dumped=core_dumped,
                 wall_s=max(0.0, now - begun),
             )
         )

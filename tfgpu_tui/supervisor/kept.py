@@ -34,6 +34,11 @@ class KeptScript:
     def pid(self) -> int:
         return self.told.pid or 0
 
+    @property
+    def core_dumped(self) -> bool | None:
+        """Of a script that a signal ended."""
+        return self.told.core_dumped
+
     def fileno(self) -> int:
         """The channel, for the event loop."""
         return self._channel.fileno()

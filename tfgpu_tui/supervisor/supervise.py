@@ -93,7 +93,8 @@ def supervise(started: Started) -> Outcome:
         if started.listener is not None:
             started.listener.close()
             rundir.remove_socket(Path(started.meta.socket))
-    return conclude(started.run, started.meta, recorder, started.begun, exit_code, number)
+    core_dumped = started.script.core_dumped if started.script is not None else None
+    return conclude(started.run, started.meta, recorder, started.begun, exit_code, number, core_dumped)
 
 
 def _run_started(started: Started) -> RunStarted:

@@ -93,9 +93,9 @@ class MonitorApp(App[int]):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self._told_to_leave)
         self._arrange()
+        self._catching_up = self.set_interval(CATCH_UP_PERIOD_S, self._catch_up, pause=True)
         self._tick()
         self.set_interval(self.settings.interval_s, self._idle_tick)
-        self.set_interval(CATCH_UP_PERIOD_S, self._catch_up)
 
     def on_unmount(self) -> None:
         self.session.close()
@@ -105,11 +105,19 @@ class MonitorApp(App[int]):
     def _catch_up(self) -> None:
         """Between ticks, while there is history to read."""
         if self.session.behind:
-            self.session.read()
+            self._read()
             self.post_message(Ticked())
 
-    def _tick(self) -> None:
+    def _read(self) -> None:
+        """The session, which says whether there is more: a timer that has nothing to do costs its wake-ups."""
         self.session.read()
+        if self.session.behind:
+            self._catching_up.resume()
+        else:
+            self._catching_up.pause()
+
+    def _tick(self) -> None:
+        self._read()
         self.session.look_after_run()
         self.post_message(Ticked())
 
@@ -117,7 +125,7 @@ class MonitorApp(App[int]):
         """The timer's: a run that is over, and of which nothing new came, costs no drawing."""
         view, events = self.view, self.session.feed.events
         before = (id(view), view.notice, view.now)
-        self.session.read()
+        self._read()
         self.session.look_after_run()
         after = (id(self.view), self.view.notice, self.view.now)
         if after != before or events != self.session.feed.events or self.view.state.ended is None:

@@ -108,6 +108,12 @@ def _styles(theme: Theme) -> dict[str, Style]:
 
 
 @lru_cache(maxsize=2048)
+def shows_on_blank(style: Style) -> bool:
+    """True where a blank in this style differs from one without."""
+    return style.bgcolor is not None or bool(style.reverse or style.underline or style.underline2 or style.strike)
+
+
+@lru_cache(maxsize=2048)
 def _text_style(style: TextStyle) -> Style:
     return Style(
         color=_rich(style.fg),

@@ -144,8 +144,9 @@ def _stack_column(parts: list[float | None], top: float, height: int) -> list[in
     edges = [0.0]
     for part in parts:
         edges.append(edges[-1] + (part or 0.0) / top * height)
-    cells = []
-    for y in range(height):
+    empty = height - math.ceil(max(0.0, min(float(height), edges[-1])))
+    cells = [-1] * empty
+    for y in range(empty, height):
         low, high = float(height - 1 - y), float(height - y)
         covers = [max(0.0, min(high, edges[i + 1]) - max(low, edges[i])) for i in range(len(parts))]
         best = max(range(len(parts)), key=covers.__getitem__)
