@@ -122,3 +122,52 @@ def test_a_dumb_terminal_gets_lines(place: Workplace, terminals: list[Terminal])
     wait_until(terminal.ended, "the run ended")
     seen = terminal.read()
     assert b"hello" in seen and b"tfgpu-tui report" in seen and ALTERNATE_SCREEN not in seen
+
+
+def test_lines_are_typed_to_the_script_from_the_screen(place: Workplace, terminals: list[Terminal]) -> None:
+    script = place.script("print('name?', flush=True)\nprint('hello', input(), flush=True)\nprint('again', input())\n")
+    terminal = Terminal(place.command(script), place)
+    terminals.append(terminal)
+    wait_until(lambda: ALTERNATE_SCREEN in terminal.read(), "the screen opened")
+    run = place.only_run()
+    wait_for_output(run, "name?")
+    wait_until(lambda: b"name?" in terminal.read(), "the question is on the screen")
+    terminal.type(b"i")
+    wait_until(lambda: b"to the script:" in terminal.read(), "i opened the line")
+    terminal.type("Zoë\r".encode())
+    wait_for_output(run, "hello Zoë")
+    terminal.type(b"over\r")
+    assert wait_for_state(run, "ended").exit_code == 0
+    assert "again over" in run.output_log.read_text()
+
+
+def test_the_browser_deletes_ended_runs_and_never_a_running_one(place: Workplace, terminals: list[Terminal]) -> None:
+    running = place.start(place.script(SCRIPT % 60, "running.py"))
+    wait_for_output(running, "size")
+    ended = place.start(place.script("print('x')", "ended.py"))
+    wait_for_state(ended, "ended")
+    shown = place.start(place.script("print('y')", "shown.py"))
+    wait_for_state(shown, "ended")
+    terminal = Terminal(place.command("attach", shown.id), place)
+    terminals.append(terminal)
+    wait_until(lambda: b"shown.py" in terminal.read(), "the run is on the screen")
+
+    def asks(run: rundir.RunDir, downwards: int) -> None:
+        """Chooses the run, newest first, and says yes when asked whether to delete it."""
+        mark = len(terminal.read())
+        terminal.type(b"\x1b[B" * downwards + b"x")
+        wait_until(lambda: f"delete {run.id}?".encode() in terminal.read()[mark:], "it asks first")
+        assert run.path.exists()
+        terminal.type(b"x")
+
+    terminal.type(b"b")
+    wait_until(lambda: running.id.encode() in terminal.read(), "the browser opened")
+    asks(ended, 1)
+    wait_until(lambda: not ended.path.exists(), "the ended run's folder is gone")
+    wait_until(lambda: f"deleted {ended.id}".encode() in terminal.read(), "and that is said")
+    asks(running, 1)
+    wait_until(lambda: f"{running.id} is running: stop it first".encode() in terminal.read(), "a running one is kept")
+    assert rundir.summary(running).state == "running" and running.journal.exists()
+    assert shown.path.exists()
+    launch.stop(running, "kill")
+    wait_for_state(running, "ended")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.cells import cell_len
+from rich.style import Style
 
 from tfgpu_tui.totals import Mark
 from tfgpu_tui.ui import plot, table
 from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, Row, clip, fit, frame, spread, to_ascii, width_of, wrap
-from tfgpu_tui.ui.pane import changed_cells
+from tfgpu_tui.ui.pane import changed_cells, joined
 from tfgpu_tui.ui.table import Cell, Column
 
 
@@ -112,3 +113,18 @@ def test_ascii_rows_hold_only_ascii() -> None:
 def test_only_the_changed_cells_are_repainted() -> None:
     assert changed_cells((("step 10", ""), (" x", "")), (("step 12", ""), (" x", ""))) == (6, 7)
     assert changed_cells((("ab", "good"),), (("ab", "warning"),)) == (0, 2)
+
+
+def test_blanks_are_sent_in_the_style_beside_them_where_that_is_not_seen() -> None:
+    red, bold, none = Style(color="red"), Style(bold=True), Style.null()
+    assert joined([("  ", none), ("busy", red), (" ", none), ("on", red), ("  ", bold), ("x", bold)]) == [
+        ("  busy on  ", red),
+        ("x", bold),
+    ]
+
+
+def test_blanks_that_show_their_style_keep_it() -> None:
+    red = Style(color="red")
+    for seen in (Style(reverse=True), Style(bgcolor="blue"), Style(underline=True)):
+        for spans in ([("a", red), (" ", seen)], [("a", seen), (" ", red)], [(" ", seen), ("a", red)]):
+            assert joined(spans) == spans, seen

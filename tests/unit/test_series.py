@@ -38,6 +38,15 @@ def test_columns_narrower_than_a_bucket_have_no_holes() -> None:
     assert series.columns(10.0, 14.0, 8) == [1.0] * 4 + [2.0] * 4
 
 
+def test_columns_reach_beyond_what_was_measured() -> None:
+    series = Series(bucket_s=1.0)
+    assert series.columns(0.0, 4.0, 2) == [None, None]
+    series.add(10.0, 1.0, weight=3)
+    series.add(11.0, 5.0)
+    assert series.columns(4.0, 20.0, 4) == [None, 2.0, None, None]
+    assert series.columns(-1e9, 1e9, 2) == [None, 2.0]
+
+
 def test_highest_of_a_column_is_not_averaged_away() -> None:
     series = Series(bucket_s=1.0)
     for t, value in ((10.0, 1.0), (10.1, 99.0), (11.0, 2.0)):

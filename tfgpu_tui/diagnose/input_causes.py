@@ -32,6 +32,7 @@ from tfgpu_tui.diagnose.stages import (
 )
 from tfgpu_tui.state import RunState
 
+_WAITS_OR_COMPUTES = "whether this Python computes or waits is unknown: all cores were busy, perhaps with others' work"
 DOMINATES = 0.4
 """Share of the pipeline's time for a batch from which one stage is to blame."""
 
@@ -73,7 +74,8 @@ def _stage(state: RunState, share: float) -> Iterator[Finding]:
     if slow_reads is not None:
         yield slow_reads
     elif stage.get("python") and not (serial_map(stage) and idle is not None and idle >= IDLE_WAIT):
-        yield _python(state, share * part, stage, None)
+        unsure = serial_map(stage) and idle is None
+        yield _python(state, share * part, stage, _WAITS_OR_COMPUTES if unsure else None)
     elif serial_map(stage):
         yield _slow_stage(state, share * part, stage, idle)
 
@@ -107,6 +109,7 @@ def _slow_stage(state: RunState, share: float, stage: dict[str, Any], idle: floa
 def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: str | None) -> Finding:
     user = _user_time(state, stage)
     cores = cores_used(state)
+    trial = incomplete == _WAITS_OR_COMPUTES and not input_knob(state)
     lines = []
     if user is not None:
         lines.append(f"{user['name']}: {units.duration(float(user['mean_us']) / 1e6)} a call, {user['calls']} calls")
@@ -119,7 +122,13 @@ def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: st
         share,
         title=f"Python makes the batches: {named(stage)}, with one interpreter lock for all of it",
         lines=lines or [_no_times(state)],
-        next=_instead_of_python(state, stage),
+        next=(
+            f"Try num_parallel_calls=tf.data.AUTOTUNE for {named(stage)}: it helps where it waits (files, a network); "
+            "where it computes, write it with TensorFlow ops."
+            if trial
+            else _instead_of_python(state, stage)
+        ),
+        knob="input=parallel" if trial else None,
         evidence={
             "stage": stage_evidence(stage),
             "user_ms_per_call": None if user is None else round(float(user["mean_us"]) / 1e3, 3),

@@ -58,11 +58,13 @@ class RowsWidget(Widget, can_focus=False):
             self.refresh(*dirty)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        self._base = self.rich_style  # looked up through all ancestors: once for all lines, not for each
+        self._base = None  # the theme or the focus may have changed it since
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        base, width = self._base or self.rich_style, self.size.width
+        if self._base is None:
+            self._base = self.rich_style  # looked up through all ancestors: once for all lines
+        base, width = self._base, self.size.width
         if y >= len(self._rows):
             return Strip.blank(width, base)
         style = self._palette().style

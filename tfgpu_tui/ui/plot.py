@@ -99,7 +99,9 @@ def area(values: Values, top: float, height: int, role: Role, glyphs: Glyphs, bo
         base = 4 * (height - 1 - y)
         cells = []
         for i in range(0, len(dots), 2):
-            bits = _LEFT[max(0, min(4, dots[i] - base))] | _RIGHT[max(0, min(4, dots[i + 1] - base))]
+            left, right = dots[i] - base, dots[i + 1] - base
+            bits = _LEFT[4 if left > 4 else left if left > 0 else 0]
+            bits |= _RIGHT[4 if right > 4 else right if right > 0 else 0]
             cells.append(chr(0x2800 + bits) if bits else " ")
         rows.append((("".join(cells), role),))
     return rows

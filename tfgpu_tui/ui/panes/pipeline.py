@@ -34,17 +34,19 @@ def content(view: View, box: Box) -> Content:
     title: Row = ((f"input pipeline{printable(kind)}", ""),)
     if pipeline is None or not (pipeline.stages or pipeline.user):
         return note(title, _why_empty(view), box.width)
-    slowest, shares = _held_up_by(view), stage_shares(pipeline.stages)
+    wait = view.state.current().shares()["input_wait"]
+    # In a healthy run, where the step waits for no input, no stage is slow.
+    slowest = slowest_stage(view.state) if wait is not None and wait >= WARNING_SHARE else None
+    shares = stage_shares(pipeline.stages)
     rows = [_cells(s, share, s is slowest, view) for s, share in zip(pipeline.stages, shares, strict=True)]
     rows += [_user_cells(user) for user in pipeline.user]
     widths = table.layout(COLUMNS, rows, box.width - 1)
     right: Row = ((clip(printable(pipeline.note), max(0, box.width - 30)), "muted"),) if pipeline.note else ()
-    wait = view.state.current().shares()["input_wait"]
     if not right and wait is not None:
         right = ((f"the step waits {units.share(wait)}", "input" if wait >= 0.1 else "muted"),)
-    chain = _chain(view, box.width) if pipeline.stages else []
+    chain = _chain(view, slowest, box.width) if pipeline.stages else []
     if len(rows) + 1 > box.height and not box.zoomed and box.height <= 3:
-        return static(title, [*chain[: max(1, box.height - 1)], _slowest(view)][: box.height], right)
+        return static(title, [*chain[: max(1, box.height - 1)], _slowest(slowest)][: box.height], right)
     shown_chain = chain if box.height >= len(rows) + 1 + len(chain) or box.zoomed else []
     return Content(
         title=title,
@@ -64,12 +66,6 @@ def _why_empty(view: View) -> str:
             return "arrays in memory: Keras slices the batches itself, nothing is read meanwhile"
         return f"the data comes from {dataset.kind}; its stages are not known yet"
     return view.waiting_words()
-
-
-def _held_up_by(view: View) -> dict[str, Any] | None:
-    """The slowest stage, where the step waits for input at all: in a healthy run no stage is slow."""
-    wait = view.state.current().shares()["input_wait"]
-    return slowest_stage(view.state) if wait is not None and wait >= WARNING_SHARE else None
 
 
 def _name(stage: dict[str, Any]) -> str:
@@ -127,10 +123,9 @@ def _ms(per_batch_us: float | None) -> str:
     return units.UNKNOWN if per_batch_us is None else units.number(per_batch_us / 1e3)
 
 
-def _chain(view: View, width: int) -> list[Row]:
+def _chain(view: View, slow: dict[str, Any] | None, width: int) -> list[Row]:
     """The stages in as few lines as they need: `TFRecord ▸ ◀ Map load 38 ms ▶ ▸ Batch ▸ model`."""
     assert view.state.pipeline is not None
-    slow = _held_up_by(view)
     spans: list[Cell] = []
     for stage in view.state.pipeline.stages:
         text = _name(stage)
@@ -148,8 +143,7 @@ def _chain(view: View, width: int) -> list[Row]:
     return [tuple(row) for row in rows]
 
 
-def _slowest(view: View) -> Row:
-    slow = _held_up_by(view)
+def _slowest(slow: dict[str, Any] | None) -> Row:
     if slow is None:
         return ()
     where = f" at {_where(slow)}" if slow.get("file") else ""
