@@ -174,7 +174,8 @@ async def test_a_peer_that_trickles_its_bytes_holds_up_nobody(rig: Rig) -> None:
         other[1].write(line("phase", phase=f"other {count}"))
         await until(lambda: len(rig.events) >= count)  # noqa: B023
         if count < len(said):
-            assert isinstance(rig.events[-1], Phase) and rig.events[-1].phase == f"other {count}"
+            last = rig.events[-1]
+            assert isinstance(last, Phase) and last.phase == f"other {count}"
     await until(lambda: len(rig.events) == len(said) + 1)
     assert [event.phase for event in rig.events if isinstance(event, Phase)].count("slow") == 1
     assert rig.refused == 0
