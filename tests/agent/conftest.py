@@ -175,3 +175,9 @@ def run_script(
 def of_type(events: list[Event], kind: str, **fields: Any) -> list[Event]:
     """The events of one type whose fields have these values."""
     return [e for e in events if e["type"] == kind and all(e.get(k) == v for k, v in fields.items())]
+
+
+def keras_flavour(events: list[Event]) -> str:
+    """keras3 | keras2 | tf_keras: what the script used, as the agent told it."""
+    told = [e["keras_flavour"] for e in of_type(events, "environment") if e.get("keras_flavour")]
+    return str(told[-1])

@@ -97,7 +97,6 @@ CUSTOM = {
 ORDER = {"tensorflow.python.framework.auto_control_deps": ["MUST_RUN_ORDER_INSENSITIVE_STATEFUL_OPS"]}
 OVERLAP = {
     "tensorflow.python.eager.polymorphic_function.atomic_function": ["make_call_op_in_graph"],
-    "tensorflow.python.distribute.distribute_lib": ["StrategyBase.run"],
 }
 CALLBACKS = {
     module: ["CallbackList.on_train_begin"]
@@ -157,7 +156,7 @@ def test_without_the_raw_op_the_wait_is_unknown() -> None:
 @pytest.mark.slow
 def test_without_the_calls_in_graphs_the_wait_of_several_steps_is_a_bound() -> None:
     events, _ = run_without(OVERLAP, sys.executable, SPE="5")
-    assert {"overlap.calls_in_graphs", "overlap.replicas_in_graphs"} <= off(events)
+    assert "overlap.calls_in_graphs" in off(events)
     fit = of_type(events, "steps", loop="fit")
     assert fit and all(w["wait_bound"] and w["wait_s"] is not None for w in fit if not w["warmup"])
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from .conftest import of_type, other_pythons, run_script
+from .conftest import keras_flavour, of_type, other_pythons, run_script
 
 SCRIPT = """
     import json, sys, time
@@ -68,6 +68,10 @@ def test_a_wait_that_work_hides_is_no_wait(python: str) -> None:
     assert of_type(events, "hook_off") == []
     windows = of_type(events, "steps", phase="train")
     assert sum(w["steps"] for w in windows) == 40
+    if keras_flavour(events) != "keras3":
+        # The model's ops lie in the loop itself: nothing tells when it worked.
+        assert all(w["wait_bound"] for w in windows if not w["warmup"])
+        return
     assert not any(w["wait_bound"] for w in windows)
     (line,) = [line for line in process.stdout.splitlines() if line.startswith("NOTES")]
     worked, made = json.loads(line.split(maxsplit=1)[1])
