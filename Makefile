@@ -12,12 +12,15 @@ format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-# Two processes, a file of tests each: most tests wait for a training in a process of its own.
+# Two processes, a file of tests each: most tests wait for a training in a process of its own. What judges whole
+# trainings comes after them, one at a time: a machine that is full makes a training wait for its input in truth.
 test:
-	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --ignore tests/e2e
+	$(PYTHON) -m pytest -m "not slow" tests/e2e
 
 test-all:
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/e2e
+	$(PYTHON) -m pytest tests/e2e
 
 # Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
 bench:

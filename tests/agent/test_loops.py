@@ -497,8 +497,9 @@ def test_validation_of_a_custom_loop_is_no_training(custom_run: Run) -> None:
     case = "optimizer and validation"
     assert custom_run.total(case, "steps") == 48
     assert custom_run.total(case, "steps", "test") == 18
-    delay = custom_run.truth[case]["delay"]
-    assert custom_run.total(case, "wait_s") / delay == pytest.approx(48 / 66, abs=0.15)
+    trained, tested = (custom_run.total(case, "wait_s", phase) for phase in ("train", "test"))
+    assert trained + tested >= 0.97 * custom_run.truth[case]["delay"]
+    assert trained / (trained + tested) == pytest.approx(48 / 66, abs=0.15)
 
 
 def test_eager_loop(custom_run: Run) -> None:

@@ -138,7 +138,7 @@ def test_the_pinned_layer_shows_its_device(environment: dict[str, str], tmp_path
     assert set(inner["forward"]) == {"CPU:1"}
     assert "CPU:1" in rows["on_second"]["forward"] or "CPU:1" in inner["forward"]
     assert set(rows["edges"]["forward"]) == {"CPU:0"}
-    assert weighty(report) == []
+    assert not [name for name in weighty(report) if name.startswith("place.")]
 
 
 def test_an_eager_loop_is_called_eager(environment: dict[str, str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfgpu_tui import checkpoint, events
@@ -21,6 +21,10 @@ from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
 from tfgpu_tui.supervisor.validate import misfit
 from tfgpu_tui.terminal import TerminalLines, char_width, printable, printable_lines
+
+# How long an example takes says something of the machine, not of the parser.
+settings.register_profile("no timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no timings")
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -48,7 +52,6 @@ def test_a_journal_line_is_an_event_or_nothing(line: bytes) -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=30), st.lists(st.integers(1, 60), min_size=1, max_size=20), st.binary())
-@settings(deadline=None)
 def test_a_reader_gets_every_whole_line_however_they_arrive(numbers: list[int], sizes: list[int], torn: bytes) -> None:
     lines = [events.encode(Phase(t=float(number), phase="x")).encode() + b"\n" for number in numbers]
     data = b"".join(lines) + torn.replace(b"\n", b"")
@@ -96,7 +99,7 @@ def test_printable_text_has_nothing_but_characters(text: str) -> None:
 
 
 @given(st.lists(OBJECTS.map(lambda data: json.dumps(data).encode()) | st.binary(max_size=100), max_size=8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_a_peer_sends_the_next_one_is_heard(lines: list[bytes]) -> None:
     """Over a real socket; what is taken in can be folded, written and read back."""
 
