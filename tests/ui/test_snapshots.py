@@ -92,12 +92,17 @@ def drawn(widget: RowsWidget) -> bool:
     return placed and len(rows) == widget.size.height and width_of(rows[0]) == widget.size.width
 
 
+def filled(app: MonitorApp, size: tuple[int, int]) -> bool:
+    """Whether every screen, also one below a dialog, has this size, and its panes are drawn."""
+    return all(screen.size == size for screen in app.screen_stack) and all(map(drawn, shown(app)))
+
+
 async def settled(pilot: Pilot[int], app: MonitorApp, size: tuple[int, int]) -> list[str]:
     """The rows once the screen has this size and nothing moves any more."""
-    await until(pilot, lambda: app.size == size and app.screen.size == size and all(map(drawn, shown(app))))
+    await until(pilot, lambda: app.size == size and app.screen.size == size and filled(app, size))
     before: list[str] = []
     deadline = time.monotonic() + 10
-    while (rows := screen_rows(app)) != before or not rows or not all(map(drawn, shown(app))):
+    while (rows := screen_rows(app)) != before or not rows or not filled(app, size):
         assert time.monotonic() < deadline
         before = rows
         await pilot.pause(0.05)
