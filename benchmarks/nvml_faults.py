@@ -82,7 +82,7 @@ FAULTS = (
     Fault("nvmlInit hangs", [{"call": "nvmlInit*", "hang": True}], message, from_start=True),
     Fault("a GPU's calls hang", [{"gpu": 1, "hang": True}], message),
 )
-REPEATED = [fault for fault in FAULTS if fault.name in ("a GPU is lost", "one call fails", "access is withdrawn")]
+REPEATED = [fault for fault in FAULTS if fault.name in ("a GPU is lost", "one call fails")]
 
 
 def watch(machine: Machine) -> GpuSampler:
