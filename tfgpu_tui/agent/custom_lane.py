@@ -19,8 +19,6 @@ from typing import Any
 
 from . import fast
 
-MAX_NOTED = 1 << 16
-"""Only a monitor that is gone lets notes pile up, and then the oldest are dropped."""
 NOTE = 3
 """Numbers of a note: which call (its place in the step), its begin, its end."""
 _counter = time.perf_counter
@@ -36,19 +34,18 @@ class Lane:
         self.calls = [weakref.ref(call) for call in calls]
         self.takes = takes
         self.order = list(range(len(calls)))
-        self.notes: deque[Any] = deque(maxlen=MAX_NOTED // (NOTE * len(calls)) * NOTE * len(calls))
+        self.notes: deque[Any] = deque(maxlen=fast.MAX_NOTED // (NOTE * len(calls)) * NOTE * len(calls))
         for index in self.order:
             self.notes.extend((index, *times[2 * index : 2 * index + 2]))
-        self.wanted: list[str] = []
+        self.wanted: set[str] = set()
         self.closed = False
         self.thread = get_ident()
         self._look = look
         for index, call in enumerate(calls):
             if takes[index]:
                 vars(call)["_next_internal"] = self._next(index, call)
-        fast.calls[self.thread] = self._function(
-            {id(call): index for index, call in enumerate(calls) if not takes[index]}
-        )
+        self._call = self._function({id(call): index for index, call in enumerate(calls) if not takes[index]})
+        fast.calls[self.thread] = self._call
 
     def _next(self, index: int, iterator: Any) -> Callable[[], Any]:
         """For the place of `OwnedIterator._next_internal` on the one object (TensorFlow 2.15 to 2.21)."""
@@ -99,9 +96,10 @@ class Lane:
     def close(self) -> None:
         """No call takes this lane any more; one that is under way says so through `look()`."""
         self.closed = True
-        self.wanted.append("closed")
+        self.wanted.add("closed")
         self.leave_iterators()
-        fast.calls.pop(self.thread, None)
+        if fast.calls.get(self.thread) is self._call:  # else a fit runs in the thread now
+            del fast.calls[self.thread]
 
     def take(self, notes: int) -> list[Any]:
         """Removes so many notes."""

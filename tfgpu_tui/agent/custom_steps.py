@@ -343,7 +343,7 @@ class ThreadState:
         if self._lane is not None:
             self._lane.leave_iterators()
             self._lane_traces = traces()
-            self._lane.wanted.append("traced")
+            self._lane.wanted.add("traced")
 
     def _fold_lane(self, lane: Lane) -> int:
         """Sum all of its whole steps but the last one. Returns how many."""
@@ -399,7 +399,7 @@ class ThreadState:
         if now - lane.notes[-1] > STALE_S:
             self.close_lane()
         else:
-            lane.wanted.append("due")
+            lane.wanted.add("due")
 
     def _windows_of(self, phase: str) -> steps.Windows:
         key = (phase, self._label)

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Optional
 
 from . import agent_cost, callback_times, clock, input_wait, steps, stopping
-from .keras_stamps import Stamps
+from .keras_stamps import NOTE, Stamps
 from .runtime import before_trace, every, execution_done, guarded, hurry, is_off, send, set_phase, stop_after
 
 HOOK = "keras_loop"
@@ -68,7 +68,7 @@ class Loop:
         # What is asked for at an exact step is looked at after each step.
         self._each = phase == "train" and stop_after() is not None
         self.stamps = Stamps(owner, phase, self._before_execution, self._after_execution)
-        self.stamps.wanted.append("first")
+        self.stamps.wanted.add("first")
 
     def _bound(self) -> Optional[str]:
         if self.blocked():
@@ -102,7 +102,7 @@ class Loop:
         self.logs = logs
         executions = self.fold()
         if self._each or self.windows.warming_up:
-            self.stamps.wanted.append("next")
+            self.stamps.wanted.add("next")
         execution_done(self.model(), self.phase, steps.total(self.phase))
         if self.phase == "train" and stopping.wanted():
             model = self.model()
@@ -120,7 +120,7 @@ class Loop:
         spans = self.stamps.take()
         if not spans:
             return 0
-        began, ended, left, batches = spans[0::4], spans[1::4], spans[2::4], spans[3::4]
+        began, ended, left, batches = (spans[place::NOTE] for place in range(NOTE))
         waited, taken = self._read()
         wait = waited - self._waited if input_wait.known() else None
         counts = self._counts(batches, taken - self._batches) if self._spe > 1 else None
@@ -159,7 +159,7 @@ class Loop:
         self.windows.emit(_counter())
 
     def leave_out(self) -> None:
-        """What was waited for up to now was not this loop's: a validation's, or what a callback takes for itself."""
+        """What was waited for up to now was not this loop's, but a validation's."""
         self._waited, self._batches = self._read()
 
     # -- edges
@@ -173,7 +173,7 @@ class Loop:
         self.last_exit = None
         self._last_batch = -1
         self._first_wait = None
-        self.stamps.wanted.append("epoch")
+        self.stamps.wanted.add("epoch")
         self.epoch_hooks.clear()
         edge = None if self.last_step is None else now - self.last_step
         plan = {"epochs": self.params.get("epochs"), "steps": self._planned()}
@@ -293,7 +293,7 @@ def end(owner: Any, phase: str) -> None:
         clock.blocked = outer.blocked()
         outer.validation_s += _counter() - loop.started
         outer.leave_out()
-        outer.stamps.wanted.append("after validation")
+        outer.stamps.wanted.add("after validation")
         set_phase(PHASES[outer.phase])
 
 
@@ -307,7 +307,7 @@ def current(owner: Any, phase: str) -> Optional[Loop]:
 
 def noted(phase: str) -> int:
     """Steps that are done but not summed yet, and so not in `steps.total`. From any thread."""
-    return sum(len(loop.stamps.spans) // 4 * loop._spe for loop in list(_running) if loop.phase == phase)
+    return sum(loop.stamps.executions() * loop._spe for loop in list(_running) if loop.phase == phase)
 
 
 @before_trace
@@ -316,7 +316,7 @@ def _traced() -> None:
     for loop in _running:
         if loop.thread == threading.get_ident():
             loop.fold()
-        loop.stamps.wanted.append("traced")
+        loop.stamps.wanted.add("traced")
 
 
 @every(LOOK_EVERY_S)
@@ -328,7 +328,7 @@ def _look() -> None:
         if begun > 0.0 and _counter() - begun > LOOK_AFTER_S and function[0] == begun:
             function[0] = -begun  # perhaps an exception left it: whoever asks looks for its frame
         if not is_off(HOOK):
-            loop.stamps.wanted.append("due")
+            loop.stamps.wanted.add("due")
 
 
 def _steps_per_execution(model: Any) -> int:

@@ -17,8 +17,8 @@ from typing import Any
 
 from . import fast, input_wait
 
-MAX_NOTED = 1 << 16
-"""Four numbers for each execution; only a monitor that is gone lets them pile up, and then the oldest are dropped."""
+NOTE = 4
+"""Numbers of a note, see `Stamps.spans`."""
 _counter = time.perf_counter
 
 
@@ -27,10 +27,10 @@ class Stamps:
 
     def __init__(self, owner: Any, phase: str, before: Callable[[], None], after: Callable[[Any], None]) -> None:
         """`before()` and `after(logs)` run around an execution while `wanted` is not empty. They must not raise."""
-        self.spans: deque[Any] = deque(maxlen=MAX_NOTED)
+        self.spans: deque[Any] = deque(maxlen=fast.MAX_NOTED // NOTE * NOTE)
         """Flat, for each execution: the function's begin (0.0 where it was not seen) and end, the end of the callbacks
         after it, and the batch's number."""
-        self.wanted: list[str] = []
+        self.wanted: set[str] = set()
         self.function = [0.0]
         """When the train function that runs now was entered: 0.0 outside of it, negative once it may have been left by
         an exception."""
@@ -79,6 +79,10 @@ class Stamps:
         else:
             input_wait.functions[self.thread] = function
             fast.calls[self.thread] = call
+
+    def executions(self) -> int:
+        """How many are noted. From any thread."""
+        return len(self.spans) // NOTE
 
     def take(self) -> list[Any]:
         """What was noted since the last time."""

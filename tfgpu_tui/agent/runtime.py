@@ -126,13 +126,16 @@ def guarded(hook: str, default: Any = None) -> Callable[[F], F]:
     return decorate
 
 
+def _guarded_by_name(function: F) -> F:
+    """Guarded under its module's and its own name: a module has several such functions, and each may fail alone."""
+    return guarded(f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}")(function)
+
+
 def on_import(module_name: str) -> Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]]:
     """Decorator: `patch(module)` runs right after that leaf module executed, or at once if it is already imported."""
 
     def register(patch: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
-        # Named by module and function: a package has several patches of one module, and each may fail alone.
-        hook = f"{patch.__module__.rpartition('.')[2]}.{patch.__name__.lstrip('_')}"
-        imports.watch(module_name, guarded(hook)(patch))
+        imports.watch(module_name, _guarded_by_name(patch))
         return patch
 
     return register
@@ -142,9 +145,8 @@ def every(seconds: float) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Decorator: the function runs about every so many seconds on a thread of the agent, off the training's threads."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
-        hook = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
         if _link is not None:
-            _link.every(seconds, guarded(hook)(function))
+            _link.every(seconds, _guarded_by_name(function))
         return function
 
     return register
@@ -198,14 +200,13 @@ def traces() -> int:
 def after_execution(function: AfterExecution) -> AfterExecution:
     """Decorator: `function(model or None, phase, steps so far)` runs on the training's thread, right after an execution
     in which something was traced, and after the very first one. `phase` is `train`, `test` or `predict`."""
-    hook = f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}"
-    _after.append(guarded(hook)(function))
+    _after.append(_guarded_by_name(function))
     return function
 
 
 def before_trace(function: Callable[[], None]) -> Callable[[], None]:
     """Decorator: `function()` runs in the thread that is about to trace a function, outermost ones only."""
-    _before_trace.append(guarded(f"{function.__module__.rpartition('.')[2]}.{function.__name__.lstrip('_')}")(function))
+    _before_trace.append(_guarded_by_name(function))
     return function
 
 

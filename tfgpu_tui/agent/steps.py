@@ -104,7 +104,7 @@ class Windows:
         """Consecutive executions, the last of which ended `now`: the wall time of each, and as sums the time in the
         train function and the wait in it. `counts`: the steps of each, 1 where it is None."""
         traced = traces() - self._traces
-        warmup = self.executions < WARMUP_EXECUTIONS or traced > 0
+        warmup = self.warming_up or traced > 0
         if warmup != self._warmup:
             self.emit(now)
             self._warmup = warmup
