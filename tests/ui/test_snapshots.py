@@ -93,8 +93,9 @@ def drawn(widget: RowsWidget) -> bool:
 
 
 def filled(app: MonitorApp, size: tuple[int, int]) -> bool:
-    """Whether every screen, also one below a dialog, has this size, and its panes are drawn."""
-    return all(screen.size == size for screen in app.screen_stack) and all(map(drawn, shown(app)))
+    """Whether every screen, also one below a dialog, has this size, and its panes are placed for it and drawn."""
+    whole = app.board.status.size.width == size[0] and app.board.footer.region.bottom == size[1]
+    return whole and all(screen.size == size for screen in app.screen_stack) and all(map(drawn, shown(app)))
 
 
 async def settled(pilot: Pilot[int], app: MonitorApp, size: tuple[int, int]) -> list[str]:

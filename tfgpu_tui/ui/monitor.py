@@ -158,8 +158,8 @@ class MonitorApp(App[int]):
         self.call_after_refresh(self.draw, True)
 
     def on_resize(self) -> None:
-        self._arrange()
-        self.draw(everything=True)
+        # Later, since Textual takes the new size over only after this handler.
+        self.call_later(self._arrange_and_draw)
 
     def _tell_script_size(self) -> None:
         """The script's terminal is as wide as the pane that shows its output, so that progress bars fit."""
