@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check format test test-all bench
+.PHONY: check format test test-all test-oldest bench
 
 check:
 	$(PYTHON) -m ruff check .
@@ -21,6 +21,10 @@ test:
 test-all:
 	$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/e2e
 	$(PYTHON) -m pytest tests/e2e
+
+# The agent and the demos on the oldest versions of the README's table; all of it: `$(PYTHON) -m nox`.
+test-oldest:
+	$(PYTHON) -m nox -s oldest
 
 # Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
 bench:

@@ -1,63 +1,93 @@
-"""The versions on which this runs: `nox` builds an environment for each row and runs the agent's and the demos' tests.
+"""The versions on which this runs: `nox` makes an environment for each row and runs the agent's and the demos' tests.
 
-`nox -s newest oldest` runs the two ends of the table, `nox -l` lists all of it. With uv on the path (`pip install nox
-uv`) the environments are made in seconds, apart from TensorFlow's download.
+`nox -s oldest newest` runs the two ends of the table, `nox -l` lists all of it; `nox -s oldest -- tests/agent -k loops`
+runs what is named behind the dashes. With uv on the path (`pip install nox uv`) the environments are made in seconds,
+apart from TensorFlow's download.
 """
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.error_on_missing_interpreters = True
+# A Python that is not here is said and left out, on a CI machine, too.
+nox.options.error_on_missing_interpreters = False
 nox.options.stop_on_first_error = False
 
-TESTS = ("tests/agent", "tests/e2e", "tests/process/test_stop_training.py")
-NEEDED = ("pytest>=8", "pytest-asyncio>=0.24", "pytest-timeout", "hypothesis", "scikit-learn", "pillow")
+NEEDED = ("pytest>=8", "pytest-asyncio>=0.24", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "pillow")
+SHOW = """
+import platform
+from importlib import metadata
+found = {d.name.lower().replace("-", "_"): d.version for d in metadata.distributions()}
+shown = [f"{name} {found[name]}" for name in ("tensorflow_cpu", "keras", "tf_keras") if name in found]
+print("Python", platform.python_version(), *shown)
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the README's table."""
+
+    about: str
+    pythons: tuple[str, ...]
+    """The first of these that runs here."""
+    packages: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
 MATRIX = {
-    # name: (python, TensorFlow and Keras)
-    "oldest": ("3.10", ["tensorflow-cpu==2.15.*"]),
-    "tf216": ("3.11", ["tensorflow-cpu==2.16.*"]),
-    "tf218": ("3.12", ["tensorflow-cpu==2.18.*"]),
-    "newest": ("3.13", ["tensorflow-cpu==2.21.*", "keras"]),
-    "tf_keras": ("3.11", ["tensorflow-cpu==2.21.*", "tf_keras==2.21.*"]),
+    "oldest": Row("TensorFlow 2.15, Keras 2", ("3.10", "3.11"), ("tensorflow-cpu==2.15.*", "numpy<2")),
+    "tf216": Row("TensorFlow 2.16, the first with Keras 3", ("3.11",), ("tensorflow-cpu==2.16.*",)),
+    "tf218": Row("TensorFlow 2.18", ("3.12",), ("tensorflow-cpu==2.18.*",)),
+    "newest": Row("TensorFlow 2.21, the newest Keras", ("3.13",), ("tensorflow-cpu==2.21.*", "keras")),
+    "tf_keras": Row(
+        "TensorFlow 2.21 with tf_keras in Keras' place",
+        ("3.11",),
+        ("tensorflow-cpu==2.21.*", "tf_keras==2.21.*"),
+        {"TF_USE_LEGACY_KERAS": "1"},
+    ),
 }
 
 
-def check(session: nox.Session, packages: list[str], environment: dict[str, str] | None = None) -> None:
-    session.install(".", *NEEDED, *packages)
-    session.run("python", "-c", "import sys, importlib.metadata as m; print('python', sys.version.split()[0], *(f'{n} {"
-                "m.version(n)}' for n in ('tensorflow-cpu', 'keras')))")  # fmt: skip
-    chosen = session.posargs or TESTS
-    session.run("python", "-m", "pytest", "-q", "-m", "not slow", *chosen, env=environment or {})
+def interpreter(versions: tuple[str, ...]) -> str:
+    """The first that runs: on the path, or among pyenv's, whose commands fail for a version that is not switched on."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for version in versions:
+        name = f"python{version}"
+        for found in (shutil.which(name), *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/{name}")))):
+            if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+                return found
+    return versions[0]  # nox says that it is not here
 
 
-@nox.session(python=MATRIX["oldest"][0])
-def oldest(session: nox.Session) -> None:
-    """Python 3.10, TensorFlow 2.15, Keras 2."""
-    check(session, MATRIX["oldest"][1])
+def check(session: nox.Session, row: Row) -> None:
+    """As `make test`: two processes, and what judges whole trainings one at a time."""
+    session.install(".", *NEEDED, *row.packages)
+    session.run("python", "-c", SHOW)
+    pytest = ("python", "-m", "pytest", "-q", "-m", "not slow")
+    if session.posargs:
+        session.run(*pytest, *session.posargs, env=row.environment)
+        return
+    two = ("-n", "2", "--dist", "loadfile", "tests/agent", "tests/process/test_stop_training.py")
+    session.run(*pytest, *two, env=row.environment)
+    session.run(*pytest, "tests/e2e", env=row.environment)
 
 
-@nox.session(python=MATRIX["tf216"][0])
-def tf216(session: nox.Session) -> None:
-    """Python 3.11, TensorFlow 2.16: the first with Keras 3."""
-    check(session, MATRIX["tf216"][1])
+def session_of(row: Row) -> Callable[[nox.Session], None]:
+    def session(session: nox.Session) -> None:
+        check(session, row)
+
+    session.__doc__ = f"Python {row.pythons[0]}, {row.about}."
+    return session
 
 
-@nox.session(python=MATRIX["tf218"][0])
-def tf218(session: nox.Session) -> None:
-    """Python 3.12, TensorFlow 2.18."""
-    check(session, MATRIX["tf218"][1])
-
-
-@nox.session(python=MATRIX["newest"][0])
-def newest(session: nox.Session) -> None:
-    """Python 3.13, TensorFlow 2.21, the newest Keras."""
-    check(session, MATRIX["newest"][1])
-
-
-@nox.session(python=MATRIX["tf_keras"][0])
-def tf_keras(session: nox.Session) -> None:
-    """Python 3.11, TensorFlow 2.21 with tf_keras in Keras' place."""
-    check(session, MATRIX["tf_keras"][1], {"TF_USE_LEGACY_KERAS": "1"})
+for name, row in MATRIX.items():
+    nox.session(session_of(row), name=name, python=interpreter(row.pythons))

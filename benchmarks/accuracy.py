@@ -5,7 +5,7 @@ when it asks for a batch, when the batch is there and when a step ends: the time
 lies between two such notes (the median of a run on ready data just before), is the true wait. Both shares are taken
 over the same steps, those after warm-up, of the same run, so that a busy machine does not decide.
 
-    python -m benchmarks.accuracy [--python PATH ...] [--only fits loops replicas] [--verbose]
+    python -m benchmarks.accuracy [--python PATH ...] [--only fits loops replicas] [--case WORDS ...] [--verbose]
 
 `bound`: the tool says that its number is only an upper bound; there the truth must not be above it. Exit status 1 when
 an error is above 2 points of step time in any case, or the median of one interpreter's errors above 1.
@@ -81,6 +81,9 @@ def units_of(notes: Notes, phase: str, between: dict[Gap, float]) -> tuple[list[
         elif kind in ("asked", "worked", "making"):
             end = t if end is None else end
             asked = (kind, t)
+        elif kind == "called":
+            if asked is not None and t > asked[1]:
+                asked = (kind, t)
         elif kind in ARRIVALS:
             if asked is not None:
                 gap = (asked[0], kind)
@@ -98,8 +101,8 @@ def between_notes(result: dict[str, Any], phase: str) -> dict[Gap, float]:
     """What lies between asking and having besides waiting: medians on ready data, without the first, which traced."""
     _, gaps = units_of(result["ready"], phase, {})
     between = {gap: statistics.median(times[1:]) - result["next_s"] for gap, times in gaps.items() if len(times) > 1}
-    # In Python the script's own clock stands right at the call. The pipeline's function lies inside of it.
-    return {**between, ("asked", "got"): 0.0, ("making", "made"): -result["next_s"]}
+    # The script's own clock stands right at the call, in Python or in the graph. The pipeline's function lies inside.
+    return {**between, ("asked", "got"): 0.0, ("called", "arrived"): 0.0, ("making", "made"): -result["next_s"]}
 
 
 def row_of(case: str, result: dict[str, Any], events: list[Event], phase: str) -> Row:
@@ -129,9 +132,9 @@ def row_of(case: str, result: dict[str, Any], events: list[Event], phase: str) -
     return Row(case, step_ms, true, measured, "bound" if bounds - {None} else "", bound=bounds != {None})
 
 
-def run(script: str, python: str, verbose: bool) -> list[Row]:
-    """The rows of one script's cases on one interpreter."""
-    events, process = run_script(CASES / f"{script}.py", python, timeout_s=200)
+def run(script: str, python: str, cases: list[str], verbose: bool) -> list[Row]:
+    """The rows of one script's cases on one interpreter: those whose name holds one of `cases`, or all."""
+    events, process = run_script(CASES / f"{script}.py", python, cases, timeout_s=200)
     line = next((line for line in process.stdout.splitlines() if line.startswith("NOTES")), None)
     if verbose or line is None:
         print(process.stderr[-4000:], file=sys.stderr)
@@ -185,11 +188,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=[sys.executable])
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
+    parser.add_argument("--case", nargs="+", default=[], metavar="WORDS", help="only cases whose name holds these words")
     parser.add_argument("--verbose", action="store_true", help="the cases' own stderr, too")
     arguments = parser.parse_args()
     fine = True
     for python in arguments.python:
-        rows = [row for script in arguments.only for row in run(script, python, arguments.verbose)]
+        rows = [row for script in arguments.only for row in run(script, python, arguments.case, arguments.verbose)]
         print(python, *table(rows), "", sep="\n", flush=True)
         fine = good(rows) and fine
     return 0 if fine else 1

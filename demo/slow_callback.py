@@ -22,7 +22,7 @@ class WeightHistory(keras.callbacks.Callback):
         self.file = tempfile.TemporaryFile("w")  # noqa: SIM115 (it lives as long as the training)
 
     def on_train_batch_end(self, batch, logs=None):
-        histograms = {v.path: np.histogram(v.numpy(), bins=64)[0].tolist() for v in self.model.trainable_variables}
+        histograms = [np.histogram(v.numpy(), bins=64)[0].tolist() for v in self.model.trainable_variables]
         self.file.write(json.dumps(histograms) + "\n")
 
 

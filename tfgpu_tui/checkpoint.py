@@ -65,6 +65,8 @@ def _plain(value: Any) -> Any:
     if _CLASSES.get(name) is not type(value):
         raise TypeError(f"a checkpoint can't hold a {type(value)}")
     values = dict(vars(value))
+    if is_dataclass(value):
+        values = {f.name: values[f.name] for f in fields(value) if f.init}  # the others are made from these
     buckets = values.pop(_BUCKETS, None) if isinstance(value, Series) else None
     out: dict[str, Any] = {_KIND: name, "v": {key: _plain(item) for key, item in values.items()}}
     if buckets is not None:

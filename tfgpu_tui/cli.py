@@ -9,9 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import tfgpu_tui
 from tfgpu_tui import config, interpreter, knobs, launch, rundir
@@ -61,8 +60,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (tfgpu-tui --help shows what there is)")
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """The command line taken apart: the tool's options, the verb, and what belongs to the verb or the script."""
 
     options: list[str]
@@ -199,7 +197,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         lines = settings.plain or (not settings.headless and os.isatty(2))
         return run_foreground(launch.create(spec, "headless"), STATUS_EVERY_S if lines else None)
     size = os.get_terminal_size(2)
-    run = launch.start(replace(spec, columns=size.columns, rows=size.lines))
+    run = launch.start(spec._replace(columns=size.columns, rows=size.lines))
     from tfgpu_tui import verbs
 
     return verbs.show(run, settings)

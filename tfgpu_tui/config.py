@@ -6,9 +6,8 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 
@@ -17,8 +16,7 @@ class ConfigError(ValueError):
     """A setting that can't be used; the text is a whole sentence that names it and where it came from."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What the user chose, wherever it was written."""
 
     interval_s: float = 0.5
@@ -32,9 +30,9 @@ class Settings:
     """Only ASCII glyphs in the screen."""
     theme: str | None = None
     """A theme of Textual by name; None: chosen to suit the terminal."""
-    knobs: dict[str, str] = field(default_factory=dict)
+    knobs: dict[str, str] = {}
     """Knobs of every run, as written in the file's [set]: KNOB -> VALUE. Those of --set win."""
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = {}
     """The reader's own keys in the screen, as written in the file's [keys]: action -> key (see `ui.keys`)."""
 
 

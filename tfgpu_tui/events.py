@@ -270,6 +270,24 @@ class FitCalls(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictCalls(Event):
+    """Calls of `predict` or `evaluate` that returned, cumulative. A validation within `fit` is none of them."""
+
+    type: ClassVar[str] = "predict_calls"
+    method: str
+    """predict | evaluate."""
+    in_fit: bool = False
+    """Whether they were called within a `fit`: by its callbacks."""
+    count: int
+    wall_s: float
+    batches: int = 0
+    batches_s: float = 0.0
+    """Of `wall_s`, in the steps of the calls: the rest is the price of starting each."""
+    places: list[dict[str, Any]] = field(default_factory=list)
+    """The script's own lines that called it, most costly first: `file`, `line`, `function`, `count`, `wall_s`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArrayCopy(Event):
     """`fit` put its arrays on a GPU as a whole: the allocator there grew by about their size."""
 
@@ -332,6 +350,25 @@ class UserCode(Event):
     type: ClassVar[str] = "user_code"
     user: list[dict[str, Any]] = field(default_factory=list)
     """`name`, `kind`, `calls`, `seconds`, `file`, `line`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptLines(Event):
+    """At which lines of the script its own Python was seen, while it trained; cumulative.
+
+    `loop`: in the thread that trains, outside of compiled functions. `feed`: in other threads, called by TensorFlow or
+    Keras (generators, map functions, `__getitem__`). The most frequent lines, each with `file`, `line`, `function`,
+    `text` (of the source), `looks` (in which it was seen there), `waiting` (of those, for another thread, process or
+    machine)."""
+
+    type: ClassVar[str] = "script_lines"
+    looks: int
+    """At the thread that trains, whatever it did."""
+    loop_looks: int = 0
+    """Those in which one of all the lines of `loop` was seen."""
+    feed_looks: int = 0
+    loop: list[dict[str, Any]] = field(default_factory=list)
+    feed: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -597,6 +634,16 @@ class Stopping(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing(Event):
+    """Which findings stand, as the supervisor judged them: told whenever that changes, so that a reader who begins at a
+    checkpoint knows since when."""
+
+    type: ClassVar[str] = "standing"
+    since: dict[str, float]
+    """Id of each finding -> unix seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnded(Event):
     """Last line of a journal. One of `exit_code` and `signal` is set; neither where how it ended can't be known."""
 
@@ -610,9 +657,11 @@ class RunEnded(Event):
 
 ALL_EVENTS: tuple[type[Event], ...] = (
     RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Dataset, Steps, Epoch, TrainEnd,
-    Retrace, FitCalls, ArrayCopy, Metrics, Pipeline, UserCode, Placement, LayerTimes, TfMemory, ProcessMemory,
+    Retrace, FitCalls, PredictCalls,
+    ArrayCopy, Metrics, Pipeline, UserCode, ScriptLines, Placement, LayerTimes, TfMemory, ProcessMemory,
     GrowthCause, OutOfMemory, HostSample, GpuSample,
-    Preflight, Diagnostic, Log, ScriptError, ChildEnded, HookOff, AgentCost, Dropped, Fault, Stopping, RunEnded,
+    Preflight, Diagnostic, Log, ScriptError, ChildEnded, HookOff, AgentCost, Dropped, Fault, Stopping,
+    Standing, RunEnded,
 )  # fmt: skip
 _BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
 _FIELDS: dict[str, frozenset[str]] = {e.type: frozenset(f.name for f in fields(e)) for e in ALL_EVENTS}

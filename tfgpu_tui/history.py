@@ -9,7 +9,9 @@ held is in the states behind them, at the resolution of the screen's own plots.
 
 from __future__ import annotations
 
+import bisect
 import gzip
+import math
 import os
 import shutil
 import threading
@@ -120,6 +122,30 @@ def latest(journal: Path) -> tuple[RunState, JournalReader]:
         if state is not None:
             return state, JournalReader(journal, number + 1)
     return RunState(), JournalReader(journal)
+
+
+def before(journal: Path, t: float) -> tuple[RunState, JournalReader]:
+    """The same for the time `t`, unix seconds: the newest state of that time or before it; without one, all of it."""
+    last = last_before(journal, t)
+    for number in reversed([number for number in states(journal) if number <= last]):
+        state = read_state(journal, number)
+        if state is not None and state.now <= t:
+            return state, JournalReader(journal, number + 1)
+    return whole(journal)
+
+
+def last_before(journal: Path, t: float) -> int:
+    """The last of `states` that was written before the time `t`, as the events after them tell it; -1 for none."""
+    there = states(journal)
+    earlier = bisect.bisect_right(there, t, key=lambda number: _first_time(journal, number + 1))
+    return there[earlier - 1] if earlier else -1
+
+
+def _first_time(journal: Path, number: int) -> float:
+    """When the first event of a part happened; of the file that grows, where there is no such part."""
+    with JournalReader(journal, number) as reader:
+        first = reader.poll(1)
+    return first[0].t if first else math.inf
 
 
 def whole(journal: Path) -> tuple[RunState, JournalReader]:

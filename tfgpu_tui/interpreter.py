@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +45,7 @@ def choose(
     if private:
         folders = [folder for folder in folders if Path(folder) != Path(own_prefix) / "bin"]
     for name in ("python3", "python"):
-        found = shutil.which(name, path=os.pathsep.join(folders))
+        found = _which(name, os.pathsep.join(folders))
         if found:
             return os.path.abspath(found)
     if private or not own:
@@ -70,7 +69,7 @@ def is_private(prefix: str) -> bool:
 
 def _given(given: str, environ: Mapping[str, str]) -> str:
     if "/" not in given:
-        found = shutil.which(given, path=environ.get("PATH", os.defpath))
+        found = _which(given, environ.get("PATH", os.defpath))
         if found is None:
             raise InterpreterError(f"--python {given}: there is no such command on PATH")
         return os.path.abspath(found)
@@ -82,6 +81,12 @@ def _given(given: str, environ: Mapping[str, str]) -> str:
     if not _runs(path):
         raise InterpreterError(f"--python {given}: this file can't be run (it is not executable)")
     return str(path)
+
+
+def _which(name: str, path: str) -> str | None:
+    import shutil  # late: 3 ms on the way to the script's first line, where the interpreter is known without a search
+
+    return shutil.which(name, path=path)
 
 
 def _runs(path: Path) -> bool:

@@ -124,7 +124,8 @@ class JournalReader:
     def __init__(self, path: Path, first: int = 1) -> None:
         """`first` is the number of the part to begin with."""
         self._path = path
-        self._number = first
+        self.number = first
+        """Of the part that is read."""
         self._file: IO[bytes] | None = None
         self._grows = False
         self._lines: deque[bytes] = deque()
@@ -163,7 +164,7 @@ class JournalReader:
                 return False
             self.close()
             self._tail = b""
-            self._number += 1
+            self.number += 1
         return False
 
     def _next_bytes(self) -> bytes:
@@ -179,10 +180,10 @@ class JournalReader:
 
     def _open_next(self) -> bool:
         while True:
-            later = {number: path for number, path in parts(self._path).items() if number >= self._number}
+            later = {number: path for number, path in parts(self._path).items() if number >= self.number}
             try:
                 if later:
-                    self._number, path = next(iter(later.items()))
+                    self.number, path = next(iter(later.items()))
                     self._file = _open_part(path)
                     self._grows = False
                     return True
@@ -192,7 +193,7 @@ class JournalReader:
                 if later:
                     continue  # it was compressed between the look and the opening
                 return False
-            if max(parts(self._path), default=0) < self._number:
+            if max(parts(self._path), default=0) < self.number:
                 return True
             self.close()  # it was rolled just now: the part comes first
 

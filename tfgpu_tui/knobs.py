@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SCRIPT = "script"
 AUTOMATIC = "auto"
@@ -22,8 +22,7 @@ class KnobError(ValueError):
     """A knob or a value that does not exist; the text says which ones do."""
 
 
-@dataclass(frozen=True)
-class Free:
+class Free(NamedTuple):
     """Values that can't be listed: what to write, and the function that checks it."""
 
     hint: str
@@ -36,8 +35,7 @@ def _no_variables(value: str, base: Mapping[str, str]) -> Mapping[str, str]:
     return {}
 
 
-@dataclass(frozen=True)
-class Knob:
+class Knob(NamedTuple):
     """One setting that a rerun may change."""
 
     name: str

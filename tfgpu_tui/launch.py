@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfgpu_tui import rundir
+from tfgpu_tui.keeper.spawn import Order
 from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.supervisor import child, listening
 
 STAGES = ("batch", "interrupt", "terminate", "kill")
 """How hard to stop, in the order of the escalation: after the current batch, SIGINT, SIGTERM, SIGKILL."""
@@ -23,15 +24,14 @@ class ControlError(Exception):
     """A command did not reach the run, or the run refused it; the text is a whole sentence for a person."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LaunchSpec:
+class LaunchSpec(NamedTuple):
     """One run to be started: what is run by which interpreter, where, and with which settings."""
 
     argv: list[str]
     """The script and its arguments (`["-m", "pkg", …]` for a module)."""
     cwd: str
     python: str
-    knobs: dict[str, str] = field(default_factory=dict)
+    knobs: dict[str, str] = {}
     parent: str | None = None
     """Id of the run that this one reruns."""
     interval_s: float = 0.5
@@ -60,26 +60,39 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
 
 
 def start(spec: LaunchSpec) -> RunDir:
-    """Starts a detached keeper, which starts the script in a terminal of its own, and the supervisor; returns at once.
+    """Starts a detached keeper, which starts the script in a terminal of its own, then the supervisor; returns at once.
 
     The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not
-    where Python looks first for its modules. Raises rundir.StateDirError.
+    where Python looks first for its modules. All that it needs for the script stands in its command line, and the run's
+    socket is passed on: so it starts the script before it imports anything. Raises rundir.StateDirError.
     """
     run = create(spec, "pty")
+    meta = rundir.read_meta(run)
     main = Path(__file__).parent / "keeper" / "__main__.py"
+    try:
+        listener = listening.listen(Path(meta.socket))
+    except OSError:
+        listener = None  # the keeper tries again, and says why
+    fd = -1 if listener is None else listener.fileno()
+    command = [spec.python, *spec.argv]
+    order = Order.words(str(run.path), fd, spec.columns, spec.rows, child.additions(meta, os.environ), command)
     try:
         with run.supervisor_log.open("ab") as log:
             subprocess.Popen(
-                [sys.executable, str(main), str(run.path)],
+                [sys.executable, "-S", str(main), *order],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=spec.cwd,
+                pass_fds=[] if listener is None else [fd],
                 start_new_session=True,
             )
     except OSError as error:
         raise rundir.StateDirError(f"the supervisor can't be started: {error}") from error
+    finally:
+        if listener is not None:
+            listener.close()
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfgpu_tui.diagnose.host import eager_ops_per_step
+from tfgpu_tui.events import PredictCalls
 from tfgpu_tui.state import RunState
 
 
@@ -20,7 +21,15 @@ def host_work(state: RunState) -> dict[str, Any]:
         "fit_calls": None
         if later is None or first is None
         else {"count": later.calls + first.calls, "later_wall_s": round(later.wall_s, 3)},
+        "predict_calls": [_calls(times.latest) for times in state.predict_calls.values()] or None,
     }
+
+
+def _calls(told: PredictCalls) -> dict[str, Any]:
+    seconds = {"wall_s": round(told.wall_s, 3), "batches_s": round(told.batches_s, 3)}
+    places = [{**p, "wall_s": round(p.get("wall_s") or 0.0, 3)} for p in told.places]
+    names = ("method", "in_fit", "count", "batches")
+    return {**{name: getattr(told, name) for name in names}, **seconds, "places": places}
 
 
 def unknown(state: RunState) -> dict[str, str]:
@@ -33,7 +42,9 @@ def unknown(state: RunState) -> dict[str, str]:
         )
     if state.fit_calls is None:
         out["training.fit_calls"] = "no call of fit returned"
-    for field, hook in (("retraces", "retraces"), ("fit_calls", "fit_calls")):
+    if not state.predict_calls:
+        out["training.predict_calls"] = "no call of predict or evaluate returned"
+    for field, hook in (("retraces", "retraces"), ("fit_calls", "fit_calls"), ("predict_calls", "fit_calls")):
         reasons = [reason for name, reason in state.hooks_off.items() if name.startswith(hook)]
         if reasons:
             out[f"training.{field}"] = "; ".join(reasons)

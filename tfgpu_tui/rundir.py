@@ -3,6 +3,9 @@
 A run's folder holds `meta.json` (how it was started), `journal.jsonl` (every event), `output.log` (the script's raw
 terminal output), `report.json` (written when the run ends) and `supervisor.log`. Reading and writing the journal itself
 is in `journal.py`, and is offered here too.
+
+This is on the way to the script's first line: its records are tuples, since `dataclasses` takes 10 ms to import, and
+what only some verbs need is imported where they need it.
 """
 
 from __future__ import annotations
@@ -11,12 +14,9 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import time
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfgpu_tui.journal import JournalReader as JournalReader
 from tfgpu_tui.journal import JournalWriter as JournalWriter
@@ -35,8 +35,7 @@ class RunNotFound(Exception):
     """No such run; the text is a whole sentence for a person."""
 
 
-@dataclass(frozen=True)
-class RunDir:
+class RunDir(NamedTuple):
     """The folder of one run. `journal_name` differs only for a recorded journal opened by its path."""
 
     path: Path
@@ -67,8 +66,7 @@ class RunDir:
         return self.path / "supervisor.log"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Meta:
+class Meta(NamedTuple):
     """How a run was started: enough to start it again, and to find its processes."""
 
     id: str
@@ -78,7 +76,7 @@ class Meta:
     python: str
     mode: str = "pty"
     """`pty` or `headless`."""
-    knobs: dict[str, str] = field(default_factory=dict)
+    knobs: dict[str, str] = {}
     parent: str | None = None
     socket: str = ""
     supervisor_pid: int | None = None
@@ -98,8 +96,7 @@ class Meta:
     rows: int = 24
 
 
-@dataclass(frozen=True)
-class RunSummary:
+class RunSummary(NamedTuple):
     """One line of `tfgpu-tui runs`. `ended` is None while it runs, and where it is not known (`lost`)."""
 
     id: str
@@ -194,7 +191,7 @@ def _make_unique(runs: Path, stem: str) -> Path:
 def write_meta(run: RunDir, meta: Meta) -> None:
     """Replaces meta.json in one step, so that a reader never sees half of it."""
     temporary = run.path / f".meta.{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(meta), indent=1), encoding="utf-8")
+    temporary.write_text(json.dumps(meta._asdict(), indent=1), encoding="utf-8")
     temporary.replace(run.meta_path)
 
 
@@ -202,8 +199,7 @@ def read_meta(run: RunDir) -> Meta:
     """A run's meta.json; for a journal without one (a recording), what its first event says. Raises RunNotFound."""
     try:
         data = json.loads(run.meta_path.read_text(encoding="utf-8"))
-        known = {f.name for f in fields(Meta)}
-        return Meta(**{key: value for key, value in data.items() if key in known})
+        return Meta(**{key: value for key, value in data.items() if key in Meta._fields})
     except FileNotFoundError:
         pass
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -337,6 +333,8 @@ def prune(
     """Deletes runs, and says which: all but the newest `keep`, those that were started longer ago than so many days,
     and the oldest ones while all together are larger than `total_bytes`. A run that is running, or whose script goes on
     without its monitor, is never deleted; it counts."""
+    import shutil
+
     removed, size, now = [], 0, time.time()
     for index, run in enumerate(list_runs()):
         bytes_here = size_bytes(RunDir(run.path))
@@ -369,8 +367,10 @@ def size_bytes(run: RunDir) -> int:
 
 def as_json(run: RunSummary) -> dict[str, Any]:
     """The object of `runs --json`; times in ISO 8601, UTC, as in report.json."""
-    return {**asdict(run), "started": _iso(run.started), "ended": _iso(run.ended), "path": str(run.path)}
+    return {**run._asdict(), "started": _iso(run.started), "ended": _iso(run.ended), "path": str(run.path)}
 
 
 def _iso(t: float | None) -> str | None:
+    from datetime import datetime, timezone
+
     return None if t is None else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec="milliseconds")

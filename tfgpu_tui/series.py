@@ -28,6 +28,11 @@ class Series:
         self._buckets: dict[int, _Bucket] = {}
         self._first: int | None = None
         self._last: int | None = None
+        self._asked: tuple[float, float, int, bool] | None = None
+        """What `columns` was last asked for, and what it said: a plot asks the same again at every tick, when only the
+        newest buckets are others, those from `_changed` on."""
+        self._said: list[float | None] = []
+        self._changed = 0
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -67,6 +72,7 @@ class Series:
                 bucket.total += value * part
                 bucket.weight += part
                 bucket.highest = max(bucket.highest, value)
+        self._changed = min(self._changed, first)
         self._first = first if self._first is None else min(self._first, first)
         self._last = last if self._last is None else max(self._last, last)
         while self._last - self._first >= self.capacity:
@@ -89,24 +95,34 @@ class Series:
         """
         if count <= 0 or end <= begin:
             return []
-        width, bucket_s, get = (end - begin) / count, self.bucket_s, self._buckets.get
         if self._first is None or self._last is None:
             return [None] * count
-        out: list[float | None] = []
-        for c in range(count):  # plain loops: every plot asks for all of its columns at every tick
-            left = begin + c * width
-            first = int(left // bucket_s)
-            last = max(first, int((left + width - 1e-9) // bucket_s))
-            total = weight = 0.0
-            top: float | None = None
-            for i in range(max(first, self._first), min(last, self._last) + 1):
-                bucket = get(i)
-                if bucket is not None:
-                    total += bucket.total
-                    weight += bucket.weight
-                    top = bucket.highest if top is None or bucket.highest > top else top
-            out.append(top if highest else total / weight if weight else None)
-        return out
+        asked = (begin, end, count, highest)
+        if asked != self._asked:
+            self._asked, self._said, self._changed = asked, [None] * count, self._first
+        if self._changed <= self._last:
+            width = (end - begin) / count
+            # One column more at both ends, for numbers that are rounded.
+            first = max(0, int((self._changed * self.bucket_s - begin) // width) - 1)
+            last = min(count, int(((self._last + 1) * self.bucket_s - begin) // width) + 2)
+            for c in range(first, last):
+                self._said[c] = self._column(begin + c * width, width, highest)
+            self._changed = self._last + 1
+        return list(self._said)
+
+    def _column(self, left: float, width: float, highest: bool) -> float | None:
+        assert self._first is not None and self._last is not None
+        first = int(left // self.bucket_s)
+        last = max(first, int((left + width - 1e-9) // self.bucket_s))
+        total = weight = 0.0
+        top: float | None = None
+        for i in range(max(first, self._first), min(last, self._last) + 1):
+            bucket = self._buckets.get(i)
+            if bucket is not None:
+                total += bucket.total
+                weight += bucket.weight
+                top = bucket.highest if top is None or bucket.highest > top else top
+        return top if highest else total / weight if weight else None
 
     def rows(self) -> list[tuple[float, float]]:
         """(time of the bucket's middle, mean) in order: for export."""
@@ -130,6 +146,7 @@ class Series:
             self._halve()
 
     def _halve(self) -> None:
+        self._asked = None
         merged: dict[int, _Bucket] = {}
         for i, bucket in self._buckets.items():
             into = merged.get(i // 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -22,10 +21,13 @@ def socket_path() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         candidates.append(Path(runtime) / "tfgpu-tui")
-    candidates += [Path(base) / f"tfgpu-tui-{os.getuid()}" for base in (tempfile.gettempdir(), "/tmp")]
+    bases = [base for base in (os.environ.get("TMPDIR"), "/tmp") if base]
+    candidates += [Path(base) / f"tfgpu-tui-{os.getuid()}" for base in bases]
     for folder in candidates:
         if len(os.fsencode(folder / name)) <= MAX_SOCKET_PATH_BYTES and _private(folder):
             return folder / name
+    import tempfile  # late: 3 ms on the way to the script's first line
+
     # Somebody else owns the name in /tmp: a folder of our own under a fresh name.
     try:
         return Path(tempfile.mkdtemp(prefix="tfgpu-tui-", dir="/tmp")) / name

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfgpu_tui import events as ev
 from tfgpu_tui.series import Decimated, Series
-from tfgpu_tui.totals import FitTimes, GpuView, Mark, Retraced, StepTotals
+from tfgpu_tui.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals
 
 MARKS = 400
 DIAGNOSTICS = 64
@@ -57,6 +57,10 @@ class RunState:
     fit_calls: FitTimes | None = None
     """All calls of `fit` that returned but the first, whose set-up is the model's own."""
     first_fit: FitTimes | None = None
+    predict_calls: dict[tuple[int | None, str, bool], PredictTimes] = field(default_factory=dict)
+    """By process, method, and whether within a fit."""
+    last_call_t: float | None = None
+    """When the last call of fit, predict or evaluate returned."""
     array_copies: dict[str, ev.ArrayCopy] = field(default_factory=dict)
     """By device."""
     fits: int = 0
@@ -101,6 +105,7 @@ class RunState:
     """(training steps, resident bytes of the process tree)."""
     process_memory: dict[int, Decimated] = field(default_factory=dict)
     """By process that trains: (its training steps, its resident bytes), measured in the process itself."""
+    script_lines: ev.ScriptLines | None = None
     growth_causes: list[ev.GrowthCause] = field(default_factory=list)
     out_of_memory: ev.OutOfMemory | None = None
     """The last allocation that failed."""
@@ -141,6 +146,10 @@ class RunState:
     agent_cost: ev.AgentCost | None = None
     stopping: ev.Stopping | None = None
     stopped_early: str | None = None
+    standing: dict[str, float] = field(default_factory=dict)
+    """Findings that stand -> since when, as the supervisor told it."""
+    _current: StepTotals | None = field(default=None, init=False, repr=False, compare=False)
+    """What `current` said; None where that may be another by now."""
 
     def apply(self, event: ev.Event) -> None:
         """Folds one event in. Events of types without a handler change nothing but the time."""
@@ -196,11 +205,14 @@ class RunState:
         return None if self.epoch is None else max(0, self.train.steps - self.epoch_first_step)
 
     def current(self) -> StepTotals:
-        """The last seconds of training: the speed right now (falls back to all steady steps)."""
-        out = StepTotals()
-        for window in self.recent:
-            out.add(window)
-        return out if out.steps else (self.judged if self.judged.steps else self.train)
+        """The last seconds of training: the speed right now. All steady steps where there are none, and once the run
+        has ended."""
+        if self._current is None:
+            out = StepTotals()
+            for window in self.recent if self.ended is None else ():
+                out.add(window)
+            self._current = out if out.steps else (self.judged if self.judged.steps else self.train)
+        return self._current
 
     def examples_per_s(self, totals: StepTotals) -> float | None:
         """Examples through the optimiser per second of step time. Where the shape of a batch has no fixed size (its
@@ -289,6 +301,7 @@ def _run_started(s: RunState, e: ev.RunStarted) -> None:
 
 def _run_ended(s: RunState, e: ev.RunEnded) -> None:
     s.ended = e
+    s._current = None
     s.marks.append(Mark(e.t, "end", _end_words(e, s.stopped_early)))
 
 
@@ -335,6 +348,7 @@ def _dataset(s: RunState, e: ev.Dataset) -> None:
 
 
 def _steps(s: RunState, e: ev.Steps) -> None:
+    s._current = None
     s.totals.setdefault(e.phase, StepTotals()).add(e)
     if not e.warmup:
         s.steady.setdefault(e.phase, StepTotals()).add(e)
@@ -401,6 +415,7 @@ def _retrace(s: RunState, e: ev.Retrace) -> None:
 
 
 def _fit_calls(s: RunState, e: ev.FitCalls) -> None:
+    s.last_call_t = e.t
     inside = s.train.wall_s + s.validation_s + sum(s.epoch_callbacks.values())
     if s.first_fit is None:
         s.first_fit = FitTimes(e.count, e.wall_s, inside, s.train.steps)
@@ -408,6 +423,16 @@ def _fit_calls(s: RunState, e: ev.FitCalls) -> None:
     s.fit_calls = FitTimes(
         e.count - first.calls, e.wall_s - first.wall_s, inside - first.inside_s, s.train.steps - first.steps
     )
+
+
+def _predict_calls(s: RunState, e: ev.PredictCalls) -> None:
+    s.last_call_t = e.t
+    key = e.pid, e.method, e.in_fit
+    known = s.predict_calls.get(key)
+    if known is not None and s.first_step_t is not None:
+        known.latest = e
+    elif known is not None or len(s.predict_calls) < 64:
+        s.predict_calls[key] = PredictTimes(e, e)
 
 
 def _array_copy(s: RunState, e: ev.ArrayCopy) -> None:
@@ -447,13 +472,18 @@ def _user_code(s: RunState, e: ev.UserCode) -> None:
         s.pipeline = replace(s.pipeline, user=_with_workers(s, s.pipeline_told))
 
 
+def _script_lines(s: RunState, e: ev.ScriptLines) -> None:
+    if s.script_lines is None or e.pid == s.script_lines.pid or e.looks > s.script_lines.looks:
+        s.script_lines = e
+
+
 def _with_workers(s: RunState, e: ev.Pipeline) -> list[dict[str, Any]]:
     """The user's own Python of the training's process and of those that make batches for it, by function."""
     if not s.worker_code:
         return e.user
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     told = [(u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user]
-    told += [(u, u["calls"], u["seconds"] * 1e6) for of_process in s.worker_code.values() for u in of_process]
+    told += [(u, u.get("calls") or 0, (u.get("seconds") or 0.0) * 1e6) for of_process in s.worker_code.values() for u in of_process]
     for user, calls, us in told:
         key = tuple(user.get(name) for name in ("name", "kind", "file", "line"))
         entry = merged.setdefault(key, {"name": key[0], "kind": key[1], "calls": 0, "mean_us": None})
@@ -615,6 +645,10 @@ def _fault(s: RunState, e: ev.Fault) -> None:
     s.faults.append(e)
 
 
+def _standing(s: RunState, e: ev.Standing) -> None:
+    s.standing = dict(e.since)
+
+
 def _stopping(s: RunState, e: ev.Stopping) -> None:
     s.stopping = e
     s.stopped_early = s.stopped_early or e.reason
@@ -635,10 +669,12 @@ _HANDLERS: dict[type[ev.Event], Any] = {
     ev.TrainEnd: _train_end,
     ev.Retrace: _retrace,
     ev.FitCalls: _fit_calls,
+    ev.PredictCalls: _predict_calls,
     ev.ArrayCopy: _array_copy,
     ev.Metrics: _metrics,
     ev.Pipeline: _pipeline,
     ev.UserCode: _user_code,
+    ev.ScriptLines: _script_lines,
     ev.Placement: _placement,
     ev.LayerTimes: _layer_times,
     ev.TfMemory: _tf_memory,
@@ -657,6 +693,7 @@ _HANDLERS: dict[type[ev.Event], Any] = {
     ev.Dropped: _dropped,
     ev.Fault: _fault,
     ev.Stopping: _stopping,
+    ev.Standing: _standing,
 }
 
 

@@ -129,3 +129,30 @@ class FitTimes:
     inside_s: float = 0.0
     """In training steps, validation and epoch-level callbacks."""
     steps: int = 0
+
+
+@dataclass
+class PredictTimes:
+    """Calls of `predict` or of `evaluate` in one process, within a fit or outside; see `events.PredictCalls`."""
+
+    latest: ev.PredictCalls
+    before: ev.PredictCalls
+    """What is not judged: the first calls, in which functions are traced, and those before the first training step."""
+
+    @property
+    def calls(self) -> int:
+        """Calls that are judged; so are the times below, in seconds."""
+        return self.latest.count - self.before.count
+
+    @property
+    def wall_s(self) -> float:
+        return self.latest.wall_s - self.before.wall_s
+
+    @property
+    def batches(self) -> int:
+        return self.latest.batches - self.before.batches
+
+    @property
+    def starting_s(self) -> float:
+        """In the calls, and in none of their batches."""
+        return max(0.0, self.wall_s - (self.latest.batches_s - self.before.batches_s))

@@ -10,7 +10,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ def show(run: RunDir, settings: config.Settings, mode: Literal["live", "replay"]
     """The screen; afterwards one line says what became of the run, and how to come back."""
     encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
     if encoding.lower().replace("-", "") != "utf8":
-        settings = replace(settings, ascii=True)  # Textual would print escapes for what the encoding lacks
+        settings = settings._replace(ascii=True)  # Textual would print escapes for what the encoding lacks
     from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 
     status = run_screen(run, settings, mode, speed)

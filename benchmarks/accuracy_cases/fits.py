@@ -13,6 +13,7 @@ BaseSequence = keras.utils.PyDataset if KERAS3 else keras.utils.Sequence
 
 
 READY_NEXT_S = stamps.next_in_graph(ready(24))
+stamps.watch_calls()
 
 
 def on_ready_data(m, batches=20):

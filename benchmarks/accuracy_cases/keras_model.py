@@ -44,9 +44,9 @@ class Stamps(keras.callbacks.Callback):
             stamps.note("asked")
 
     def on_train_batch_end(self, batch, logs=None):
+        stamps.note("end")
         if batch == self.fail_at:
             raise KeyError("a callback of the script fails")
-        stamps.note("end")
 
     def on_test_begin(self, logs=None):
         stamps.phase = "test"

@@ -11,6 +11,7 @@ from stamps import case, ready, slow, unhelped
 
 N = 48
 READY_NEXT_S = stamps.next_in_graph(ready(24))
+stamps.watch_calls()
 
 
 def over_batches(step, until=None):
@@ -116,6 +117,7 @@ def zipping(one, other):
 
 
 def calls_of_two(data, times):
+    stamps.watching = False  # the wait begins with the first of the two calls
     return calls(lambda iterators: zipping(*iterators), (iter(data), iter(data)), times)
 
 
@@ -127,6 +129,7 @@ case(
     READY_NEXT_S,
 )
 
+stamps.watching = True
 strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 with strategy.scope():
     m, optimizer = model(), keras.optimizers.SGD()

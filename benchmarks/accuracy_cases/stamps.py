@@ -1,8 +1,10 @@
 """The cases' own clock: what the script itself notes of its batches and its work, without asking the agent.
 
-A note is `[kind, phase, time]`. `asked`: from here on the loop wants a batch. `got` (in Python) or `arrived` (in the
-model): it is there. `worked`: the model is done with it, and may want the next one. `making` and `made`: the pipeline's
-own function, for models in which no Python can run. `end`: a step (or execution) is over. `edge`: a new pass begins.
+A note is `[kind, phase, time]`. `asked`: from here on the loop wants a batch. `called`: and here it asks for it, by a
+clock op of the script's own right before the call, so that what the machine takes on the way there is no wait. `got`
+(in Python) or `arrived` (in the model): it is there. `worked`: the model is done with it, and may want the next one.
+`making` and `made`: the pipeline's own function, for models in which no Python can run. `end`: a step (or execution) is
+over. `edge`: a new pass begins.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ ends_in_work = False
 opaque = False
 """Whether no Python can run in the model: then the pipeline's function tells."""
 
+watching = False
+"""Whether calls for a batch inside of functions are noted when a function is traced: see `watch_calls`."""
+
+_called = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 _notes: list = []
 _results: list = []
 _made = 0
@@ -34,8 +40,8 @@ x = np.random.default_rng(1).normal(size=(32, 8)).astype("float32")
 y = np.random.default_rng(2).normal(size=(32, 1)).astype("float32")
 
 
-def note(kind: str) -> None:
-    _notes.append([kind, phase, time.perf_counter()])
+def note(kind: str, at: float | None = None) -> None:
+    _notes.append([kind, phase, time.time() if at is None else at])
 
 
 def delay(index: int) -> None:
@@ -53,9 +59,10 @@ def _delayed(value):
     return value
 
 
-def work(*_):
+def work(called, arrived):
     """What the model does with a batch: sleeps. Runs inside of the model, after the batch and the weights are there."""
-    note("arrived")
+    note("called", float(called))
+    note("arrived", float(arrived))
     time.sleep(WORK_S)
     if chained:
         note("worked")
@@ -66,9 +73,29 @@ def work(*_):
 
 def in_model(batch, weight):
     """The op that runs `work` once `batch` is there and `weight` has its value of the step before."""
-    zero = tf.numpy_function(work, [batch[:1], weight], tf.float32)
+    with tf.control_dependencies([batch, weight]):
+        arrived = tf.timestamp()
+    zero = tf.numpy_function(work, [_called.read_value(), arrived], tf.float32)
     zero.set_shape(())
     return tf.stop_gradient(zero)
+
+
+def watch_calls() -> None:
+    """Have functions note when they call an iterator for a batch: the last call before the work on it."""
+    global watching
+    watching = True
+    iterator = type(iter(ready(1)))
+    # OwnedIterator, TensorFlow 2.15 to 2.21. Keras 3's loop over several steps asks in another way, and while the model
+    # works: a note of the call would have to wait for the work.
+    original = iterator._next_internal
+
+    def next_internal(self):
+        if tf.executing_eagerly() or not watching or opaque:
+            return original(self)
+        with tf.control_dependencies([_called.assign(tf.timestamp())]):
+            return original(self)
+
+    iterator._next_internal = next_internal
 
 
 def ready(batches: int = 20):
@@ -95,6 +122,11 @@ def unhelped(dataset):
     return dataset.with_options(options)
 
 
+def _wanted(name: str) -> bool:
+    """Whether the case was asked for: all are, where the command line names none."""
+    return any(words in name for words in sys.argv[1:] or [name])
+
+
 def _agent(name: str):
     return sys.modules["_tfgpu_agent." + name]
 
@@ -113,7 +145,7 @@ def next_in_graph(data, batches: int = 24) -> float:
     global opaque, _notes
 
     def stamp(*_):
-        times.append(time.perf_counter())
+        times.append(time.time())
         return np.float32(0.0)
 
     @tf.function
@@ -139,9 +171,9 @@ def next_in_python(data, batches: int = 24) -> float:
     """What a call for a batch takes in Python: the median."""
     iterator, costs = iter(data), []
     for _ in range(batches):
-        start = time.perf_counter()
+        start = time.time()
         next(iterator)
-        costs.append(time.perf_counter() - start)
+        costs.append(time.time() - start)
     return statistics.median(costs)
 
 
@@ -149,6 +181,8 @@ def case(name: str, loop, slow_data, on_ready_data, next_s: float) -> None:
     """Runs `on_ready_data`, which notes the same as the loop while batches are there at once, then the loop on slow
     data. What lies between two notes of the former, less `next_s` for the call that gets the batch, is no wait."""
     global _notes
+    if not _wanted(name):
+        return
     result = {"case": name, "next_s": next_s}
     for kind, run in (("ready", on_ready_data), ("slow", lambda: loop(slow_data()))):
         _settle()
@@ -161,7 +195,8 @@ def case(name: str, loop, slow_data, on_ready_data, next_s: float) -> None:
 
 def missing(name: str, reason: str) -> None:
     """This flavour of Keras has no such case."""
-    _results.append({"case": name, "missing": reason})
+    if _wanted(name):
+        _results.append({"case": name, "missing": reason})
 
 
 def finish() -> None:

@@ -94,7 +94,27 @@ SCRIPT = """
             said[line] = None
         except Exception as error:
             said[line] = [type(error).__name__, str(error)]
-    print("SAID " + json.dumps(said))
+    print("SAID " + json.dumps([keras.__version__, said]))
+"""
+
+# Gone with Keras 3 only: in Keras 2 these work, or fail of something else than their name (such as the data here).
+STILL_IN_KERAS_2 = """
+tf.estimator
+keras.optimizers.Adam(lr=0.1)
+model.fit_generator(x)
+model.evaluate_generator(x)
+model.predict_generator(x)
+model.fit(x, x, workers=2)
+model.fit(x, x, use_multiprocessing=True)
+model.save("folder")
+model.save_weights("w")
+tf.reduce_mean(keras.Input((2,)))
+keras.callbacks.ModelCheckpoint("a.keras", period=2)
+from keras.preprocessing.image import ImageDataGenerator
+from keras.preprocessing.text import Tokenizer
+from keras.layers.experimental import preprocessing
+from keras.models import model_from_yaml
+from tensorflow.keras.layers.experimental import preprocessing
 """
 
 
@@ -102,13 +122,15 @@ def test_every_known_name_is_recognised_in_the_words_of_the_installed_version() 
     lines = TRIES.strip().split("\n")
     _, process = run_script(SCRIPT, sys.executable, [json.dumps(lines)], agent=False)
     assert process.returncode == 0, process.stderr[-2000:]
-    said = json.loads(process.stdout.rpartition("SAID ")[2])
+    version, said = json.loads(process.stdout.rpartition("SAID ")[2])
+    unknown = [
+        line
+        for line, answer in said.items()
+        if answer is None or today(ScriptError(t=0.0, exception=answer[0], message=answer[1])) is None
+    ]
+    if version.startswith("2."):
+        assert unknown == STILL_IN_KERAS_2.strip().split("\n")
+        return
     if all(answer is None for answer in said.values()):
         pytest.fail("nothing of this is gone: not the Keras that this list is for")
-    missed = [
-        (line, answer)
-        for line, answer in said.items()
-        if answer is not None and today(ScriptError(t=0.0, exception=answer[0], message=answer[1])) is None
-    ]
-    assert missed == []
-    assert [line for line, answer in said.items() if answer is None] == []
+    assert [(line, said[line]) for line in unknown] == []

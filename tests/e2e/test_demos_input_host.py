@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_demos import DEMO, finding, headless, weighty
+from tests.e2e.test_demos import DEMO, finding, has_stage_times, headless, needs_keras_3, weighty
 
 Report = dict[str, Any]
 Run = Callable[..., Report]
@@ -23,6 +23,8 @@ def run(tmp_path: Path) -> Run:
 
     def call(demo: str, epochs: int, *options: str) -> Report:
         report, done = headless(variables, tmp_path / "r.json", *options, str(DEMO / demo), str(epochs))
+        if demo == "pydataset_single.py":
+            needs_keras_3(report, "no PyDataset")
         assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
         assert report["monitor"]["hooks_off"] == []
         return report
@@ -48,7 +50,8 @@ def test_a_pipeline_without_prefetch(run: Run) -> None:
     report = run("no_prefetch.py", 3)
     assert weighty(report) == ["input.bound", "input.no_prefetch"]
     assert finding(report, "input.bound")["knob"] == "input=prefetch"
-    assert "autotune is off" in report["unknown"]["pipeline"]
+    why = "autotune is off" if has_stage_times(report) else "no live model"
+    assert why in report["unknown"]["pipeline"]
 
 
 def test_a_shuffle_buffer_that_fills_before_each_epoch(run: Run) -> None:
@@ -71,7 +74,7 @@ def test_one_core_for_the_whole_job(run: Run) -> None:
     report = run("cpu_starved.py", 3)
     assert report["environment"]["cpu_count"] == 1, "the cores that the script has, not those of the machine"
     assert weighty(report)[0] == "input.bound"
-    if report["cpu"]["process_tree_mean_percent"] < 80:
+    if report["cpu"]["process_tree_mean_percent"] < 90:
         pytest.skip("the demo's only core was given to others meanwhile: nothing can be said of it")
     assert weighty(report) == ["input.bound", "input.cpu_starved"]
 

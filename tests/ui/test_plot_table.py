@@ -111,8 +111,13 @@ def test_ascii_rows_hold_only_ascii() -> None:
 
 
 def test_only_the_changed_cells_are_repainted() -> None:
-    assert changed_cells((("step 10", ""), (" x", "")), (("step 12", ""), (" x", ""))) == (6, 7)
-    assert changed_cells((("ab", "good"),), (("ab", "warning"),)) == (0, 2)
+    assert changed_cells((("step 10", ""), (" x", "")), (("step 12", ""), (" x", ""))) == [(6, 7)]
+    assert changed_cells((("ab", "good"),), (("ab", "warning"),)) == [(0, 2)]
+    assert changed_cells((("ab", ""),), (("a", ""), ("b", ""))) == []
+    far, near = " " * 40, " " * 4
+    assert changed_cells(((f"1{far}2", ""),), ((f"3{far}4", ""),)) == [(0, 1), (41, 42)]
+    assert changed_cells(((f"1{near}2", ""),), ((f"3{near}4", ""),)) == [(0, 6)]
+    assert changed_cells((("ab", ""),), (("日", ""),)) == [(0, 2)]
 
 
 def test_blanks_are_sent_in_the_style_beside_them_where_that_is_not_seen() -> None:

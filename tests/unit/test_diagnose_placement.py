@@ -120,6 +120,12 @@ def test_a_dtype_without_a_kernel_is_named() -> None:
     finding = the("place.dtype_no_kernel", run(wide))
     assert "Bincount for float64" in finding.title
     assert finding.evidence["dtypes"] == {"Bincount": "float64"}
+    assert "before Bincount" in finding.next
+
+
+def test_strings_are_not_cast() -> None:
+    words = row("words", not_on_gpu=[cause("dtype_no_kernel", "Equal", dtype="string")])
+    assert "input pipeline" in the("place.dtype_no_kernel", run(words)).next
 
 
 def test_a_device_that_was_not_given_is_said_where_there_is_one_to_give() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from tests.journals import T0, pipeline, start, windows
 from tfgpu_tui import checkpoint, events, history
-from tfgpu_tui.events import Event, HostSample, Log, RunEnded
+from tfgpu_tui.diagnose import FindingLog, diagnose
+from tfgpu_tui.events import Event, HostSample, Log, RunEnded, Standing
 from tfgpu_tui.journal import JournalReader, JournalWriter, part_path, parts
 from tfgpu_tui.report import build
 from tfgpu_tui.state import RunState, fold
@@ -142,6 +143,50 @@ def test_old_parts_go_when_all_are_too_large(tmp_path: Path, monkeypatch: pytest
     assert history.states(journal) == [there[0] - 1, *there]
     for begin in (history.latest, history.whole):
         assert checkpoint.dump(folded(*begin(journal))) == checkpoint.dump(state), "and yet nothing is forgotten"
+
+
+def test_the_state_before_a_time_leads_to_the_state_at_it(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    # As they come: a machine's sample between two windows, not at the very same time.
+    written = sorted(long_journal(300), key=lambda event: event.t)
+    write_rolled(journal, written, every=100)
+    begun_at: set[int] = set()
+    for t in (T0 - 1, *(event.t for event in written[::60]), written[-1].t, written[-1].t + 1):
+        state, reader = history.before(journal, t)
+        begun_at.add(reader.number)
+        assert state.run is None or state.now <= t
+        with reader:
+            rest = list(reader)
+        assert sum(event.t <= t for event in rest) <= 100, "no more than a part is read"
+        for event in rest:
+            if event.t <= t:
+                state.apply(event)
+        assert checkpoint.dump(state) == checkpoint.dump(fold([event for event in written if event.t <= t]))
+    assert len(begun_at) >= 5
+    assert history.last_before(journal, T0 - 1) == -1
+
+
+def test_a_broken_checkpoint_before_a_time_is_passed_over(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    written = sorted(long_journal(300), key=lambda event: event.t)
+    state = write_rolled(journal, written, every=100)
+    last = history.last_before(journal, written[-1].t)
+    part_path(journal, last, ".state.gz").write_bytes(b"no state")
+    begun, reader = history.before(journal, written[-1].t)
+    assert reader.number == last
+    assert checkpoint.dump(folded(begun, reader)) == checkpoint.dump(state)
+
+
+def test_since_when_a_finding_stands_is_known_from_a_checkpoint(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    written = sorted([*long_journal(300), Standing(t=T0 + 9, since={"input.bound": T0 + 8})], key=lambda event: event.t)
+    write_rolled(journal, written, every=100)
+    state, reader = history.latest(journal)
+    assert reader.number > 1
+    with reader:
+        shown = {finding.id: t for finding, t in FindingLog().update(diagnose(state), state.now, state.standing)}
+    assert shown["input.bound"] == T0 + 8
+    assert "gpu.none" in shown and shown["gpu.none"] == state.now, "of this one nothing was told"
 
 
 def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -97,8 +97,35 @@ def test_a_pydataset_with_one_worker(workers: int | None, named: bool) -> None:
 def test_the_advice_for_workers_fits_the_keras() -> None:
     dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=1)
     old = ev.Environment(t=T0 + 2, keras_flavour="keras2")
-    assert "super().__init__(workers" in the("input.pydataset_single", run([dataset])).next
+    own = [
+        {"name": "Rows.__getitem__", "kind": "getitem", "calls": 9, "mean_us": 9e3, "file": "/home/u/a.py", "line": 3}
+    ]
+    told = [ev.Pipeline(t=T0 + 3, user=own)]
+    assert "super().__init__(workers" in the("input.pydataset_single", run([dataset], told)).next
+    # A class of a library's, such as Keras' own iterator over a folder of images, has no __init__ to change.
+    assert ".workers = 4" in the("input.pydataset_single", run([dataset])).next
     assert the("input.pydataset_single", run([dataset, old])).next.startswith("fit(")
+
+
+def test_a_prefetch_is_never_the_slow_stage() -> None:
+    buffer = {"stage": "Prefetch", "name": "Prefetch", "self_us": 9e3, "per_batch_us": 9e3}
+    assert the("input.bound", run(pipeline(buffer, PARALLEL))).evidence["stage"]["function"] == "load_image"
+
+
+def test_no_stage_is_blamed_for_a_wait_that_all_of_them_do_not_explain() -> None:
+    quick = {**NATIVE, "per_batch_us": 300.0}
+    slow_step, full = run(pipeline(quick)), [ev.HostSample(t=T0 + i / 2, cores_percent=[99.0, 98.0]) for i in range(40)]
+    assert ids(slow_step) == ["input.bound"]
+    assert "don't take long enough" in the("input.bound", slow_step).lines[2]
+    assert "input=synthetic" in the("input.bound", slow_step).next
+    assert "wait for one" in the("input.bound", run(pipeline(quick), full)).next
+    short = state_of(start(), pipeline({**quick, "per_batch_us": 100.0}), windows(40, wait=0.6, step_ms=1.0))
+    assert "larger batch" in the("input.bound", short).next
+
+
+def test_what_a_library_does_is_not_the_users_to_change() -> None:
+    cuts = {**PARALLEL, "name": "Map grab_batch (Keras)", "function": "grab_batch", "file": "/x/site-packages/k.py"}
+    assert "Keras's own" in the("input.bound", run(pipeline(cuts))).next
 
 
 def without_prefetch(**options: bool | None) -> list[ev.Event]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +86,7 @@ def test_a_socket_folder_that_is_a_link_is_not_trusted(tmp_path: Path) -> None:
 
 def test_find_by_id_beginning_last_and_path() -> None:
     first, second = make("train.py"), make("other.py")
-    rundir.write_meta(second, replace(rundir.read_meta(second), started=rundir.read_meta(first).started + 1))
+    rundir.write_meta(second, rundir.read_meta(second)._replace(started=rundir.read_meta(first).started + 1))
     assert rundir.find(first.id) == first
     assert rundir.find("oth") == second
     assert rundir.find("last") == second
@@ -124,14 +123,14 @@ def test_a_recorded_journal_is_a_run_without_meta(tmp_path: Path) -> None:
 def test_states_follow_the_journal_and_the_supervisor() -> None:
     run = make()
     assert rundir.summary(run).state == "running", "it may still be starting"
-    own = replace(
-        rundir.read_meta(run), supervisor_pid=os.getpid(), supervisor_started=rundir.process_start(os.getpid())
+    own = rundir.read_meta(run)._replace(
+        supervisor_pid=os.getpid(), supervisor_started=rundir.process_start(os.getpid())
     )
     rundir.write_meta(run, own)
     assert rundir.summary(run).state == "running"
-    rundir.write_meta(run, replace(own, supervisor_started=1))
+    rundir.write_meta(run, own._replace(supervisor_started=1))
     assert rundir.summary(run).state == "lost", "the pid is somebody else's by now"
-    rundir.write_meta(run, replace(own, supervisor_pid=None, started=time.time() - 3600))
+    rundir.write_meta(run, own._replace(supervisor_pid=None, started=time.time() - 3600))
     assert rundir.summary(run).state == "lost"
     journal(run, phase(1), ENDED)
     summary = rundir.summary(run)
@@ -144,11 +143,11 @@ def test_states_follow_the_journal_and_the_supervisor() -> None:
 def test_prune_keeps_the_newest_and_the_running() -> None:
     runs = [make(f"run{number}.py") for number in range(4)]
     for number, run in enumerate(runs):
-        rundir.write_meta(run, replace(rundir.read_meta(run), started=float(number)))
+        rundir.write_meta(run, rundir.read_meta(run)._replace(started=float(number)))
         if number != 0:
             journal(run, ENDED)
-    own = replace(
-        rundir.read_meta(runs[0]), supervisor_pid=os.getpid(), supervisor_started=rundir.process_start(os.getpid())
+    own = rundir.read_meta(runs[0])._replace(
+        supervisor_pid=os.getpid(), supervisor_started=rundir.process_start(os.getpid())
     )
     rundir.write_meta(runs[0], own)
     assert [run.id for run in rundir.prune(1)] == [runs[2].id, runs[1].id]
@@ -158,7 +157,7 @@ def test_prune_keeps_the_newest_and_the_running() -> None:
 def test_prune_by_age_and_size() -> None:
     runs = [make(f"run{number}.py") for number in range(5)]
     for number, run in enumerate(runs):
-        rundir.write_meta(run, replace(rundir.read_meta(run), started=time.time() - number * 86400))
+        rundir.write_meta(run, rundir.read_meta(run)._replace(started=time.time() - number * 86400))
         journal(run, ENDED)
         run.output_log.write_bytes(b"x" * 1_000_000)
     assert [run.id for run in rundir.prune(older_than_days=3.5)] == [runs[4].id]

@@ -1,6 +1,8 @@
 """Series keep the truth in fixed memory."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfgpu_tui.series import Decimated, Series
 
@@ -80,3 +82,29 @@ def test_decimated_keeps_the_ends_of_a_long_run() -> None:
     assert samples.points[-1][0] > 9_000
     strides = {b[0] - a[0] for a, b in zip(samples.points, samples.points[1:], strict=False)}
     assert len(strides) == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.floats(0, 60), st.floats(0, 4), st.floats(-5, 5)),
+            st.tuples(
+                st.just("ask"), st.sampled_from([0.0, 3.3, -7.0]), st.sampled_from([20.0, 41.7]), st.integers(1, 90)
+            ),
+        ),
+        max_size=40,
+    )
+)
+def test_columns_that_are_asked_for_again_are_as_if_asked_for_once(
+    steps: list[tuple[str, float, float, float]],
+) -> None:
+    series, added = Series(capacity=40), []
+    for kind, a, b, c in steps:
+        if kind == "add":
+            series.add_span(a, a + b, c)
+            added.append((a, a + b, c))
+            continue
+        fresh = Series(capacity=40)
+        for span in added:
+            fresh.add_span(*span)
+        assert series.columns(a, a + b, int(c)) == fresh.columns(a, a + b, int(c))

@@ -31,6 +31,7 @@ HOOKS = (
     "child_processes",
     "retraces",
     "fit_calls",
+    "script_lines",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 

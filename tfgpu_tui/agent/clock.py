@@ -94,22 +94,47 @@ def now(after: Any = ()) -> Any:
 def add(row: Row, start: Any, end: Any, count: Any = None) -> Any:
     """Add `[end - start, count]` to the row whenever the graph runs; `count` is 1 where it is None, else a tensor.
 
-    Returns what a later op may depend on. The pair is made by broadcasting: two ops fewer than packing it.
+    Returns what a later op may depend on. The pair is made by broadcasting: two ops fewer than packing it. The
+    constants wait for `start`: the executor hands every op without an input to another thread (executor.cc,
+    `ScheduleReady`), and each costs the step some microseconds.
     """
     from tensorflow.python.framework import constant_op, dtypes, ops
     from tensorflow.python.ops import gen_array_ops, gen_math_ops
 
     with ops.device("/device:CPU:0"):
+        with ops.control_dependencies([start]):
+            index = constant_op.constant([row.index], dtypes.int32)
+            unit = constant_op.constant([[0.0, 1.0]], dtypes.float64)
         if count is None:
-            pair = gen_math_ops.sub(end, gen_math_ops.sub(start, constant_op.constant([[0.0, 1.0]], dtypes.float64)))
+            pair = gen_math_ops.sub(end, gen_math_ops.sub(start, unit))
         else:
             elapsed = gen_math_ops.sub(end, start)
             counted = gen_math_ops.add_v2(elapsed, gen_math_ops.cast(count, dtypes.float64))
             pair = gen_array_ops.reshape(gen_array_ops.pack([elapsed, counted]), [1, 2])
-        index = constant_op.constant([row.index], dtypes.int32)
         written = gen_array_ops.inplace_add(row.tensor, index, pair)
-    # Nothing reads the result: a stateful op that waits for it keeps it from being pruned.
-    return now([written])
+    # Nothing reads the result: without this it would be pruned (`FuncGraph.control_outputs`, TensorFlow 2.15 to 2.21).
+    ops.get_default_graph().control_outputs.append(written.op)
+    return written
+
+
+def after(batch: Any, noted: Any) -> Any:
+    """The same batch, for a model that starts once `noted` is done.
+
+    Else both are ready at the same moment, and the executor wakes a thread for each: on small steps that costs more
+    than to let the few ops of the clock go first. Only for plain tensors; what else there is comes back as it is.
+    """
+    from tensorflow.python.framework import dtypes, ops, tensor
+    from tensorflow.python.ops import gen_array_ops
+    from tensorflow.python.util import nest
+
+    parts = nest.flatten(batch)
+    if any(not isinstance(p, tensor.Tensor) or p.dtype in (dtypes.variant, dtypes.resource) for p in parts):
+        return batch
+    held = []
+    for part in parts:
+        with ops.colocate_with(part.op, ignore_existing=True), ops.control_dependencies([noted]):
+            held.append(gen_array_ops.identity(part))
+    return nest.pack_sequence_as(batch, held)
 
 
 def put(row: Row, first: Any, second: Any = None) -> Any:

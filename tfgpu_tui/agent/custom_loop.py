@@ -92,7 +92,12 @@ def _ends(state: Any, key: Any) -> None:
 @on_import("tensorflow.python.eager.backprop")
 def _gradients(module: Any) -> None:
     cls: Any = module.GradientTape
-    original = cls.gradient
+    original, enter = cls.gradient, cls.__enter__
+
+    @functools.wraps(enter)
+    def entered(self: Any) -> Any:
+        _tape_begins()
+        return enter(self)
 
     @functools.wraps(original)
     def gradient(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -101,6 +106,13 @@ def _gradients(module: Any) -> None:
         return result
 
     cls.gradient = gradient
+    cls.__enter__ = entered
+
+
+@guarded(HOOK)
+def _tape_begins() -> None:
+    if executing_eagerly() and _ours():
+        current().tape_begins(_counter())
 
 
 @guarded(HOOK)

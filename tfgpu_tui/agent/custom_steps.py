@@ -66,8 +66,10 @@ class ThreadState:
         self._wait = 0.0
         self._busy = 0.0
         self._arrived: Optional[float] = None
-        self._outstanding = False
-        """A batch arrived, and nothing was called with it yet."""
+        self._outstanding: set[int] = set()
+        """Iterators whose batch arrived, while nothing that we see was called since."""
+        self._tape: Optional[float] = None
+        """When the first gradient tape since then began to record, eagerly."""
         self._called = False
         self._traces = traces()
         # What trained since then, and the sums at the end of the last such thing.
@@ -98,7 +100,7 @@ class ThreadState:
     def next_begins(self, iterator: Any, start: float) -> None:
         with self.lock:
             self.close_lane()
-            self._finish_batch(start)
+            self._finish_batch(iterator, start)
             if not self._pass.has(iterator):
                 if not self._outstanding:
                     self._new_pass(start)
@@ -109,16 +111,20 @@ class ThreadState:
     def batch_arrived(self, iterator: Any, start: float, end: float) -> None:
         with self.lock:
             self._calls.append(weakref.ref(iterator))
-            self._batch_arrived(start, end)
+            self._batch_arrived(iterator, start, end)
 
-    def _batch_arrived(self, start: float, end: float) -> None:
+    def _batch_arrived(self, iterator: Any, start: float, end: float) -> None:
         self._wait += end - start
         self._arrived = end
-        self._outstanding = True
+        self._tape = None
+        self._outstanding.add(id(iterator))
         self._times += start, end
 
-    def _finish_batch(self, now: float) -> None:
+    def _finish_batch(self, iterator: Any, now: float) -> None:
         """The next batch is asked for: what was done with the one before is a step, or else was no training."""
+        if id(iterator) in self._outstanding:  # plain eager code used its batch, which nobody sees
+            self._called = True
+            self._outstanding.clear()
         if self._end is not None:
             self._commit()
         elif self._called and not self._outstanding and self._base is not None and self._pass.phase != "train":
@@ -148,6 +154,7 @@ class ThreadState:
         self._base = base
         self._wait = self._busy = 0.0
         self._called = False
+        self._tape = None
         self._traces = traces()
         self._keys.clear()
         self._count = 0
@@ -193,7 +200,7 @@ class ThreadState:
         self._wait += wait
         self._busy += end - self._region - wait
         self._called = True
-        self._outstanding = False
+        self._outstanding.clear()
         self._calls.append(weakref.ref(key))
         self._times += self._region, end
         self._region = None
@@ -203,7 +210,7 @@ class ThreadState:
             self._trained(key, end, max(batches, 1), self._region_label)
         elif batches and self._end is None:
             # A function that takes its own batches and trains on none of them.
-            self._finish_batch(end)
+            self._finish_batch(key, end)
         return trained
 
     def _trains(self, key: Any) -> bool:
@@ -215,6 +222,11 @@ class ThreadState:
                 pass  # an object with slots is asked again at its next trace
             return True
         return bool(getattr(key, "_tfgpu_trains", False))
+
+    def tape_begins(self, now: float) -> None:
+        """A gradient tape begins to record eagerly: the forward pass."""
+        if not self.inside and self._tape is None:
+            self._tape = now
 
     def gradient_taken(self, now: float) -> None:
         """A gradient was taken eagerly."""
@@ -242,10 +254,11 @@ class ThreadState:
         if self._base is None:
             self._base = now
             return
-        began = self._base if self._arrived is None else max(self._arrived, self._base)
+        # What the script does before it records is its own Python's work.
+        began = max(self._base, self._arrived or 0.0, self._tape or 0.0)
         self._busy = max(self._busy, now - began)
         self._called = True
-        self._outstanding = False
+        self._outstanding.clear()
         called_functions = self._end is not None and self._label != "eager"
         self._trained(None, now, 1, self._label if called_functions else "eager")
 
@@ -388,9 +401,9 @@ class ThreadState:
     def _replay(self, lane: Lane, index: int, start: float, end: float) -> None:
         call = lane.calls[index]() or _Gone()
         if lane.takes[index]:
-            self._finish_batch(start)
+            self._finish_batch(call, start)
             self._calls.append(weakref.ref(call))
-            self._batch_arrived(start, end)
+            self._batch_arrived(call, start, end)
         else:
             self.region_begins(call, start, "custom")
             self._region_over(call, end)

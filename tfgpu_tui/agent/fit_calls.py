@@ -1,37 +1,121 @@
-"""How long the calls of `fit` took as a whole: what is not in their steps is the price of starting each.
+"""How long the calls of `fit`, `predict` and `evaluate` took as a whole: the price of starting each is a part of it.
 
-Private APIs: `keras.src.backend.tensorflow.trainer` (Keras 3.3 to 3.15), `keras.src.engine.training` (Keras 2.15),
+Private APIs: the argument `_use_cached_eval_dataset`, with which `fit` calls `evaluate` for its validation, in
+`keras.src.backend.tensorflow.trainer` (Keras 3.3 to 3.15), `keras.src.engine.training` (Keras 2.15),
 `tf_keras.src.engine.training` (2.21).
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import sys
+import threading
 import time
-from typing import Any
+from types import FrameType
+from typing import Any, Dict, List, Optional, Tuple
 
+from . import steps
+from .errors import is_users
 from .keras_models import with_fit
 from .runtime import guarded, send_latest
 
 HOOK = "fit_calls"
+STEPS_OF = {"predict": "predict", "evaluate": "test"}
+"""Method -> the phase of its steps."""
+BY_FIT = "_use_cached_eval_dataset"
+MAX_PLACES = 64
+TOLD_PLACES = 3
 _counter = time.perf_counter
 
+Place = Tuple[str, int, str]
+"""File, line, function."""
 
-class _Calls:
+
+class _Running(threading.local):
+    """What runs in this thread: calls within calls. The sums below are of all threads; no lock guards them, for a fork
+    could leave it held for ever, and a lost call in a thousand changes no verdict."""
+
+    fits = 0
+    others = 0
+
+
+class _Fits:
     def __init__(self) -> None:
         self.count = 0
         self.seconds = 0.0
-        self.depth = 0
 
 
-_calls = _Calls()
+class _Calls:
+    """All calls of one method, within a fit or outside."""
+
+    def __init__(self) -> None:
+        self.count = self.batches = 0
+        self.seconds = self.batches_s = 0.0
+        self.places: Dict[Place, List[float]] = {}
+        """Place -> [calls, seconds]."""
+
+
+_running = _Running()
+_fits = _Fits()
+_calls: Dict[Tuple[str, bool], _Calls] = {}
+_users: Dict[str, bool] = {}
 
 
 @guarded(HOOK)
-def _returned(seconds: float) -> None:
-    _calls.count += 1
-    _calls.seconds += seconds
-    send_latest("fit_calls", count=_calls.count, wall_s=_calls.seconds)
+def _fit_returned(seconds: float) -> None:
+    _fits.count += 1
+    _fits.seconds += seconds
+    send_latest("fit_calls", count=_fits.count, wall_s=_fits.seconds)
+
+
+def _noted(method: str) -> Tuple[float, int, float]:
+    phase = STEPS_OF[method]
+    return _counter(), steps.total(phase), steps.wall_s(phase)
+
+
+@guarded(HOOK)
+def _returned(method: str, start: Tuple[float, int, float], frame: Optional[FrameType]) -> None:
+    seconds, batches, batches_s = (now - then for now, then in zip(_noted(method), start))
+    key = method, _running.fits > 0
+    place = _place(frame)
+    calls = _calls.setdefault(key, _Calls())
+    calls.count += 1
+    calls.seconds += seconds
+    calls.batches += int(batches)
+    calls.batches_s += min(batches_s, seconds)
+    if place is not None and (place in calls.places or len(calls.places) < MAX_PLACES):
+        at = calls.places.setdefault(place, [0, 0.0])
+        at[0] += 1
+        at[1] += seconds
+    told = sorted(list(calls.places.items()), key=lambda item: -item[1][1])[:TOLD_PLACES]
+    send_latest(
+        "predict_calls",
+        key,
+        method=method,
+        in_fit=key[1],
+        count=calls.count,
+        wall_s=calls.seconds,
+        batches=calls.batches,
+        batches_s=calls.batches_s,
+        places=[
+            {"file": file, "line": line, "function": function, "count": count, "wall_s": wall}
+            for (file, line, function), (count, wall) in told
+        ],
+    )
+
+
+def _place(frame: Optional[FrameType]) -> Optional[Place]:
+    """The innermost line of the script's own, from this frame outwards."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        users = _users.get(name)
+        if users is None:
+            users = _users[name] = is_users(name)
+        if users:
+            return os.path.abspath(name), frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back
+    return None
 
 
 @with_fit
@@ -40,13 +124,35 @@ def _patch(cls: Any) -> None:
 
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _calls.depth += 1
+        _running.fits += 1
         start = _counter()
         try:
             return original(self, *args, **kwargs)
         finally:
-            _calls.depth -= 1
-            if not _calls.depth:  # a fit within a callback of another one is part of that
-                _returned(_counter() - start)
+            _running.fits -= 1
+            if not _running.fits:  # a fit within a callback of another one is part of that
+                _fit_returned(_counter() - start)
 
     cls.fit = fit
+
+
+@with_fit
+def _patch_others(cls: Any) -> None:
+    for method in STEPS_OF:
+        setattr(cls, method, _timed(method, getattr(cls, method)))
+
+
+def _timed(method: str, original: Any) -> Any:
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _running.others or BY_FIT in kwargs:
+            return original(self, *args, **kwargs)
+        _running.others += 1
+        start = _noted(method)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _running.others -= 1
+            _returned(method, start, sys._getframe(1))
+
+    return call

@@ -188,8 +188,10 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
         row, graph, arrived = clock.Row(), ops.get_default_graph(), clock.now(outputs)
         work = overlap.takes_a_batch(graph)
         asked, end, again = overlap.visible(graph, work, iterator, start, arrived)
-        clock.add(row, asked, end, batch.has_value() if optional else None)
+        noted = clock.add(row, asked, end, batch.has_value() if optional else None)
         sites.append(Site(row, _first_dimension(shapes), work, again))
+        if work is None and not optional:
+            batch = clock.after(batch, noted)
     except Exception as error:
         switch_off(HOOK, error)
     return batch
@@ -277,6 +279,7 @@ class _ScanStamps:
     def __init__(self) -> None:
         self._waited = clock.Row()
         self._ended = clock.Row()
+        self._site: Optional[Site] = None
         self.begun = clock.put(self._ended, clock.now())
 
     def run(self, body: Callable[..., Any], state: Any, inputs: Any) -> Any:
@@ -287,7 +290,12 @@ class _ScanStamps:
             arrived = clock.now(clock.tensors(inputs))
             noted = clock.add(self._waited, clock.kept(self._ended), arrived)
             operations_before = len(graph.get_operations())
-            sites.append(Site(self._waited, _first_dimension(t.shape for t in clock.tensors(inputs))))
+            # TensorFlow traces the body again where the state's shapes turn out to vary (scan_op.py): one row, one site.
+            size = _first_dimension(t.shape for t in clock.tensors(inputs))
+            if self._site is None:
+                self._site = Site(self._waited, size)
+                sites.append(self._site)
+            self._site.batch_size = size
         except Exception as error:
             switch_off(HOOK, error)
             return body(state, inputs)

@@ -220,6 +220,11 @@ _running: list[Loop] = []
 """Loops that run now, outermost first: a validation lies inside of its fit."""
 
 
+def running() -> list[Loop]:
+    """The loops that run now, outermost first. From any thread."""
+    return list(_running)
+
+
 def active() -> bool:
     """Whether one of Keras' own loops runs in this thread now: others keep out of its time."""
     if not _running:

@@ -55,7 +55,11 @@ class Stamps:
             ended = counter()
             began = function[0]
             function[0] = 0.0
-            result = end(batch, logs)
+            try:
+                result = end(batch, logs)
+            except BaseException:  # the step itself is done, and its wait is in the sums
+                note((began, ended, counter(), batch))
+                raise
             note((began, ended, counter(), batch))
             if wanted:
                 after(logs)

@@ -2,9 +2,9 @@
 
 Where one function takes several steps (`steps_per_execution`), TensorFlow asks for the next batch as soon as a step
 begins. There the model's work is stamped, too; what of a call for a batch lies within such work is no wait. Work is
-the call of a function, as Keras 3 makes it for each step (XLA may compile it, so no stamp can lie inside). Keras 2 has
-the model's ops in the loop itself: stamps around them came too late, and made waits of up to two thirds look hidden.
-There the wait stays an upper bound, and is said to be one.
+the call of a function, as Keras 3 makes it for each step (XLA may compile it, so no stamp can lie inside). Where a loop
+begins each turn with the call for its batch, as Keras 2's does, nothing is hidden: TensorFlow begins the next turn when
+all that the last one had to do is done (auto_control_deps has the loop's variables wait for it).
 
 Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `atomic_function.make_call_op_in_graph` (puts a function's call into
 a graph), `control_flow_v2_func_graphs.ControlFlowFuncGraph`.
@@ -21,6 +21,17 @@ from . import clock
 from .runtime import executing_eagerly, guarded, on_import
 
 HOOK = "overlap"
+_NO_WORK = frozenset(
+    (
+        "AssignAddVariableOp",
+        "AssignVariableOp",
+        "IteratorGetNext",
+        "IteratorGetNextAsOptional",
+        "ReadVariableOp",
+        "Timestamp",
+    )
+)
+"""Stateful ops that may come before a call for a batch though no model is at work: counters, clocks, other batches."""
 
 
 class Work:
@@ -42,12 +53,17 @@ def _function_of(graph: Any) -> Any:
 
 
 def takes_a_batch(graph: Any) -> Optional[Work]:
-    """A call for a batch is put into this graph. Returns the work that may run meanwhile; None outside of control flow,
-    where there is one step."""
+    """A call for a batch was put into this graph just now. Returns the work that may run meanwhile; None where none can: outside
+    of control flow, where there is one step, and where each turn of a loop begins with this call."""
     function = _function_of(graph)
     if not hasattr(function, "_tfgpu_work"):
         function._tfgpu_work = Work()
-    return None if function is graph else function._tfgpu_work
+    turn = graph
+    while turn is not function:
+        if any(op._is_stateful and op.type not in _NO_WORK for op in turn.get_operations()):
+            return function._tfgpu_work
+        turn = turn.outer_graph
+    return None
 
 
 def visible(graph: Any, work: Optional[Work], iterator: Any, asked: Any, arrived: Any) -> tuple[Any, Any, bool]:

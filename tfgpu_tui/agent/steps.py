@@ -18,6 +18,7 @@ WARMUP_EXECUTIONS = 5
 BUCKETS_PER_OCTAVE = 8
 
 _totals: dict[str, int] = {"train": 0, "test": 0, "predict": 0}
+_walls: dict[str, float] = {"train": 0.0, "test": 0.0, "predict": 0.0}
 _loops = 0
 
 
@@ -33,6 +34,11 @@ def bucket(duration_s: float) -> int:
 def total(phase: str) -> int:
     """Steps of this phase in this process so far."""
     return _totals[phase]
+
+
+def wall_s(phase: str) -> float:
+    """Seconds in those steps."""
+    return _walls[phase]
 
 
 def new_loop() -> int:
@@ -130,6 +136,7 @@ class Windows:
         steps = len(walls) if counts is None else sum(counts)
         self._steps += steps
         _totals[self.phase] += steps
+        _walls[self.phase] += wall
         if now - self._since >= WINDOW_S:
             self.emit(now)
 

@@ -10,6 +10,7 @@ from tfgpu_tui.diagnose import (
     gpu,
     gpu_run,
     host,
+    host_calls,
     host_edges,
     host_graphs,
     host_growth,
@@ -22,7 +23,9 @@ from tfgpu_tui.diagnose import (
 from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
 from tfgpu_tui.state import RunState
 
-FAMILIES = (run, input_wait, host, host_graphs, host_edges, memory, host_growth, gpu, gpu_run, placement, precision)
+FAMILIES = (
+    run, input_wait, host, host_graphs, host_edges, host_calls, memory, host_growth, gpu, gpu_run, placement, precision,
+)  # fmt: skip
 
 __all__ = ["Finding", "FindingLog", "diagnose"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,11 +57,14 @@ class FindingLog:
     linger_s: float = 8.0
     _standing: dict[str, tuple[Finding, float, float]] = field(default_factory=dict)
 
-    def update(self, findings: list[Finding], t: float) -> list[tuple[Finding, float]]:
-        """The findings to show at time `t` with the time since which each stands, ranked."""
+    def update(
+        self, findings: list[Finding], t: float, known: Mapping[str, float] | None = None
+    ) -> list[tuple[Finding, float]]:
+        """The findings to show at time `t` with the time since which each stands, ranked. `known` is what somebody who
+        looked before this log did says of that (`RunState.standing`)."""
         for finding in findings:
             since = self._standing[finding.id][1] if finding.id in self._standing else t
-            self._standing[finding.id] = (finding, since, t)
+            self._standing[finding.id] = (finding, min(since, (known or {}).get(finding.id, since)), t)
         self._standing = {k: v for k, v in self._standing.items() if v[2] >= t - self.linger_s}
         order = ranked(finding for finding, _, _ in self._standing.values())
         return [(f, self._standing[f.id][1]) for f in order]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tfgpu_tui import units
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 from tfgpu_tui.diagnose.input_wait import gpu_busy
+from tfgpu_tui.diagnose.lines import MOST, Seen, loop_lines
 from tfgpu_tui.state import STEADY_STEPS, RunState
 
 SHORT_STEP_S = 0.020
@@ -36,11 +37,15 @@ def _callbacks(state: RunState) -> Iterator[Finding]:
     by_class = sorted(steady.callbacks.items(), key=lambda kv: -kv[1])
     name, seconds = by_class[0]
     per_step = seconds / steady.steps
+    seen = loop_lines(state)
     yield Finding(
         id="host.callbacks",
         severity=severity,
         title=f"Callbacks take {units.share(share)} of each step",
-        lines=[f"{n}: {units.duration(s / steady.steps)} a step" for n, s in by_class[:3] if s / steady.wall_s >= 0.01],
+        lines=[
+            *(f"{n}: {units.duration(s / steady.steps)} a step" for n, s in by_class[:3] if s / steady.wall_s >= 0.01),
+            *(line.sentence() for line in seen[:1]),
+        ],
         next=(
             f"Do the work of {name} less often (every 100 steps, or once an epoch): it takes "
             f"{units.duration(per_step)} a step."
@@ -50,6 +55,7 @@ def _callbacks(state: RunState) -> Iterator[Finding]:
             "callbacks_ms_per_step": {n: round(s / steady.steps * 1e3, 3) for n, s in by_class[:8]},
             "step_ms": round((steady.mean_s or 0.0) * 1e3, 3),
             "steps": steady.steps,
+            "script_lines": [line.evidence() for line in seen],
         },
         share=share,
     )
@@ -66,18 +72,39 @@ def _python(state: RunState) -> Iterator[Finding]:
     severity = severity_of(share)
     if severity is None:
         return
+    seen = loop_lines(state)
     yield Finding(
         id="host.python",
         severity=severity,
         title=f"The script's own Python takes {units.share(share)} of each step, between two training steps",
-        lines=[f"{units.duration(share * (steady.mean_s or 0.0))} of {units.duration(steady.mean_s)} a step"],
-        next="Log, print and convert tensors less often in the loop: each float(tensor) also waits for the device.",
+        lines=[
+            f"{units.duration(share * (steady.mean_s or 0.0))} of {units.duration(steady.mean_s)} a step",
+            *(line.sentence() for line in seen[:3]),
+        ],
+        next=_instead(seen),
         evidence={
             "share": round(share, 4),
             "step_ms": round((steady.mean_s or 0.0) * 1e3, 3),
             "steps": steady.steps,
+            "script_lines": [line.evidence() for line in seen],
         },
         share=share,
+    )
+
+
+def _instead(seen: list[Seen]) -> str:
+    """What to do about the line that takes most of it; where no line stands out, what usually takes it."""
+    if not seen or seen[0].share < MOST:
+        return "Log, print and convert tensors less often in the loop: each float(tensor) also waits for the device."
+    first = seen[0]
+    if first.waits:
+        return (
+            f"The loop waits at {first.place}: let what it waits for work ahead (a longer queue, more processes), or "
+            "give that work to a tf.data pipeline."
+        )
+    return (
+        f"Begin with {first.place}: do it less often, or, where it prepares data, in a tf.data pipeline. Each "
+        "float(tensor) also waits for the device."
     )
 
 
@@ -86,6 +113,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
     if not asked and state.loop != "eager":
         return
     compute = state.judged.shares()["compute"]
+    seen = loop_lines(state)
     ops = eager_ops_per_step(state)
     how = "compiled with run_eagerly=True" if asked else "the training step is plain Python, without tf.function"
     yield Finding(
@@ -95,6 +123,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
         lines=[
             how + (f": {ops} ops a step, each started by itself" if ops else ""),
             f"compute takes {units.share(compute)} of {units.duration(state.judged.mean_s)} a step",
+            *(line.sentence() for line in seen[:2]),
         ],
         next=(
             "Compile without run_eagerly (or compile(run_eagerly=False)) once debugging is done."
@@ -106,6 +135,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
             "run_eagerly": state.model.run_eagerly if state.model else None,
             "loop": state.loop,
             "ops_per_step": ops,
+            "script_lines": [line.evidence() for line in seen],
             "step_ms": round((state.judged.mean_s or 0.0) * 1e3, 3),
         },
         share=0.0,

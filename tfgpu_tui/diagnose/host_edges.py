@@ -1,4 +1,4 @@
-"""Families C and D, between the steps: shuffle refill, validation, checkpoints, short fits, copied arrays (pure)."""
+"""Families C and D, between the steps: shuffle refill, validation, checkpoints, copied arrays (pure)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from tfgpu_tui.state import STEADY_STEPS, RunState
 DOMINATE = 0.3
 """Share of an epoch from which what is not training is a warning; every healthy run has some."""
 DOMINATE_CRITICAL = 0.5
-MANY_FITS = 8
-SHORT_FIT_STEPS = 200
 NOTICEABLE_PAUSE_S = 0.25
 """Shorter pauses, which nothing explains, are not worth a change."""
 LARGE_ARRAY_BYTES = 256 * 2**20
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """input.shuffle_refill, input.epoch_start, input.whole_array_on_gpu, host.validation, host.fit_in_loop."""
+    """input.shuffle_refill, input.epoch_start, input.whole_array_on_gpu, host.validation."""
     yield from _whole_array(state)
     if state.train.steps < STEADY_STEPS:
         return
     yield from _epoch_starts(state)
     yield from _validation(state)
-    yield from _fit_in_loop(state)
 
 
 def _epoch_starts(state: RunState) -> Iterator[Finding]:
@@ -140,35 +137,4 @@ def _validation(state: RunState) -> Iterator[Finding]:
             "epochs": len(epochs),
         },
         share=share if seconds else 0.0,
-    )
-
-
-def _fit_in_loop(state: RunState) -> Iterator[Finding]:
-    """Time within the calls of fit that is neither a step nor a validation, after the first of them."""
-    fits = state.fit_calls
-    if fits is None or fits.calls < MANY_FITS or fits.wall_s <= 0.0 or fits.steps > SHORT_FIT_STEPS * fits.calls:
-        return
-    setup = max(fits.wall_s - fits.inside_s, 0.0)
-    share = setup / fits.wall_s
-    severity = severity_of(share)
-    if severity is None:
-        return
-    yield Finding(
-        id="host.fit_in_loop",
-        severity=severity,
-        title=f"{units.share(share)} of the time in fit() is spent on starting it, {fits.calls} times",
-        lines=[
-            f"{units.duration(setup / fits.calls)} for each start, for {fits.steps / fits.calls:.0f} steps of training",
-        ],
-        next=(
-            "Call fit once for all epochs (a callback can do what stands between the calls), or train_on_batch where "
-            "each batch is made by hand."
-        ),
-        evidence={
-            "fits": fits.calls,
-            "setup_ms_per_fit": round(setup / fits.calls * 1e3, 2),
-            "steps_per_fit": round(fits.steps / fits.calls, 1),
-            "share": round(share, 4),
-        },
-        share=share,
     )

@@ -19,7 +19,9 @@ from tfgpu_tui.diagnose.input_machine import (
     rounded,
     storage,
 )
+from tfgpu_tui.diagnose.lines import feed_lines
 from tfgpu_tui.diagnose.stages import (
+    explains,
     input_knob,
     named,
     prefetch_off,
@@ -67,7 +69,7 @@ def _stage(state: RunState, share: float) -> Iterator[Finding]:
             yield _python(state, share, suspect, "how long each stage takes is unknown: " + _no_times(state))
         return
     part = _part(state, stage)
-    if part < DOMINATES:
+    if part < DOMINATES or not explains(state, share * (state.judged.mean_s or 0.0)):
         return
     idle = idle_share(state)
     slow_reads = storage(state, share * part, stage, idle)
@@ -115,6 +117,8 @@ def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: st
         lines.append(f"{user['name']}: {units.duration(float(user['mean_us']) / 1e6)} a call, {user['calls']} calls")
     if stage.get("per_batch_us") is not None:
         lines.append(f"{stage_label(stage)}: {units.duration(float(stage['per_batch_us']) / 1e6)} a batch")
+    seen = feed_lines(state)
+    lines += [line.sentence() for line in seen[:2]]
     if cores is not None:
         lines.append(f"the training uses {cores:.1f} of {cores_granted(state) or '?'} cores")
     return _finding(
@@ -133,6 +137,7 @@ def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: st
             "stage": stage_evidence(stage),
             "user_ms_per_call": None if user is None else round(float(user["mean_us"]) / 1e3, 3),
             "cores_used": rounded(cores),
+            "script_lines": [line.evidence() for line in seen],
         },
         incomplete=incomplete,
     )
@@ -168,6 +173,8 @@ def _pydataset_single(state: RunState, share: float) -> Finding | None:
     lines = ["workers=1: each batch is made while the model waits for it"]
     if user is not None:
         lines.append(f"{user['name']}: {units.duration(float(user['mean_us']) / 1e6)} a batch")
+    seen = feed_lines(state)
+    lines += [line.sentence() for line in seen[:2]]
     return _finding(
         "input.pydataset_single",
         share,
@@ -177,11 +184,14 @@ def _pydataset_single(state: RunState, share: float) -> Finding | None:
             "fit(…, workers=4, use_multiprocessing=True, max_queue_size=10)."
             if state.environment.keras_flavour in ("keras2", "tf_keras")
             else "In its __init__: super().__init__(workers=4, use_multiprocessing=True, max_queue_size=10)."
+            if user is not None  # then the class is the script's own
+            else "Set .workers = 4 and .use_multiprocessing = True on it before fit: it is a keras.utils.PyDataset."
         ),
         evidence={
             "workers": dataset.workers or 1,
             "getitem_ms": None if user is None else round(float(user["mean_us"]) / 1e3, 3),
             "input_wait": round(share, 4),
+            "script_lines": [line.evidence() for line in seen],
         },
     )
 

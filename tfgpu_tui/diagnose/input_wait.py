@@ -9,11 +9,21 @@ from tfgpu_tui import units
 from tfgpu_tui.diagnose import input_causes
 from tfgpu_tui.diagnose.epoch_starts import steady_wait_share
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
-from tfgpu_tui.diagnose.stages import named, python_stage, slowest_stage, stage_evidence, stage_label
+from tfgpu_tui.diagnose.input_machine import cores_full
+from tfgpu_tui.diagnose.stages import (
+    explains,
+    named,
+    of_library,
+    python_stage,
+    slowest_stage,
+    stage_evidence,
+    stage_label,
+)
 from tfgpu_tui.state import STEADY_STEPS, RunState
 
 HIDDEN_BUSY_PERCENT = 85.0
 """GPU busy from which waiting of the host is overlapped by work that is still queued on the device."""
+SHORT_STEP_S = 0.005
 SECOND_SIGN = 0.5
 """Where the wait is only an upper bound: the share of a step that the slowest stage must need for a batch."""
 
@@ -49,6 +59,12 @@ def findings(state: RunState) -> Iterator[Finding]:
         evidence["stage"] = stage_evidence(stage)
     unsure = unconfirmed(state)
     causes = [] if unsure else list(input_causes.causes(state, share))
+    lines = [
+        f"waits {units.duration(wait_s)} of {units.duration(steady.mean_s)} a step",
+        _stage_sentence(state, stage),
+    ]
+    if not causes and not explains(state, wait_s):
+        lines.append("the stages together don't take long enough to explain the wait")
     asked = state.run is not None and state.run.knobs.get("input")
     yield Finding(
         id="input.bound",
@@ -58,11 +74,8 @@ def findings(state: RunState) -> Iterator[Finding]:
             if unsure
             else f"Input-bound: {units.share(share)} of each step waits for data"
         ),
-        lines=[
-            f"waits {units.duration(wait_s)} of {units.duration(steady.mean_s)} a step",
-            _stage_sentence(state, stage),
-        ],
-        next=causes[0].next if causes else _next_step(state, stage),
+        lines=lines,
+        next=causes[0].next if causes else _next_step(state, stage, wait_s),
         # Where no setting is the cure: how fast the model is with free input.
         knob=next((c.knob for c in causes if c.knob), None if asked else "input=synthetic"),
         evidence=evidence,
@@ -108,15 +121,28 @@ def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
     return ", ".join(parts)
 
 
-def _next_step(state: RunState, stage: dict[str, Any] | None) -> str:
+def _next_step(state: RunState, stage: dict[str, Any] | None, wait_s: float) -> str:
     """Where no cause is proven: what the stages let one try."""
     if stage is None:
         return "Look at the pipeline: the stage times say which stage to speed up once they are known."
-    what, kind = named(stage), str(stage.get("stage"))
+    if not explains(state, wait_s):
+        if cores_full(state):
+            return (
+                "All cores are busy, so the pipeline's threads wait for one: free the machine of other work, or ask "
+                "for more cores."
+            )
+        if (state.judged.mean_s or 0.0) < SHORT_STEP_S:
+            return "Steps are so short that handing a batch over counts: a larger batch, or steps_per_execution=32."
+        return "No stage is to blame: rerun with input=synthetic to see what free input would bring."
+    what, kind, library = named(stage), str(stage.get("stage")), of_library(stage)
+    if library is not None:
+        return f"{what} is {library}'s own: a larger batch lets it run less often."
     if kind.startswith(("ParallelMap", "ParallelInterleave", "MapAndBatch")):
         return f"{what} already runs in parallel: make it cheaper, cache() its result, or give it more CPU cores."
     if kind.startswith("Shuffle"):
-        return f"{what} refills: a smaller buffer, or cache() before it."
+        return f"{what} copies each element: shuffle less of it (indices, file names), or cache() what comes before."
+    if not stage.get("function"):
+        return f"{what} handles one element at a time: give it fewer, larger ones (batch early, map whole batches)."
     return f"Make {what} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
 
 

@@ -1,6 +1,6 @@
 """Family F: names of TensorFlow 1 and old Keras that are gone, with today's call written out (pure).
 
-The exceptions are those of TensorFlow 2.21 with Keras 3.15; a test raises each of them there.
+The exceptions are those of TensorFlow 2.21 with Keras 3.15, and of 2.15 with Keras 2.15; a test raises each of them.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ TODAY: dict[str, str] = {
     "multi_gpu_model": "with tf.distribute.MirroredStrategy().scope(): build and compile the model",
     "scikit_learn": _SCIKERAS,
     "keras.wrappers.scikit_learn": _SCIKERAS,
+    "keras.wrappers": _SCIKERAS,
     "np_utils": "keras.utils.to_categorical(y, classes)",
     "keras.utils.np_utils": "keras.utils.to_categorical(y, classes)",
     "keras.utils.vis_utils": "keras.utils.plot_model(model)",
@@ -149,6 +150,7 @@ _ARGUMENT = (
     ),
     re.compile(r"Argument\(s\) not recognized: \{'(\w+)'"),
     re.compile(r"Unrecognized keyword arguments passed to \w+: \{'(\w+)'"),
+    re.compile(r"Keyword argument not understood:', '(\w+)'"),
 )
 
 

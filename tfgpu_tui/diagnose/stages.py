@@ -6,12 +6,16 @@ from typing import Any
 
 from tfgpu_tui.state import RunState
 
+EXPLAINS = 0.5
+"""Share of a wait that the stages' times must reach to be its reason: autotuning measures them with some error."""
+
 
 def slowest_stage(state: RunState) -> dict[str, Any] | None:
-    """The pipeline stage that needs most time for a batch; None where stage times were not measured."""
+    """The pipeline stage that needs most time for a batch; None where stage times were not measured. A prefetch is a
+    buffer: its own time is the waiting for what comes before it."""
     if state.pipeline is None:
         return None
-    timed = [s for s in state.pipeline.stages if s.get("per_batch_us")]
+    timed = [s for s in state.pipeline.stages if s.get("per_batch_us") and not str(s["stage"]).startswith("Prefetch")]
     return max(timed, key=lambda s: float(s["per_batch_us"]), default=None)
 
 
@@ -19,6 +23,14 @@ def stage_shares(stages: list[dict[str, Any]]) -> list[float | None]:
     """Each stage's part of the pipeline's time for a batch; None where unknown."""
     whole = sum(float(s.get("per_batch_us") or 0.0) for s in stages)
     return [float(s["per_batch_us"]) / whole if whole and s.get("per_batch_us") is not None else None for s in stages]
+
+
+def explains(state: RunState, wait_s: float) -> bool:
+    """Whether the stages take long enough for a batch to explain so long a wait for it; True where one's time is
+    unknown. Part of their time is hidden by the model's computation, so they need at least as long as the wait."""
+    times = [stage.get("per_batch_us") for stage in state.pipeline.stages] if state.pipeline else []
+    known = [float(time) for time in times if time is not None]
+    return not known or len(known) < len(times) or sum(known) / 1e6 >= EXPLAINS * wait_s
 
 
 def stage_label(stage: dict[str, Any]) -> str:
@@ -32,6 +44,12 @@ def stage_label(stage: dict[str, Any]) -> str:
 def named(stage: dict[str, Any]) -> str:
     """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
     return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)
+
+
+def of_library(stage: dict[str, Any]) -> str | None:
+    """The library whose own function a stage runs (`Keras`, where fit cuts batches from arrays), else None."""
+    name = str(stage.get("name") or "")
+    return name[name.rfind("(") + 1 : -1] if stage.get("function") and name.endswith(")") else None
 
 
 def python_stage(state: RunState) -> dict[str, Any] | None:

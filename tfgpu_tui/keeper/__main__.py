@@ -1,12 +1,20 @@
-"""Entry of the keeper's process; started by path (see launch.start)."""
+"""Entry of the keeper's process; started by path, without `site`, of which it needs nothing (see launch.start).
 
+The script is started before anything else is imported: the user waits for its first line.
+"""
+
+import os
 import sys
-from pathlib import Path
 
 if not __package__:
     # By path Python puts this very folder first on the search path; what belongs there is the one above the package.
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tfgpu_tui.keeper.keep import main
+from tfgpu_tui.keeper import spawn
 
-sys.exit(main(sys.argv[1:]))
+order = spawn.Order(sys.argv[1:])
+script = spawn.carry_out(order)
+
+from tfgpu_tui.keeper.keep import main  # noqa: E402 (some 40 ms, beside the script's own start)
+
+sys.exit(main(order, script))

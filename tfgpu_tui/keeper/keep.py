@@ -1,4 +1,4 @@
-"""Owns the script and its terminal: starts it, drains its output, starts (again) the supervisor, and waits for both.
+"""Owns the script and its terminal: drains its output, starts (again) the supervisor, and waits for both.
 
 All that must not end before the script lives in here, and nothing else does: no samples, no journal, no network, only
 the modules that starting a process needs. So a supervisor that is killed costs neither the terminal (its hang-up would
@@ -20,6 +20,7 @@ from pathlib import Path
 from tfgpu_tui import rundir
 from tfgpu_tui.keeper import status as packets
 from tfgpu_tui.keeper.output import OutputLog
+from tfgpu_tui.keeper.spawn import Order, Spawned
 from tfgpu_tui.keeper.status import Status
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
@@ -41,28 +42,25 @@ ENDINGS = 3
 class Keeper:
     """One script, one terminal, one supervisor at a time."""
 
-    def __init__(self, run: RunDir, meta: Meta) -> None:
+    def __init__(self, run: RunDir, meta: Meta, listener: socket.socket | None, child: Spawned | str) -> None:
+        """`child` is the script, or why it could not be started."""
         self._run = run
         boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         self._status = Status(keeper=os.getpid(), clock_base=time.time() - boot_s)
         self._told = True
         self._channel: socket.socket | None = None
-        self._listener: socket.socket | None = None
-        try:
-            self._listener = listening.listen(Path(meta.socket))
-        except OSError as error:
-            self._tell(socket_error=f"no socket at {meta.socket}: {error.strerror}")
-        self._child: script.Child | None = None
-        try:
-            self._child = script.spawn_in_terminal(meta)
-        except OSError as error:
-            self._tell(spawn_error=str(error))
+        self._listener = listener
+        if listener is None:
+            self._listen(meta)
+        self._child: Spawned | None = None
+        if isinstance(child, str):
+            self._tell(spawn_error=child)
         else:
-            begun = time.time() - (time.monotonic() - self._child.started)
-            self._tell(pid=self._child.pid, begun=begun)
+            self._child = child
+            begun = time.time() - (time.monotonic() - child.started)
+            self._tell(pid=child.pid, begun=begun)
         pid = self._status.pid
-        self._meta = replace(
-            meta,
+        self._meta = meta._replace(
             keeper_pid=os.getpid(),
             keeper_started=rundir.process_start(os.getpid()),
             script_pid=pid,
@@ -74,6 +72,13 @@ class Keeper:
         self._started = self._next_start = 0.0
         self._failures = 0
         self._ended_at: float | None = None
+
+    def _listen(self, meta: Meta) -> None:
+        """Where the launcher could not: the script runs already, and its agent looks for the socket again and again."""
+        try:
+            self._listener = listening.listen(Path(meta.socket))
+        except OSError as error:
+            self._tell(socket_error=f"no socket at {meta.socket}: {error.strerror}")
 
     def _write_meta(self) -> None:
         try:
@@ -250,13 +255,11 @@ def _do_nothing(number: int, frame: object) -> None:
     pass
 
 
-def main(arguments: list[str]) -> int:
-    """`python …/keeper/__main__.py RUN_FOLDER`."""
-    if len(arguments) != 1:
-        print("usage: python -m tfgpu_tui.keeper RUN_FOLDER", file=sys.stderr)
-        return 2
-    # Functions, not SIG_IGN: an ignored signal would be inherited by the script.
+def main(order: Order, child: Spawned | str) -> int:
+    """Keeps what `spawn` has started."""
+    # Functions, not SIG_IGN: an ignored signal would be inherited by the supervisor.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, _do_nothing)
-    run = RunDir(Path(arguments[0]))
-    return Keeper(run, rundir.read_meta(run)).keep()
+    run = RunDir(Path(order.run_folder))
+    listener = socket.socket(fileno=order.listener) if order.listener >= 0 else None
+    return Keeper(run, rundir.read_meta(run), listener, child).keep()

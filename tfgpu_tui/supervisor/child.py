@@ -1,4 +1,4 @@
-"""The script's process: its environment, its terminal or the caller's streams, its window size, its signals.
+"""The script's process: its environment, its signals, how it ended; its start with the caller's streams.
 
 Imports little: everything in here runs before the script's first line, and the user waits for that.
 """
@@ -9,18 +9,14 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import stat
-import struct
 import subprocess
-import termios
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tfgpu_tui import knobs
+from tfgpu_tui.keeper.spawn import script_environment
 from tfgpu_tui.rundir import Meta
 
 INJECT = Path(__file__).parent.parent / "agent" / "inject"
@@ -46,17 +42,15 @@ class Script(Protocol):
     def send_signal(self, number: int) -> None: ...
 
 
-@dataclass
 class Child:
-    """A script that this process started. `terminal` is the master side of its PTY; None where it has the caller's
-    streams."""
+    """A script that this process started, with its caller's streams."""
 
-    process: subprocess.Popen[bytes]
-    terminal: int | None
-    started: float
-    """time.monotonic() just before it was started."""
-    core_dumped: bool | None = None
-    """Of a script that a signal ended; known once `status` says so."""
+    terminal: int | None = None
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.core_dumped: bool | None = None
+        """Of a script that a signal ended; known once `status` says so."""
 
     @property
     def pid(self) -> int:
@@ -103,14 +97,13 @@ def end_of_stderr_file(descriptor: int = 2) -> int | None:
         return None
 
 
-def environment(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
-    """The script's environment: the caller's, the agent's folder before PYTHONPATH, and the knobs."""
-    env = dict(base)
-    env.pop("TFGPU_TUI_STOP_AFTER", None)  # of an outer run, when one monitored script starts another
-    env["PYTHONPATH"] = os.pathsep.join([str(INJECT), *filter(None, [base.get("PYTHONPATH")])])
-    env["TFGPU_TUI_SOCKET"] = meta.socket
-    env["TFGPU_TUI_PARENT"] = str(os.getpid())
-    env["TFGPU_TUI_KNOBS"] = json.dumps(meta.knobs)
+def additions(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
+    """What the script's environment has besides the caller's: the agent's folder before PYTHONPATH, and the knobs."""
+    env = {
+        "PYTHONPATH": os.pathsep.join([str(INJECT), *filter(None, [base.get("PYTHONPATH")])]),
+        "TFGPU_TUI_SOCKET": meta.socket,
+        "TFGPU_TUI_KNOBS": json.dumps(meta.knobs),
+    }
     if meta.stop_after is not None:
         env["TFGPU_TUI_STOP_AFTER"] = str(meta.stop_after)
     asked = meta.knobs
@@ -118,54 +111,12 @@ def environment(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
         from tfgpu_tui.doctor import library_folders  # only where it is asked for: the look takes some 40 ms
 
         asked = knobs.resolve_library_path(asked, lambda: library_folders(meta.python))
-    return env | knobs.environment(asked, base)
+    return env | dict(knobs.environment(asked, base))
 
 
 def spawn_inherited(meta: Meta) -> Child:
     """Starts the script with the caller's own streams, terminal, process group and file descriptors: to the script
     it looks just like plain python. Raises OSError where the interpreter can't be started."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [meta.python, *meta.argv], cwd=meta.cwd, env=environment(meta, os.environ), close_fds=False
-    )
-    return Child(process, None, started)
-
-
-def spawn_in_terminal(meta: Meta) -> Child:
-    """Starts the script as the leader of its own session, with a new PTY as its controlling terminal, so that its
-    output is as live as in a shell and SIGWINCH, Ctrl+C and hang-ups mean what they mean there. Raises OSError."""
-    started = time.monotonic()
-    master, slave = os.openpty()
-    try:
-        set_window_size(master, meta.columns, meta.rows)
-        process = subprocess.Popen(
-            [meta.python, *meta.argv],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            cwd=meta.cwd,
-            env=environment(meta, os.environ),
-            start_new_session=True,
-            preexec_fn=_take_terminal,
-        )
-    except BaseException:
-        os.close(master)
-        raise
-    finally:
-        os.close(slave)
-    os.set_blocking(master, False)
-    return Child(process, master, started)
-
-
-def _take_terminal() -> None:
-    """In the child between fork and exec, already the leader of a session, with the slave as its streams."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    # A launcher under nohup hands down ignored signals; a fresh terminal starts with none.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def set_window_size(terminal: int, columns: int, rows: int) -> None:
-    """Sets a PTY's size; the kernel tells the script by SIGWINCH. Sizes outside 1..4096 are brought inside."""
-    columns, rows = (min(max(int(value), 1), 4096) for value in (columns, rows))
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    env = script_environment(dict(os.environ), additions(meta, os.environ))
+    process = subprocess.Popen([meta.python, *meta.argv], cwd=meta.cwd, env=env, close_fds=False)
+    return Child(process)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tfgpu_tui.keeper.spawn import set_window_size
 from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor import children
 from tfgpu_tui.supervisor.kept import KeptScript
@@ -106,7 +107,7 @@ class Control:
             if not isinstance(columns, int) or not isinstance(rows, int):
                 raise ValueError("resize needs whole numbers of columns and rows")
             if self._script.terminal is not None:  # a headless script has its caller's terminal
-                processes.set_window_size(self._script.terminal, columns, rows)
+                set_window_size(self._script.terminal, columns, rows)
         elif name == "profile":
             steps = command.get("steps", 5)
             if not isinstance(steps, int) or steps < 1:

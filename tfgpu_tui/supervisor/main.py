@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ from tfgpu_tui import rundir
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children
-from tfgpu_tui.supervisor.kept import KeptScript, hold_signals
 
 if TYPE_CHECKING:
     from tfgpu_tui.supervisor.ending import Outcome
@@ -29,13 +27,14 @@ if TYPE_CHECKING:
 def run_kept(run: RunDir, channel: socket.socket, listener: socket.socket | None, terminal: int | None) -> int:
     """The supervisor's process under a screen: the keeper has started the script, and starts another one of these where
     this one is killed. Returns 0 once the run is concluded."""
+    from tfgpu_tui.supervisor.kept import KeptScript, hold_signals  # late: a headless run has no keeper
+
     kept = KeptScript(channel, terminal)
     hold_signals()
     signals: dict[signal.Signals, str] = {signal.SIGTERM: "stop"}
     early = _note_signals(signals)
     told = kept.told
-    meta = replace(
-        rundir.read_meta(run),
+    meta = rundir.read_meta(run)._replace(
         supervisor_pid=os.getpid(),
         supervisor_started=rundir.process_start(os.getpid()),
         keeper_pid=told.keeper,
@@ -114,8 +113,7 @@ def _supervise(
         spawn_error = str(error)
     children.adopt_orphans()
     # From here on the script runs: what takes time to import is imported now.
-    meta = replace(
-        meta,
+    meta = meta._replace(
         supervisor_pid=os.getpid(),
         supervisor_started=rundir.process_start(os.getpid()),
         script_pid=process.pid if process else None,

@@ -19,7 +19,8 @@ POLL_S = 0.01
 
 def environment_of_script(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
     """The variables that the script has, the monitor's own apart: a look must not be taken for a part of the run."""
-    env = {name: value for name, value in child.environment(meta, base).items() if not name.startswith("TFGPU_TUI_")}
+    env = {**base, **child.additions(meta, base)}
+    env = {name: value for name, value in env.items() if not name.startswith("TFGPU_TUI_")}
     env.pop("PYTHONPATH")
     return env | ({"PYTHONPATH": base["PYTHONPATH"]} if "PYTHONPATH" in base else {})
 

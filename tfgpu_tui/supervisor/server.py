@@ -26,7 +26,7 @@ FROM_AGENTS = frozenset(
         "agent_connected", "phase", "knobs", "environment", "model", "dataset", "steps", "epoch", "train_end",
         "metrics", "pipeline", "placement", "layer_times", "tf_memory", "process_memory", "growth_cause",
         "script_error", "child_ended", "hook_off", "agent_cost",
-        "dropped", "fault", "retrace", "fit_calls", "array_copy",
+        "dropped", "fault", "retrace", "fit_calls", "predict_calls", "array_copy", "user_code", "script_lines",
     }
 )  # fmt: skip
 """What an agent may say; samples and the life of the run are the supervisor's own."""

@@ -16,7 +16,8 @@ from typing import Any
 
 import tfgpu_tui
 from tfgpu_tui import rundir
-from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, TrainEnd
+from tfgpu_tui.diagnose import FindingLog, diagnose
+from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, Standing, TrainEnd
 from tfgpu_tui.plain import StatusPrinter
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import cgroup, environment
@@ -39,6 +40,8 @@ from tfgpu_tui.terminal import printable_lines
 WATCH_S = 0.25
 """Period of looking after the script's end and the GPU sampler's deadline."""
 LOG_S = 0.5
+JUDGE_S = 2.0
+"""How exactly it is known since when a finding stands."""
 REACHABLE_S, RETRY_LISTENING_S = 2.0, 60.0
 """Periods of looking whether the run's socket is still there, and of trying again where none can be made."""
 LAST_WORDS_S = 1.0
@@ -165,6 +168,7 @@ class _Run:
             ("output", self._follow_output()),
             ("socket", self._keep_reachable()),
             ("preflight", self._preflight()),
+            ("findings", self._judge()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -271,7 +275,7 @@ class _Run:
         try:
             path = rundir.same_or_new_socket_path(Path(self._meta.socket))
             await self._server.serve(listen(path))
-            self._meta = replace(self._meta, socket=str(path))
+            self._meta = self._meta._replace(socket=str(path))
             rundir.write_meta(self._started.run, self._meta)
         except (OSError, rundir.StateDirError) as error:
             self._recorder.fault("socket", f"this run can't be reached by tfgpu-tui stop: {error}")
@@ -298,6 +302,15 @@ class _Run:
     async def _preflight(self) -> None:
         if self._recorder.state.preflight is None:
             self._recorder.record(await preflight(self._meta))
+
+    async def _judge(self) -> None:
+        """Writes down since when each finding stands: a reader that begins at a checkpoint can't see it any more."""
+        log, state = FindingLog(), self._recorder.state
+        while True:
+            await asyncio.sleep(JUDGE_S)
+            since = {f.id: t for f, t in log.update(diagnose(state), state.now, state.standing)}
+            if since.keys() != state.standing.keys():
+                self._recorder.record(Standing(t=time.time(), src="child", since=since))
 
     def _read_output(self, data: bytes) -> None:
         self._messages.feed(data)

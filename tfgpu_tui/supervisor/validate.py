@@ -30,6 +30,15 @@ _ROWS: dict[str, dict[str, Any]] = {
         "user": {"name": str | None, "kind": str | None, "calls": float | None, "mean_us": float | None,
                  "file": str | None, "line": int | None},
     },
+    "user_code": {
+        "user": {"name": str | None, "kind": str | None, "calls": float | None, "seconds": float | None,
+                 "file": str | None, "line": int | None},
+    },
+    "predict_calls": {
+        "places": {"file": str, "line": int, "function": str | None, "count": float, "wall_s": float},
+    },
+    "script_lines": {name: {"file": str, "line": int, "function": str | None, "text": str, "looks": float,
+                            "waiting": float} for name in ("loop", "feed")},
     "placement": {
         "layers": {"layer": str | None, "class": str | None, "depth": int | None, "forward": _COUNTS | None,
                    "backward": _COUNTS | None, "variables": list[str] | None, "parameters": float | None,

@@ -10,7 +10,7 @@ from tfgpu_tui.ui.draw import Row
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane, RowsWidget
-from tfgpu_tui.ui.panes import PANES, status
+from tfgpu_tui.ui.panes import DRAWN_FROM, PANES, status
 from tfgpu_tui.ui.view import View
 
 
@@ -22,7 +22,7 @@ class Board:
         # Kept here and not looked up: a last tick can come while the app takes its widgets down.
         self.status = RowsWidget("status", palette)
         self.footer = RowsWidget("footer", palette)
-        self.panes = {name: Pane(name, content, view, palette) for name, content in PANES.items()}
+        self.panes = {name: Pane(name, content, view, palette, DRAWN_FROM.get(name)) for name, content in PANES.items()}
         self.zoomed: str | None = None
         self.output_width: int | None = None
         """Cells of the output pane; None where it is not shown."""
@@ -38,11 +38,13 @@ class Board:
         view = self._view()
         # Until the first sample there may be one.
         gpus = len(view.state.gpus) if view.state.gpu_status is not None else 1
-        wanted = (size, gpus, compare, self.zoomed)
+        run, over = view.state.run, view.state.ended is not None
+        printed = len(view.lines) > 0 or not (over or (run is not None and run.mode == "headless"))
+        wanted = (size, gpus, compare, self.zoomed, printed)
         if wanted == self._arranged:
             return False
         self._arranged = wanted
-        places = arrange(size.width, size.height, gpus=gpus, compare=compare, zoom=self.zoomed)
+        places = arrange(size.width, size.height, gpus=gpus, compare=compare, zoom=self.zoomed, printed=printed)
         for widget in self.widgets:
             place = places.get(widget.id or "")
             widget.display = place is not None
@@ -67,4 +69,4 @@ class Board:
         self.footer.show([status.footer(view, columns, self.zoomed)])
         if view.frozen_since is None or everything:
             for pane in self.panes.values():
-                pane.redraw()
+                pane.redraw(everything)

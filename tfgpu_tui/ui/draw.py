@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rich.cells import cell_len
 
@@ -174,6 +175,11 @@ def marked(row: Row, words: str, role: Role) -> Row:
 
 def fit(row: Iterable[Span], width: int) -> Row:
     """The row at exactly `width` cells: cut with an ellipsis, or filled with blanks."""
+    return _fit(tuple(row), width)
+
+
+@lru_cache(maxsize=2048)  # most rows of a screen are the same as half a second before
+def _fit(row: Row, width: int) -> Row:
     out: list[Span] = []
     left = width
     for text, role in row:

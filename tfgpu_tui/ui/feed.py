@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from tfgpu_tui import history
 from tfgpu_tui.events import Event
+from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 from tfgpu_tui.terminal import TerminalLines
@@ -73,6 +74,8 @@ class Feed:
 
     run: RunDir
     replay: ReplayClock | None = None
+    at: float | None = None
+    """The time of a recording at which its replay begins, unix seconds; None: its oldest event."""
     state: RunState = field(default_factory=RunState)
     lines: TerminalLines = field(default_factory=TerminalLines)
     events: int = 0
@@ -85,14 +88,23 @@ class Feed:
     """Nothing is read while its reader looks at a frozen screen: it is all in the files."""
 
     def __post_init__(self) -> None:
-        # A live run is known from its last checkpoint on; a replay begins at its oldest event.
-        begin = history.latest if self.replay is None else history.whole
-        self.state, self._reader = begin(self.run.journal)
+        self.state, self._reader = self._begin()
         self._held: deque[Event] = deque()
         self._look_at = 0
         self._output: int | None = None
         self._output_at = 0
         self._output_read = 0.0
+
+    def _begin(self) -> tuple[RunState, JournalReader]:
+        """A live run is known from its last checkpoint on, a replay from the checkpoint before its time."""
+        if self.replay is None:
+            return history.latest(self.run.journal)
+        return history.whole(self.run.journal) if self.at is None else history.before(self.run.journal, self.at)
+
+    def is_far(self, t: float) -> bool:
+        """Whether the time `t` of a recording is reached sooner by a feed that begins `at` it: it lies behind, or a
+        checkpoint lies between."""
+        return t < self.state.now or history.last_before(self.run.journal, t) >= self._reader.number
 
     def advance(self, budget_s: float = 0.05) -> bool:
         """Reads what is new, for about `budget_s` seconds; True where something changed. Raises OSError where the
@@ -169,8 +181,7 @@ class Feed:
             self._output = os.open(self.run.output_log, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        size = os.fstat(self._output).st_size
-        if self.replay is None and size > OUTPUT_TAIL_BYTES:
-            os.lseek(self._output, size - OUTPUT_TAIL_BYTES, os.SEEK_SET)
-            self._output_at = size - OUTPUT_TAIL_BYTES
+        shown = os.fstat(self._output).st_size if self.replay is None else self.state.log_bytes
+        if shown > OUTPUT_TAIL_BYTES:
+            self._output_at = os.lseek(self._output, shown - OUTPUT_TAIL_BYTES, os.SEEK_SET)
         return True

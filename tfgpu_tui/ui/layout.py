@@ -29,10 +29,10 @@ class Band:
 
 
 def arrange(
-    columns: int, rows: int, *, gpus: int = 1, compare: bool = False, zoom: str | None = None
+    columns: int, rows: int, *, gpus: int = 1, compare: bool = False, zoom: str | None = None, printed: bool = True
 ) -> dict[str, Rect]:
-    """Pane -> place; `gpus` is how many there are. `status` has the first row, `footer` the last; panes without a place
-    are not shown."""
+    """Pane -> place; `gpus` is how many there are, `printed` is False where no output is to be shown and a comparison
+    may have its room. `status` has the first row, `footer` the last; panes without a place are not shown."""
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return {"status": Rect(0, 0, columns, rows)}
     places = {"status": Rect(0, 0, columns, 1), "footer": Rect(0, rows - 1, columns, 1)}
@@ -40,7 +40,7 @@ def arrange(
     if zoom is not None:
         places[zoom] = Rect(0, 1, columns, room)
         return places
-    bands = _fitting(_bands(columns, gpus, compare), room)
+    bands = _fitting(_bands(columns, gpus, compare, printed), room)
     y = 1
     for band, height in zip(bands, _heights(bands, room), strict=True):
         places |= _side_by_side(band, y, height, columns)
@@ -48,26 +48,36 @@ def arrange(
     return places
 
 
-def _bands(columns: int, gpus: int, compare: bool) -> list[Band]:
+def _bands(columns: int, gpus: int, compare: bool, printed: bool) -> list[Band]:
     if columns >= 160:
-        return _wide(gpus, compare)
+        return _wide(gpus, _lowest(columns, compare, printed))
     if columns >= 100:
-        return _medium(gpus, compare)
+        return _medium(gpus, compare, printed)
     return _narrow(gpus, compare)
 
 
-def _wide(gpus: int, compare: bool) -> list[Band]:
+def _lowest(columns: int, compare: bool, printed: bool) -> tuple[tuple[str, int], ...]:
+    """The tables and the output: a comparison wants some 70 columns, and so does the placement."""
+    if not compare:
+        return (("placement", 3), ("output", 2))
+    if not printed:
+        return (("placement", 1), ("compare", 1))
+    if columns >= 200:
+        return (("placement", 5), ("compare", 5), ("output", 4))
+    return (("compare", 3), ("output", 2))
+
+
+def _wide(gpus: int, lowest: tuple[tuple[str, int], ...]) -> list[Band]:
     plots = ("step", "gpu", "cpu", "memory", "metric") if gpus else ("step", "cpu", "memory", "metric")
-    third = (("compare", 1),) if compare else ()
     return [
         Band((("findings", 1),), 6, 7, 1, 9),
         Band(tuple((p, 1) for p in plots), max(7, _each(gpus)), max(15, _each(gpus)), 3, 8),
         Band((("pipeline", 3), ("epochs", 2)), 5, 10, 4, 4),
-        Band((("placement", 3), ("output", 2), *third), 7, 99, 4, 7),
+        Band(lowest, 7, 99, 4, 7),
     ]
 
 
-def _medium(gpus: int, compare: bool) -> list[Band]:
+def _medium(gpus: int, compare: bool, printed: bool) -> list[Band]:
     plots: list[tuple[tuple[str, int], ...]]
     if gpus:
         plots = [(("step", 1), ("gpu", 1), ("memory", 1)), (("cpu", 1), ("metric", 1), ("epochs", 1))]
@@ -79,7 +89,8 @@ def _medium(gpus: int, compare: bool) -> list[Band]:
         Band(plots[1], 6, 10, 3, 3),
     ]
     if compare:
-        return [*bands, Band((("compare", 2), ("output", 1)), 11, 99, 3, 7), Band((("pipeline", 1),), 4, 8, 1, 2)]
+        beside = (("compare", 2), ("output", 1)) if printed else (("compare", 1),)
+        return [*bands, Band(beside, 11, 99, 3, 7), Band((("pipeline", 1),), 4, 8, 1, 2)]
     # Without a GPU there is no reason to give: the placement needs less room.
     low = (("placement", 3), ("output", 2)) if gpus else (("placement", 1), ("output", 1))
     pipeline = (("pipeline", 1),) if gpus else (("pipeline", 3), ("epochs", 2))

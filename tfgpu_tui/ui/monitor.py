@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.console import RenderableType
 from textual.app import App, ComposeResult
 from textual.message import Message
+from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 
 from tfgpu_tui.config import Settings
@@ -27,6 +29,7 @@ from tfgpu_tui.ui.menus import Menus
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane
 from tfgpu_tui.ui.panes import metric, placement, status
+from tfgpu_tui.ui.repaint import only_what_changed
 from tfgpu_tui.ui.session import PRECIOUS_S, Session
 from tfgpu_tui.ui.snapshot import screen_svg, screen_text
 from tfgpu_tui.ui.view import RANGE_WORDS, Search, View
@@ -138,6 +141,10 @@ class MonitorApp(App[int]):
         self.draw()
 
     # Drawing.
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        """Textual's last step before its driver writes (`App._display`, 8.2.8)."""
+        super()._display(screen, only_what_changed(renderable))
 
     def draw(self, everything: bool = False) -> None:
         """Every pane that is shown; a frozen screen only on demand (`everything`)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -23,7 +24,12 @@ from tfgpu_tui.ui.draw import Box, Content, Row, frame, inside, scroll_limit
 from tfgpu_tui.ui.palette import Palette, shows_on_blank
 from tfgpu_tui.ui.view import View
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 SHIFT_CELLS = 20
+JUMP_CELLS = 12
+"""Cells that did not change and cost less to send again than a jump over them."""
 
 
 class RowsWidget(Widget, can_focus=False):
@@ -35,6 +41,8 @@ class RowsWidget(Widget, can_focus=False):
         super().__init__(id=name, classes=classes)
         self._palette = palette
         self._rows: list[Row] = []
+        self._strips: dict[int, Strip] = {}
+        """By row: what it looks like on the terminal."""
         self._base: Style | None = None
 
     @property
@@ -48,30 +56,48 @@ class RowsWidget(Widget, can_focus=False):
         if len(old) != len(rows):
             self.refresh()
             return
-        dirty = [
-            Region(start, y, end - start, 1)
-            for y, (a, b) in enumerate(zip(old, rows, strict=True))
-            if a != b
-            for start, end in (changed_cells(a, b),)
-        ]
+        dirty = []
+        for y, (a, b) in enumerate(zip(old, rows, strict=True)):
+            if a is not b and a != b:
+                dirty += [Region(start, y, end - start, 1) for start, end in changed_cells(a, b)]
+                self._strips.pop(y, None)
         if dirty:
             self.refresh(*dirty)
 
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Without regions everything is made anew: its style or its size may be another one."""
+        if not regions:
+            self._base = None
+            self._strips.clear()
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
     def render_lines(self, crop: Region) -> list[Strip]:
-        self._base = None  # the theme or the focus may have changed it since
-        return super().render_lines(crop)
+        """Whatever changes on the screen, Textual asks every widget for all of its lines: each is made once.
+        `Widget.render_lines` (8.2.8) would look for borders, padding and opacity besides, which no widget here has."""
+        strips = [self.render_line(y) for y in crop.line_range]
+        if crop.x == 0 and all(strip.cell_length == crop.width for strip in strips):
+            return strips
+        return [strip.crop(*crop.column_span) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
+        strip = self._strips.get(y)
+        if strip is None:
+            strip = self._strips[y] = self._strip(y)
+        return strip
+
+    def _strip(self, y: int) -> Strip:
         if self._base is None:
-            self._base = self.rich_style  # looked up through all ancestors: once for all lines
+            self._base = self.rich_style  # looked up through all ancestors
         base, width = self._base, self.size.width
         if y >= len(self._rows):
             return Strip.blank(width, base)
         style = self._palette().style
         # Panes make names printable where they take them; this is the last door before the terminal.
         spans = [(text if text.isprintable() else printable(text), style(role)) for text, role in self._rows[y] if text]
-        segments = [Segment(text, base + look) for text, look in joined(spans)]
-        return Strip(segments).adjust_cell_length(width, base)
+        strip = Strip(Segment(text, base + look) for text, look in joined(spans)).adjust_cell_length(width, base)
+        for line_filter in self.get_line_filters():
+            strip = strip.apply_filter(line_filter, self.background_colors[1])
+        return strip
 
 
 def joined(spans: list[tuple[str, Style]]) -> list[tuple[str, Style]]:
@@ -91,19 +117,26 @@ def joined(spans: list[tuple[str, Style]]) -> list[tuple[str, Style]]:
     return out
 
 
-def changed_cells(old: Row, new: Row) -> tuple[int, int]:
-    """First and one past the last cell that differ; the whole row where wide characters make cells uneven."""
+def changed_cells(old: Row, new: Row) -> list[tuple[int, int]]:
+    """First and one past the last cell of each part that differs; the whole row where wide characters make cells
+    uneven, or its length changed. Parts that lie close together are one: to jump costs bytes, too."""
     old_text, new_text = "".join(t for t, _ in old), "".join(t for t, _ in new)
-    length = max(len(old_text), len(new_text))
-    if cell_len(new_text) != len(new_text) or cell_len(old_text) != len(old_text):
-        return 0, max(cell_len(old_text), cell_len(new_text), 1)
+    if len(old_text) != len(new_text) or cell_len(new_text) != len(new_text) or cell_len(old_text) != len(old_text):
+        return [(0, max(cell_len(old_text), cell_len(new_text), 1))]
+    at = 0
+    while old and new and old[0] == new[0]:
+        at += len(old[0][0])
+        old, new = old[1:], new[1:]
+    parts: list[tuple[int, int]] = []
     a = [(char, role) for text, role in old for char in text]
     b = [(char, role) for text, role in new for char in text]
-    if len(a) != len(b):
-        return 0, max(length, 1)
-    different = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
     # Rows can differ in how they are cut into spans and still look the same.
-    return (different[0], different[-1] + 1) if different else (0, 1)
+    for i in (i for i, (x, y) in enumerate(zip(a, b, strict=True), at) if x != y):
+        if parts and i - parts[-1][1] < JUMP_CELLS:
+            parts[-1] = (parts[-1][0], i + 1)
+        else:
+            parts.append((i, i + 1))
+    return parts
 
 
 class Pane(RowsWidget, can_focus=True):
@@ -130,6 +163,7 @@ class Pane(RowsWidget, can_focus=True):
         content: Callable[[View, Box], Content],
         view: Callable[[], View],
         palette: Callable[[], Palette],
+        drawn_from: Callable[[View], object] | None = None,
     ) -> None:
         super().__init__(name, palette)
         self.pane_name = name
@@ -139,15 +173,23 @@ class Pane(RowsWidget, can_focus=True):
         self.zoomed = False
         self._make = content
         self._view = view
+        self._drawn_from = drawn_from
+        self._drawn: object = None
+        """What the rows that are shown were drawn from."""
 
-    def redraw(self) -> None:
-        """Draws the view as it is now."""
+    def redraw(self, anew: bool = True) -> None:
+        """Draws the view as it is now; unless `anew`, only where that may look another way."""
         if not self.display or not self.size:
             return
+        told = self._drawn_from(self._view()) if self._drawn_from is not None else None
+        drawn = None if told is None else (told, self._outer())
+        if drawn is not None and drawn == self._drawn and not anew:
+            return
+        self._drawn = drawn
         content, box = self._content()
         self.scroll = min(self.scroll, scroll_limit(content, box))
         self.cursor = max(0, min(self.cursor, content.selectable - 1))
-        self.show(frame(content, self._outer(), self._view().glyphs))
+        self.show(frame(content, replace(box, scroll=self.scroll, cursor=self.cursor), self._view().glyphs))
 
     def _outer(self) -> Box:
         width, height = self.size

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 
 from tfgpu_tui import units
 from tfgpu_tui.totals import Mark
@@ -94,17 +96,18 @@ def area(values: Values, top: float, height: int, role: Role, glyphs: Glyphs, bo
         return [(("".join("#" if d > height - 1 - y else " " for d in dots), role),) for y in range(height)]
     if len(dots) % 2:
         dots.append(0)
-    rows: list[Row] = []
-    for y in range(height):
-        base = 4 * (height - 1 - y)
-        cells = []
-        for i in range(0, len(dots), 2):
-            left, right = dots[i] - base, dots[i + 1] - base
-            bits = _LEFT[4 if left > 4 else left if left > 0 else 0]
-            bits |= _RIGHT[4 if right > 4 else right if right > 0 else 0]
-            cells.append(chr(0x2800 + bits) if bits else " ")
-        rows.append((("".join(cells), role),))
-    return rows
+    columns = [_filled(left, right, height) for left, right in zip(dots[::2], dots[1::2], strict=True)]
+    return [(("".join(row), role),) for row in zip(*columns, strict=True)] if columns else [(("", role),)] * height
+
+
+@lru_cache(maxsize=4096)  # a plot is the same as half a second before, but for its last columns
+def _filled(left: int, right: int, height: int) -> str:
+    """The cells of a column from the top row down: filled up to `left` and `right` dots."""
+    cells = []
+    for base in range(4 * (height - 1), -1, -4):
+        bits = _LEFT[max(0, min(4, left - base))] | _RIGHT[max(0, min(4, right - base))]
+        cells.append(chr(0x2800 + bits) if bits else " ")
+    return "".join(cells)
 
 
 def line(values: Values, bottom: float, top: float, height: int, role: Role, glyphs: Glyphs) -> list[Row]:
@@ -113,18 +116,25 @@ def line(values: Values, bottom: float, top: float, height: int, role: Role, gly
         dots = [_dots(v, bottom, top, height) for v in values]
         return [(("".join("*" if d == height - y else " " for d in dots), role),) for y in range(height)]
     dots = [_dots(v, bottom, top, 4 * height) for v in values]
-    cells = [[0] * ((len(dots) + 1) // 2) for _ in range(height)]
-    before = 0
-    for i, dot in enumerate(dots):
+    if len(dots) % 2:
+        dots.append(0)
+    before = [0, *dots[1::2]]
+    columns = [_joined(*three, height) for three in zip(before, dots[::2], dots[1::2], strict=False)]
+    return [(("".join(row), role),) for row in zip(*columns, strict=True)] if columns else [(("", role),)] * height
+
+
+@lru_cache(maxsize=4096)
+def _joined(before: int, left: int, right: int, height: int) -> str:
+    """The cells of a column of a line from the top row down: its two heights in dots, each joined to the one before."""
+    cells = [0] * height
+    for last, dot, bits in ((before, left, _LEFT_DOT), (left, right, _RIGHT_DOT)):
         if dot:
-            low, high = (min(before + 1, dot), max(before - 1, dot)) if before else (dot, dot)
-            if before > dot:
-                low, high = dot, before - 1
-            for d in range(low, max(low, high) + 1):
-                y, part = height - 1 - (d - 1) // 4, (d - 1) % 4
-                cells[y][i // 2] |= _RIGHT_DOT[part] if i % 2 else _LEFT_DOT[part]
-        before = dot
-    return [(("".join(chr(0x2800 + b) if b else " " for b in row), role),) for row in cells]
+            low, high = (min(last + 1, dot), dot) if last else (dot, dot)
+            if last > dot:
+                high = last - 1
+            for d in range(low, high + 1):
+                cells[height - 1 - (d - 1) // 4] |= bits[(d - 1) % 4]
+    return "".join(chr(0x2800 + b) if b else " " for b in cells)
 
 
 def _dots(value: float | None, bottom: float, top: float, scale: int) -> int:
@@ -137,36 +147,29 @@ def _dots(value: float | None, bottom: float, top: float, scale: int) -> int:
 def stack(layers: Sequence[Values], top: float, height: int, roles: Sequence[Role], glyphs: Glyphs) -> list[Row]:
     """Layers one upon the other, first at the bottom, one column a cell; each cell shows the layer that fills most of
     it, in its own glyph (`glyphs.layers`), so that it reads without colours."""
-    columns = [_stack_column([layer[i] for layer in layers], top, height) for i in range(len(layers[0]))]
-    return [_merge(columns, y, roles, glyphs) for y in range(height)]
+    columns = [_stacked(parts, top, height) for parts in zip(*layers, strict=True)]
+    signs, looks = (*glyphs.layers[: len(layers)], " "), (*roles, "")
+    return [
+        tuple((signs[layer] * len(list(run)), looks[layer]) for layer, run in groupby(row))
+        for row in zip(*columns, strict=True)
+    ]
 
 
-def _stack_column(parts: list[float | None], top: float, height: int) -> list[int]:
-    """Layer index of each cell from the top row down, -1 for none."""
+@lru_cache(maxsize=4096)
+def _stacked(parts: tuple[float | None, ...], top: float, height: int) -> tuple[int, ...]:
+    """Layer of each cell of a column from the top row down; one more than there are for none."""
     edges = [0.0]
     for part in parts:
         edges.append(edges[-1] + (part or 0.0) / top * height)
     empty = height - math.ceil(max(0.0, min(float(height), edges[-1])))
-    cells = [-1] * empty
+    cells = [len(parts)] * empty
     for y in range(empty, height):
         low, high = float(height - 1 - y), float(height - y)
         covers = [max(0.0, min(high, edges[i + 1]) - max(low, edges[i])) for i in range(len(parts))]
         best = max(range(len(parts)), key=covers.__getitem__)
         filled = sum(covers) >= 0.5 or (y == height - 1 and sum(covers) > 0)
-        cells.append(best if filled else -1)
-    return cells
-
-
-def _merge(columns: list[list[int]], y: int, roles: Sequence[Role], glyphs: Glyphs) -> Row:
-    spans: list[Span] = []
-    for column in columns:
-        layer = column[y]
-        char, role = (glyphs.layers[layer], roles[layer]) if layer >= 0 else (" ", "")
-        if spans and spans[-1][1] == role:
-            spans[-1] = (spans[-1][0] + char, role)
-        else:
-            spans.append((char, role))
-    return tuple(spans)
+        cells.append(best if filled else len(parts))
+    return tuple(cells)
 
 
 def with_limit(rows: list[Row], value: float, top: float, role: Role, glyphs: Glyphs) -> list[Row]:

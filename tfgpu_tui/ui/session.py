@@ -111,13 +111,13 @@ class Session:
         self.view.notice = words
         self._notice_until = time.monotonic() + NOTICE_S
 
-    def _open(self, run: RunDir, replay: ReplayClock | None = None) -> Feed:
+    def _open(self, run: RunDir, replay: ReplayClock | None = None, at: float | None = None) -> Feed:
         log = self._findings = FindingLog()
         self._knows_run = False
-        return Feed(run, replay, look=lambda state: self._judge(log, state))
+        return Feed(run, replay, at, look=lambda state: self._judge(log, state))
 
     def _judge(self, log: FindingLog, state: RunState) -> None:
-        found = log.update(diagnose(state), state.now)
+        found = log.update(diagnose(state), state.now, state.standing)
         if log is not self._findings:
             return
         standing = {finding.id for finding, _ in found}
@@ -195,14 +195,14 @@ class Session:
         self.go_to(max(started, min(ends, now + steps * max(SEEK_S, (ends - started) / 20))))
 
     def go_to(self, t: float) -> None:
-        """The recording at the time `t`; what lies behind it is read anew."""
+        """The recording at the time `t`: read from the checkpoint before it, where that is shorter."""
         replay = self.feed.replay
         if replay is None:
             return
         replay.go_to(t)
-        if t < self.view.state.now:
+        if self.feed.is_far(t):
             old = self.feed
-            self.feed = self._open(old.run, replay)
+            self.feed = self._open(old.run, replay, t)
             old.close()
             self.view = replace(
                 self.view, state=self.feed.state, lines=self.feed.lines, findings=[], past=[], now=t, behind=0

@@ -34,3 +34,10 @@ PANES: dict[str, Callable[[View, Box], Content]] = {
     "compare": compare.content,
 }
 """In the order in which Tab visits them."""
+
+DRAWN_FROM: dict[str, Callable[[View], object]] = {
+    "epochs": epochs.drawn_from,
+    "placement": placement.drawn_from,
+    "output": output.drawn_from,
+}
+"""Of panes that mostly stay as they are: what they show follows from."""

@@ -28,6 +28,12 @@ def content(view: View, box: Box) -> Content:
     return Content(title=(("output", ""),), right=right, count=count, line=line, follow=True, shifts=True)
 
 
+def drawn_from(view: View) -> object:
+    """Equal as long as `content` draws the same in the same box; None where it may always be another."""
+    lines = view.lines
+    return (lines, lines.changed, view.search, view.state.log_capped) if len(lines) else None
+
+
 def _why_empty(view: View) -> str:
     words = view.waiting_words()
     if view.state.run is not None and view.state.run.mode == "headless":

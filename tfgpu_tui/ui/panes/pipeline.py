@@ -17,13 +17,13 @@ from tfgpu_tui.ui.view import View
 
 COLUMNS = (
     Column("", least=1, most=1),
-    Column("stage", least=14, most=44, grow=True),
+    Column("stage", least=22, most=44, grow=True),
     Column("ms a batch", right=True, least=10),
     Column("share", right=True, least=5),
-    Column("an element", right=True, least=7, yields=3),
+    Column("an element", right=True, least=10, yields=4),
     Column("at a time", right=True, least=9, yields=2),
-    Column("buffer", right=True, least=6, yields=1),
-    Column("where", least=8, most=28, yields=4),
+    Column("buffer", right=True, least=9, yields=3),
+    Column("where", least=14, most=28, yields=1),
 )
 
 

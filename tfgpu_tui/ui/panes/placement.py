@@ -68,6 +68,14 @@ def content(view: View, box: Box) -> Content:
     )
 
 
+def drawn_from(view: View) -> object:
+    """Equal as long as `content` draws the same in the same box; None where it may always be another."""
+    state = view.state
+    if state.placement is None or not state.placement.layers:
+        return None
+    return state.placement, state.layer_times, view.folded, view.only_off_gpu, view.search
+
+
 def rows(view: View) -> list[Layer]:
     """The layers that are shown: without what is folded, or only those that are not on the GPU."""
     found = view.state.placement

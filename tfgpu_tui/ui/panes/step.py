@@ -43,19 +43,22 @@ def _plot(view: View, width: int, height: int) -> list[Row]:
     cells = max(1, width - plot.AXIS_WIDTH)
     layers = [state.series[name].columns(window.begin, window.end, cells) for name in SERIES]
     totals = [sum(p or 0.0 for p in parts) for parts in zip(*layers, strict=True)]
-    top = plot.nice_ceiling(_usual_highest(totals))
+    usual_s = max(state.judged.percentile_s(0.5) or 0.0, state.current().mean_s or 0.0)
+    top = plot.nice_ceiling(_usual_highest(totals, usual_s * 1e3))
     rows = plot.stack(layers, top, height, ROLES, view.glyphs)
     label, unit = (f"{top:g}", "ms") if top < 1e4 else (f"{top / 1e3:g}", "s")
     out = plot.labelled(rows, label, unit, view.glyphs)
     return [*out, plot.time_row(window, state.started or 0.0, cells, list(state.marks), view.glyphs)]
 
 
-def _usual_highest(totals: list[float]) -> float:
-    """The scale leaves out single spikes (tracing, the first step) that would flatten everything else."""
+def _usual_highest(totals: list[float], usual: float) -> float:
+    """The scale leaves out single spikes that would flatten everything else, and a first step that traces for as long
+    as all others together: no more than three times a step's `usual` time."""
     known = sorted(t for t in totals if t > 0)
     if not known:
         return 1.0
-    return min(known[-1], 1.5 * known[len(known) // 2])
+    highest = min(known[-1], 1.5 * known[len(known) // 2])
+    return min(highest, 3 * usual) if usual else highest
 
 
 def _details(view: View, width: int) -> list[Row]:
