@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check format test test-all test-oldest bench
+.PHONY: check format test test-all test-oldest bench pictures
 
 check:
 	$(PYTHON) -m ruff check .
@@ -25,6 +25,17 @@ test-all:
 # The agent and the demos on the oldest versions of the README's table; all of it: `$(PYTHON) -m nox`.
 test-oldest:
 	$(PYTHON) -m nox -s oldest
+
+# The pictures of README and docs, drawn by the app from the recordings of real trainings.
+RECORDED = demo/recordings
+DRAW = $(PYTHON) -m tfgpu_tui --config /dev/null --theme dark
+pictures:
+	$(DRAW) replay $(RECORDED)/one-gpu-input-bound.jsonl --at 16 --size 120x40 --svg docs/screen.svg
+	$(DRAW) replay $(RECORDED)/one-gpu-input-bound.jsonl --at 16 --size 160x45 --svg docs/pictures/input-bound.svg
+	$(DRAW) replay $(RECORDED)/one-gpu-input-bound.jsonl --at 16 --size 80x24 --svg docs/pictures/input-bound-80x24.svg
+	$(DRAW) replay $(RECORDED)/eight-gpus-one-used.jsonl --at 25 --size 120x40 --svg docs/pictures/eight-gpus.svg
+	$(DRAW) compare $(RECORDED)/cpu-input-bound.jsonl $(RECORDED)/cpu-input-parallel.jsonl --size 160x45 \
+		--svg docs/pictures/comparison.svg
 
 # Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
 bench:

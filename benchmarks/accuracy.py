@@ -1,8 +1,10 @@
 """Input wait as measured by the tool against the truth, for every way to feed a model.
 
 Small trainings (`benchmarks/accuracy_cases/`) whose input and whose model sleep. Each of them notes by its own clock
-when it asks for a batch, when the batch is there and when a step ends: the time from asking to having, less what else
-lies between two such notes (the median of a run on ready data just before), is the true wait. Both shares are taken
+when it asks for a batch, when the batch is there and when a step ends: the time from asking to having is the true wait.
+Inside of functions, clock ops of the script's own stand at both ends of it; where they can't (a loop that fetches while
+the model works, models that XLA compiles), what else lies between two notes is taken off: the median of a run on ready
+data just before. Both shares are taken
 over the same steps, those after warm-up, of the same run, so that a busy machine does not decide.
 
     python -m benchmarks.accuracy [--python PATH ...] [--only fits loops replicas] [--case WORDS ...] [--verbose]
@@ -188,7 +190,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=[sys.executable])
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
-    parser.add_argument("--case", nargs="+", default=[], metavar="WORDS", help="only cases whose name holds these words")
+    parser.add_argument(
+        "--case", nargs="+", default=[], metavar="WORDS", help="only cases whose name holds these words"
+    )
     parser.add_argument("--verbose", action="store_true", help="the cases' own stderr, too")
     arguments = parser.parse_args()
     fine = True

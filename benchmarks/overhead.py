@@ -1,11 +1,15 @@
 """What the agent adds to each training step, on the shortest steps that there are and on steps of about 10 ms.
 
-Alternating processes train the same model with and without the agent, so that a machine that grows slower or faster
-meanwhile hits both alike. Each process runs many short epochs and reports the fastest and the median one:
-noise only ever adds time, so the fastest epochs compare the code, the medians show what else the machine did.
-The noise of the method itself is the same table of processes that are all without the agent (`--null`).
+First, within one process: every few steps the agent's part is taken out and put back (`overhead_cases/toggled.py` says
+what), and neighbours are compared, so that a machine whose speed changes by the second hits both alike. What comes only
+a few times a second is told apart: the looks by the agent's own clock in the training's thread, the agent's threads by
+their processor time, which costs the training at most that, where no core is idle. The noise is that of the same
+comparison, a third as long, with the agent taken out of both sides.
 
-    python -m benchmarks.overhead [--pairs 8] [--python PATH] [--null] [--case NAME]
+Then alternating processes with and without the agent, in which nothing is left out: fastest and median epoch of each.
+The noise of processes is some ten microseconds, so they only show that nothing large was forgotten.
+
+    python -m benchmarks.overhead [--pairs 2] [--python PATH] [--null] [--case NAME]
 """
 
 from __future__ import annotations
@@ -15,96 +19,96 @@ import json
 import statistics
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 from tests.agent.conftest import of_type, run_script
 
-SCRIPT = """
-import json, sys, time
-import numpy as np, tensorflow as tf
-case, epochs, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-times = []
-width = 8
-data = (np.zeros((8, width), np.float32), np.zeros((8, 1), np.float32))
-dataset = tf.data.Dataset.from_tensors(data).repeat()
-if case.startswith("fit"):
-    from tensorflow import keras
-    class Clock(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.start = time.perf_counter()
-        def on_epoch_end(self, epoch, logs=None):
-            times.append((time.perf_counter() - self.start) / steps * 1e6)
-    class Device(keras.layers.Layer):
-        def call(self, x):  # the host waits for its device
-            return tf.ensure_shape(tf.numpy_function(lambda x: (time.sleep(0.01), x)[1], [x], tf.float32), (8, width))
-    layers = [Device()] if case == "fit_10ms" else []
-    model = keras.Sequential([keras.layers.Input((width,)), *layers, keras.layers.Dense(1)])
-    model.compile("sgd", "mse", jit_compile=False)
-    model.fit(dataset, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[Clock()])
-else:
-    w = tf.Variable(tf.zeros((width, 1)))
-    @tf.function
-    def step(x, y):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((x @ w - y) ** 2)
-        w.assign_sub(0.1 * tape.gradient(loss, w))
-    iterator = iter(dataset)
-    for _ in range(epochs):
-        start = time.perf_counter()
-        for _ in range(steps):
-            step(*next(iterator))
-        times.append((time.perf_counter() - start) / steps * 1e6)
-print("RESULT", json.dumps(times[2:]))
-"""
-
-CASES = {"fit": (24, 300), "custom": (24, 600), "fit_10ms": (12, 40)}
-"""Name -> epochs of one process (the first two are not counted), steps of an epoch."""
+CASES = Path(__file__).parent / "overhead_cases"
+TOGGLED = {
+    "fit, short steps": ("fit", "0", "16000"),
+    "own loop, short steps": ("own", "0", "16000"),
+    "fit, 10 ms": ("fit", "1", "2200"),
+    "own loop, 10 ms": ("own", "1", "2200"),
+}
+"""Name -> arguments of `toggled.py`: loop, whether it waits for its device, steps."""
+EPOCHS = {"fit": ("18", "300"), "own": ("18", "500")}
+"""Loop -> epochs of one process (the first two are not counted), steps of an epoch."""
+LIMIT_US, LIMIT_SHARE = 5.0, 0.01
 
 
-def measure(case: str, python: str, agent: bool) -> tuple[float, float, float | None]:
-    """Microseconds a step in one process: its fastest epoch, its median epoch, and what the agent itself says."""
-    events, process = run_script(SCRIPT, python, [case, *map(str, CASES[case])], agent=agent)
+def result(script: str, arguments: tuple[str, ...], python: str, agent: bool) -> tuple[Any, list[dict[str, Any]]]:
+    """What a script of `overhead_cases` printed, and the agent's events."""
+    events, process = run_script(CASES / script, python, arguments, agent=agent)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args, process.stdout, process.stderr)
     line = next(line for line in process.stdout.splitlines() if line.startswith("RESULT"))
-    epochs = json.loads(line.split(maxsplit=1)[1])
-    costs = of_type(events, "agent_cost")
-    return min(epochs), statistics.median(epochs), costs[-1]["us_per_step"] if costs else None
+    return json.loads(line.split(maxsplit=1)[1]), events
 
 
-def table(case: str, pairs: int, python: str, null: bool) -> None:
-    """Run the pairs of one case and print them."""
-    epochs, steps = CASES[case]
+def mean(values: list[float]) -> tuple[float, float]:
+    """Mean, and twice its standard error."""
+    return statistics.fmean(values), 2 * statistics.stdev(values) / len(values) ** 0.5
+
+
+def toggled(python: str, only: str | None) -> None:
+    """The table of what is taken out and put back within one process."""
+    print("µs a step, within one process; ± twice the standard error")
+    print(f"{'':22} {'without':>9} {'each step':>12} {'noise':>12} {'looks':>6} {'sum':>6} {'share':>7} {'threads':>8}")
+    for name, arguments in TOGGLED.items():
+        if only not in (None, name):
+            continue
+        told, _ = result("toggled.py", arguments, python, True)
+        base = told["agent"]["without_us"]
+        (cost, error), (null, null_error) = (mean(told[side]["groups_us"]) for side in ("agent", "nothing"))
+        looks, threads = told["agent"]["looks_us"], told["agent"]["threads_us"]
+        total = cost + looks
+        limit = min(LIMIT_US, LIMIT_SHARE * base)
+        verdict = "within" if total + error <= limit else "ABOVE" if total - error > limit else "perhaps within"
+        print(
+            f"{name:22} {base:9.1f} {cost:+7.2f} ±{error:.2f} {null:+7.2f} ±{null_error:.2f} {looks:6.2f} "
+            f"{total:+6.2f} {total / base:+7.2%} {threads:8.2f}   {verdict} the limit",
+            flush=True,
+        )
+    print(
+        f"Limit: {LIMIT_US:.0f} µs and {LIMIT_SHARE:.0%} of a step. Threads: at most so much more, with no idle core.\n"
+    )
+
+
+def processes(kind: str, pairs: int, python: str, null: bool) -> None:
+    """The table of alternating processes of one kind of loop."""
+    epochs, steps = EPOCHS[kind]
     second = "without" if null else "with"
-    print(f"{case}: µs a step, {epochs - 2} epochs of {steps} steps in each process")
-    print(f"{'without':>9} {second:>9} {'fastest':>9} | {'without':>9} {second:>9} {'median':>9} | {'own clock':>9}")
-    fastest, medians, base = [], [], []
+    print(f"{kind}, processes: µs a step, {int(epochs) - 2} epochs of {steps} steps in each")
+    print(f"{'without':>9} {second:>9} {'fastest':>9} | {'without':>9} {second:>9} {'median':>9}")
+    fastest, medians = [], []
     for pair in range(pairs):
-        order = (False, True) if pair % 2 else (True, False)
-        result = {other: measure(case, python, other and not null) for other in order}
-        (low0, mid0, _), (low1, mid1, own) = result[False], result[True]
+        told = {}
+        for other in (False, True) if pair % 2 else (True, False):
+            times, events = result("epochs.py", (kind, epochs, steps), python, other and not null)
+            assert not of_type(events, "hook_off"), events
+            told[other] = min(times), statistics.median(times)
+        (low0, mid0), (low1, mid1) = told[False], told[True]
         fastest.append(low1 - low0)
         medians.append(mid1 - mid0)
-        base.append(low0)
-        told = "-" if own is None else f"{own:.1f}"
-        print(f"{low0:9.1f} {low1:9.1f} {fastest[-1]:+9.1f} | {mid0:9.1f} {mid1:9.1f} {medians[-1]:+9.1f} | {told:>9}")
-    cost = statistics.median(fastest)
-    print(
-        f"fastest epochs: median of the pairs {cost:+.1f} µs ({cost / statistics.median(base):+.2%} of a step), "
-        f"from {min(fastest):+.1f} to {max(fastest):+.1f}; median epochs: {statistics.median(medians):+.1f}, "
-        f"from {min(medians):+.1f} to {max(medians):+.1f}\n",
-        flush=True,
-    )
+        print(f"{low0:9.1f} {low1:9.1f} {fastest[-1]:+9.1f} | {mid0:9.1f} {mid1:9.1f} {medians[-1]:+9.1f}")
+    for name, values in (("fastest epochs", fastest), ("median epochs", medians)):
+        print(f"{name}: {statistics.median(values):+.1f} in the median, {min(values):+.1f} to {max(values):+.1f}")
+    print(flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=2, help="of processes; 0 leaves them out")
     parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--null", action="store_true", help="both sides without the agent: the noise of the method")
-    parser.add_argument("--case", choices=CASES, help="only this one")
+    parser.add_argument("--null", action="store_true", help="both processes without the agent: their noise")
+    parser.add_argument("--case", choices=TOGGLED, help="only this one, and no processes")
     arguments = parser.parse_args()
-    for case in [arguments.case] if arguments.case else CASES:
-        table(case, arguments.pairs, arguments.python, arguments.null)
+    if not arguments.null:
+        toggled(arguments.python, arguments.case)
+    if arguments.pairs and not arguments.case:
+        for kind in EPOCHS:
+            processes(kind, arguments.pairs, arguments.python, arguments.null)
 
 
 if __name__ == "__main__":

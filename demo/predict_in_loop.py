@@ -10,7 +10,7 @@ from collections import deque
 import keras
 import numpy as np
 
-EPISODES = int(sys.argv[1]) if len(sys.argv) > 1 else 12
+EPISODES = int(sys.argv[1]) if len(sys.argv) > 1 else 8
 FIELDS, RIGHT, MOVES = 10, 1, 20
 
 dice = np.random.default_rng(0)

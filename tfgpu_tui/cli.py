@@ -150,7 +150,9 @@ def _dispatch(command: Command) -> int:
         return 2
     options = _options_parser().parse_args(command.options)
     if options.list_knobs:
-        print(knobs.describe())
+        from tfgpu_tui.long_lines import for_output
+
+        print(for_output(knobs.describe()))
         return 0
     if command.verb == "run":
         if not command.rest:
@@ -267,6 +269,9 @@ def _verb(command: Command, options: argparse.Namespace) -> int:
     if command.verb == "compare":
         add("before", metavar="RUN")
         add("after", metavar="RUN")
+        _add_screen_options(parser)
+        add("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
+        add("--size", metavar="COLUMNSxROWS", help="with --svg: default 120x40")
     if command.verb in ("runs", "report", "compare", "doctor"):
         add("--json", action="store_true", help="for scripts")
     if command.verb == "runs":

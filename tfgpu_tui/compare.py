@@ -198,14 +198,15 @@ def _gpu_memory_peak(state: RunState) -> float | None:
 
 def text(a: RunState, b: RunState) -> str:
     """The comparison as a table for a terminal or a file."""
-    table = [Row("", a.run.id if a.run else "before", b.run.id if b.run else "after", "change"), *rows(a, b)]
+    table = [Row("", "before", "after", "change"), *rows(a, b)]
     widths = [max(len(getattr(r, f)) for r in table) for f in ("label", "before", "after", "change")]
     lines = [
         f"{r.label:<{widths[0]}}  {r.before:>{widths[1]}}  {r.after:>{widths[2]}}  {r.change:>{widths[3]}}  "
         f"{_WORDS[r.better]}".rstrip()
         for r in table
     ]
-    return "\n".join([sentence(a, b), "", *lines])
+    names = [f"{word:<8}{s.run.id if s.run else units.UNKNOWN}" for word, s in (("before", a), ("after", b))]
+    return "\n".join([sentence(a, b), "", *names, "", *lines])
 
 
 _WORDS = {True: "better", False: "worse", None: ""}

@@ -427,7 +427,7 @@ class ProcessMemory(Event):
 
     type: ClassVar[str] = "process_memory"
     points: list[list[int]] = field(default_factory=list)
-    """Pairs of training steps done and bytes."""
+    """Training steps done, bytes, and the number of the fit in which they were measured (in older journals without)."""
 
 
 @dataclass(frozen=True, kw_only=True)

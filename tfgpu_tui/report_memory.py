@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfgpu_tui.diagnose.growth_by_training import by_training
 from tfgpu_tui.diagnose.host_growth import training_growth, unknown_reason
 from tfgpu_tui.state import RunState
 from tfgpu_tui.totals import GpuView
@@ -12,12 +13,14 @@ from tfgpu_tui.totals import GpuView
 def memory(state: RunState) -> dict[str, Any]:
     """`memory` of report.json."""
     growth = training_growth(state)
+    each = by_training(state)
     cause = state.growth_causes[-1] if state.growth_causes else None
     failed = state.out_of_memory
     return {
         "host_peak_mib": _mib(state.rss_peak_bytes),
         "host_growth_kib_per_step": None if growth is None else round(growth.bytes_per_step / 1024, 2),
         "growing": None if growth is None else growth.growing,
+        "host_growth_mib_per_training": None if each is None else round(each.bytes_each / 2**20, 2),
         "host_samples": max((len(s.points) for s in state.process_memory.values()), default=0),
         "growth_cause": None
         if cause is None
@@ -97,6 +100,8 @@ def unknown(state: RunState) -> dict[str, str]:
     out: dict[str, str] = {}
     if training_growth(state) is None:
         out["memory.host_growth_kib_per_step"] = out["memory.growing"] = unknown_reason(state)
+    if by_training(state) is None:
+        out["memory.host_growth_mib_per_training"] = "told where memory grows as trainings start, one after the other"
     if not state.growth_causes:
         out["memory.growth_cause"] = "looked for only while memory grows steadily"
     if state.oom_kills is None:

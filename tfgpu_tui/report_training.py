@@ -10,8 +10,8 @@ from tfgpu_tui.state import RunState
 
 
 def host_work(state: RunState) -> dict[str, Any]:
-    """Eager ops, functions traced again and calls of fit; and whether the metrics mean anything."""
-    later, first = state.fit_calls, state.first_fit
+    """Eager ops, functions traced again, calls of fit, lines of the script; and whether the metrics mean anything."""
+    later, first, seen = state.fit_calls, state.first_fit, state.script_lines
     return {
         "metrics_meaningless": state.metrics_meaningless,
         "eager_ops_per_step": eager_ops_per_step(state),
@@ -22,6 +22,7 @@ def host_work(state: RunState) -> dict[str, Any]:
         if later is None or first is None
         else {"count": later.calls + first.calls, "later_wall_s": round(later.wall_s, 3)},
         "predict_calls": [_calls(times.latest) for times in state.predict_calls.values()] or None,
+        "script_lines": None if seen is None else {k: v for k, v in vars(seen).items() if k not in ("t", "src", "pid")},
     }
 
 
@@ -44,7 +45,15 @@ def unknown(state: RunState) -> dict[str, str]:
         out["training.fit_calls"] = "no call of fit returned"
     if not state.predict_calls:
         out["training.predict_calls"] = "no call of predict or evaluate returned"
-    for field, hook in (("retraces", "retraces"), ("fit_calls", "fit_calls"), ("predict_calls", "fit_calls")):
+    if state.script_lines is None:
+        out["training.script_lines"] = "no look at a training thread in two seconds of training"
+    hooks = {
+        "retraces": "retraces",
+        "fit_calls": "fit_calls",
+        "predict_calls": "fit_calls",
+        "script_lines": "script_lines",
+    }
+    for field, hook in hooks.items():
         reasons = [reason for name, reason in state.hooks_off.items() if name.startswith(hook)]
         if reasons:
             out[f"training.{field}"] = "; ".join(reasons)

@@ -8,9 +8,10 @@ from typing import Any
 
 from tfgpu_tui import events as ev
 from tfgpu_tui.series import Decimated, Series
-from tfgpu_tui.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals
+from tfgpu_tui.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals, Training
 
 MARKS = 400
+TRAININGS = 256
 DIAGNOSTICS = 64
 CHECKPOINT_S = 0.005
 """A callback that saves marks the time axis where it took at least this long: without a file to write it takes µs."""
@@ -105,6 +106,8 @@ class RunState:
     """(training steps, resident bytes of the process tree)."""
     process_memory: dict[int, Decimated] = field(default_factory=dict)
     """By process that trains: (its training steps, its resident bytes), measured in the process itself."""
+    trainings: dict[tuple[int | None, int], Training] = field(default_factory=dict)
+    """The latest ones by process and number of the fit, in the order in which they began."""
     script_lines: ev.ScriptLines | None = None
     growth_causes: list[ev.GrowthCause] = field(default_factory=list)
     out_of_memory: ev.OutOfMemory | None = None
@@ -356,6 +359,8 @@ def _steps(s: RunState, e: ev.Steps) -> None:
         return
     s.loop = e.loop
     s.fits = max(s.fits, e.fit)
+    if e.fit:
+        _training(s, e.pid, e.fit).traces += e.traces
     if s.first_wait_s is None and e.wait_s is not None and e.step_max_s is not None:
         s.first_wait_s = min(e.wait_s, e.step_max_s)
     s.batch_size = e.batch_size if e.batch_size is not None else s.batch_size
@@ -483,7 +488,8 @@ def _with_workers(s: RunState, e: ev.Pipeline) -> list[dict[str, Any]]:
         return e.user
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     told = [(u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user]
-    told += [(u, u.get("calls") or 0, (u.get("seconds") or 0.0) * 1e6) for of_process in s.worker_code.values() for u in of_process]
+    workers = [u for of_process in s.worker_code.values() for u in of_process]
+    told += [(u, u.get("calls") or 0, (u.get("seconds") or 0.0) * 1e6) for u in workers]
     for user, calls, us in told:
         key = tuple(user.get(name) for name in ("name", "kind", "file", "line"))
         entry = merged.setdefault(key, {"name": key[0], "kind": key[1], "calls": 0, "mean_us": None})
@@ -514,12 +520,23 @@ def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
             s.tf_memory_series.setdefault(name, Series()).add(e.t, float(device["current_bytes"]))
 
 
+def _training(s: RunState, pid: int | None, fit: int) -> Training:
+    key = pid, fit
+    if key not in s.trainings:
+        s.trainings[key] = Training(fit)
+        if len(s.trainings) > TRAININGS:
+            del s.trainings[next(iter(s.trainings))]
+    return s.trainings[key]
+
+
 def _process_memory(s: RunState, e: ev.ProcessMemory) -> None:
     if e.pid is None or (e.pid not in s.process_memory and len(s.process_memory) >= 16):
         return
     points = s.process_memory.setdefault(e.pid, Decimated())
-    for step, size in e.points:
+    for step, size, *fit in e.points:
         points.add(float(step), float(size))
+        if fit and fit[0]:
+            _training(s, e.pid, fit[0]).memory.add(float(step), float(size))
 
 
 def _growth_cause(s: RunState, e: ev.GrowthCause) -> None:

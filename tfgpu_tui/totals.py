@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfgpu_tui import events as ev
-from tfgpu_tui.series import Series
+from tfgpu_tui.series import Decimated, Series
 
 
 @dataclass
@@ -118,6 +118,16 @@ class Retraced:
     latest: ev.Retrace
     history: deque[tuple[int, float, int, float]] = field(default_factory=lambda: deque(maxlen=500))
     """(train steps, their wall time, traces, seconds in retraces), at each time it was told."""
+
+
+@dataclass
+class Training:
+    """One fit, or loop of the script's own, of one process: whether its functions were traced, its memory as it ran."""
+
+    fit: int
+    traces: int = 0
+    memory: Decimated = field(default_factory=lambda: Decimated(16))
+    """(the process' training steps, its resident bytes)."""
 
 
 @dataclass(frozen=True)

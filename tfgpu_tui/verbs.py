@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfgpu_tui import cli, config, history, interpreter, launch, rundir, units
+from tfgpu_tui.long_lines import for_output
 from tfgpu_tui.rundir import RunDir, RunSummary
 from tfgpu_tui.state import RunState
 from tfgpu_tui.terminal import printable, printable_lines
@@ -40,9 +41,10 @@ def _say_what_became(run: RunDir) -> None:
     if newest is None:
         return
     if newest.state == "running":
-        line = f"{newest.id} goes on.  Come back: tfgpu-tui attach {newest.id}   Stop it: tfgpu-tui stop {newest.id}\n"
+        # One line each, so that a narrow terminal breaks no command in the middle.
+        line = f"{newest.id} goes on.\nCome back: tfgpu-tui attach {newest.id}\nStop it:   tfgpu-tui stop {newest.id}\n"
     else:
-        line = f"{newest.id} {_state_words(newest)}.  What was found: tfgpu-tui report {newest.id}\n"
+        line = f"{newest.id} {_state_words(newest)}.\nWhat was found: tfgpu-tui report {newest.id}\n"
     with contextlib.suppress(OSError):
         os.write(1, line.encode(errors="replace"))
 
@@ -108,10 +110,11 @@ def runs(options: argparse.Namespace) -> int:
     if not found:
         print("there are no runs yet: tfgpu-tui train.py starts one")
     width = max((len(run.id) for run in found), default=0)
+    states = max((len(_state_words(run)) for run in found), default=0)
     for run in found:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
         lasted = units.clock(run.ended - run.started if run.ended else None)
-        line = f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<22}  {' '.join(run.argv)}"
+        line = f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<{states}}  {' '.join(run.argv)}"
         print(printable(line))
     return 0
 
@@ -178,21 +181,21 @@ def replay(options: argparse.Namespace) -> int:
     if not options.speed > 0:
         raise cli.UsageError(f"--speed {options.speed:g}: give a number above 0")
     if options.svg is not None:
-        return _picture(run, options, settings)
+        return _picture(run, options, settings, at_s=options.at)
     if settings.plain or not cli.screen_is_possible():
         raise cli.UsageError("replay needs a terminal for its screen; `tfgpu-tui report RUN` prints what was found")
     return show(run, settings, "replay", options.speed)
 
 
-def _picture(run: RunDir, options: argparse.Namespace, settings: config.Settings) -> int:
-    """A picture of a run's screen as SVG."""
+def _picture(run: RunDir, options: argparse.Namespace, settings: config.Settings, **more: Any) -> int:
+    """A picture of a run's screen as SVG; `more` as for `ui.picture.picture`."""
     size = re.fullmatch(r"(\d{1,3})x(\d{1,3})", options.size or "120x40")
     if size is None:
         raise cli.UsageError(f"--size {options.size}: write it as COLUMNSxROWS, for example 120x40")
     folded(run)  # says what is wrong with a run that can't be shown
     from tfgpu_tui.ui.picture import draw
 
-    svg = draw(run, int(size[1]), int(size[2]), theme=settings.theme, at_s=options.at, settings=settings)
+    svg = draw(run, int(size[1]), int(size[2]), theme=settings.theme, settings=settings, **more)
     _write(options.svg, "--svg", svg)
     return 0
 
@@ -255,18 +258,21 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
 def _print_report(state: RunState) -> None:
     from tfgpu_tui import report as reports
 
-    print(printable_lines(reports.text(reports.build(state))))
+    print(for_output(printable_lines(reports.text(reports.build(state)))))
 
 
 def compare(options: argparse.Namespace) -> int:
     """The measured difference between two runs."""
     from tfgpu_tui import compare as comparing
 
-    before, after = (folded(rundir.find(text)) for text in (options.before, options.after))
+    runs = rundir.find(options.before), rundir.find(options.after)
+    before, after = map(folded, runs)
+    if options.svg is not None:
+        return _picture(runs[1], options, cli.settings_of(options), before=runs[0])
     if options.json:
         print(json.dumps(comparing.as_json(before, after), indent=1, allow_nan=False))
     else:
-        print(printable_lines(comparing.text(before, after)))
+        print(for_output(printable_lines(comparing.text(before, after))))
     return 0
 
 
@@ -275,7 +281,7 @@ def doctor(options: argparse.Namespace) -> int:
     from tfgpu_tui import doctor as examine
 
     result = examine.run(interpreter.choose(options.python or cli.settings_of(options).python))
-    print(json.dumps(result.as_json(), indent=1) if options.json else result.text())
+    print(json.dumps(result.as_json(), indent=1) if options.json else for_output(result.text()))
     return result.exit_code
 
 

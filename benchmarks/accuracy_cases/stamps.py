@@ -31,7 +31,7 @@ opaque = False
 watching = False
 """Whether calls for a batch inside of functions are noted when a function is traced: see `watch_calls`."""
 
-_called = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+_called: tf.Variable | None = None
 _notes: list = []
 _results: list = []
 _made = 0
@@ -73,17 +73,18 @@ def work(called, arrived):
 
 def in_model(batch, weight):
     """The op that runs `work` once `batch` is there and `weight` has its value of the step before."""
-    with tf.control_dependencies([batch, weight]):
+    with tf.control_dependencies([batch, tf.convert_to_tensor(weight)]):
         arrived = tf.timestamp()
-    zero = tf.numpy_function(work, [_called.read_value(), arrived], tf.float32)
+    called = arrived if _called is None else _called.read_value()
+    zero = tf.numpy_function(work, [called, arrived], tf.float32)
     zero.set_shape(())
     return tf.stop_gradient(zero)
 
 
 def watch_calls() -> None:
     """Have functions note when they call an iterator for a batch: the last call before the work on it."""
-    global watching
-    watching = True
+    global watching, _called
+    watching, _called = True, tf.Variable(0.0, dtype=tf.float64, trainable=False)
     iterator = type(iter(ready(1)))
     # OwnedIterator, TensorFlow 2.15 to 2.21. Keras 3's loop over several steps asks in another way, and while the model
     # works: a note of the call would have to wait for the work.

@@ -459,8 +459,8 @@ def test_steps_per_execution_counts_steps_and_knows_their_wait(keras_run: Run) -
 
 
 def test_a_fit_that_failed_is_over(keras_run: Run) -> None:
-    """Its last step raised: nine were done. What comes after it is counted as if it had never been."""
-    assert keras_run.total("failed", "steps") == 9
+    """A callback after its tenth step raised: ten were done. What comes after it is counted as if it had never been."""
+    assert keras_run.total("failed", "steps") == 10
     assert keras_run.total("train_on_batch", "steps") == 24
 
 

@@ -188,6 +188,134 @@ def test_tracebacks_do_not_show_the_agent(case: str) -> None:
         assert sum(w["steps"] for w in of_type(events, "steps")) == 8, "the model is done with the eighth batch, too"
 
 
+CAUGHT = (
+    HEAD
+    + """
+    import logging, threading, traceback
+
+    def fail(*_):
+        raise ValueError("mine")
+
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            fail()
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+        def call(self, x):
+            return self.dense(x)
+        def train_step(self, data):
+            fail()
+
+    def callback():
+        model().fit(x, y, batch_size=32, verbose=0, callbacks=[Fail()])
+
+    def train_step():
+        m = Own()
+        m.compile("sgd", "mse", jit_compile=False)
+        m.fit(x, y, verbose=0)
+
+    def generator():
+        def generate():
+            yield x, y
+            fail()
+        m = model()
+        for data in generate():
+            m.train_on_batch(*data)
+
+    def loop():
+        m, optimizer = model(), keras.optimizers.SGD()
+        @tf.function
+        def step(a, b):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((m(a) - b) ** 2)
+            optimizer.apply_gradients(zip(tape.gradient(loss, m.trainable_variables), m.trainable_variables))
+            return loss
+        data = tf.data.Dataset.from_tensors((x, y)).repeat(3)
+        broken = tf.data.Dataset.from_tensors(0.0).map(lambda v: (tf.numpy_function(fail, [v], tf.float32), y))
+        for a, b in data:
+            step(a, b)
+        try:
+            for a, b in broken:
+                pass
+        except tf.errors.OpError as error:
+            raise RuntimeError("because of it") from error
+
+    def shapes():
+        with tf.GradientTape() as tape:
+            tape.gradient(tf.matmul(x, x), [])
+
+    for case in (callback, train_step, generator, loop, shapes):
+        print("==", case.__name__, file=sys.stderr)
+        try:
+            case()
+        except Exception as error:
+            traceback.print_exc()
+            traceback.print_tb(error.__traceback__)
+            logging.exception("logged")
+            assert not any("_tfgpu" in f.f_globals["__name__"] for f, _ in traceback.walk_tb(error.__traceback__))
+    thread = threading.Thread(target=callback, name="mine")
+    thread.start()
+    thread.join()
+"""
+)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_the_script_prints_of_an_exception_does_not_show_the_agent(python: str) -> None:
+    (_, plain), (events, process) = (run_script(CAUGHT, python, agent=agent) for agent in (False, True))
+    texts = [p.stderr.replace(p.args[1].rpartition("/")[0], "DIR") for p in (plain, process)]
+    assert process.returncode == plain.returncode == 0, process.stderr
+    assert texts[1].count("Traceback") >= 11
+    assert _traceback(texts[1]) == _traceback(texts[0])
+    assert of_type(events, "hook_off") == []
+
+
+FIRST_TRACE = (
+    HEAD
+    + """
+    slept = 0.0
+    def load(v):
+        global slept
+        start = time.perf_counter()
+        time.sleep(0.02)
+        slept += time.perf_counter() - start
+        return v
+    def slow(a, b):
+        c = tf.numpy_function(load, [a], tf.float32)
+        c.set_shape(a.shape)
+        return c, b
+    options = tf.data.Options()
+    options.autotune.enabled = options.experimental_optimization.inject_prefetch = False
+    data = tf.data.Dataset.from_tensors((x, y)).repeat(30).map(slow).with_options(options)
+    m, optimizer = model(), keras.optimizers.SGD()
+
+    @tf.function
+    def epoch(dataset):
+        for a, b in dataset:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((m(a) - b) ** 2)
+            optimizer.apply_gradients(zip(tape.gradient(loss, m.trainable_variables), m.trainable_variables))
+    epoch(data)
+    sys.modules["_tfgpu_agent.custom_steps"].settle()
+    print(slept)
+"""
+)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_loop_whose_body_is_traced_twice_counts_its_waits_once(python: str) -> None:
+    """The first trace makes the optimizer's variables."""
+    events, process = run_script(FIRST_TRACE, python)
+    assert process.returncode == 0, process.stderr
+    windows = of_type(events, "steps", phase="train")
+    assert sum(w["steps"] for w in windows) == 30
+    slept = float(process.stdout)
+    assert slept <= sum(w["wait_s"] for w in windows) < 1.6 * slept
+
+
 MIRRORED = (
     HEAD.replace(
         "    x, y =",

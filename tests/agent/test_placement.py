@@ -356,3 +356,32 @@ def test_a_script_that_traces_graphs_itself_keeps_them() -> None:
     assert process.returncode == 0, process.stderr[-3000:]
     assert of_type(events, "placement") == []
     assert int(process.stdout.partition("GRAPHS ")[2]) > 0
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_lookup_table_among_the_weights(python: str) -> None:
+    """Keras 2 lists a handle of the vocabulary with the weights, which has neither a shape nor a device."""
+    told, process = run_script(
+        """
+        import tensorflow as tf
+        try:
+            import tf_keras as keras
+        except ImportError:
+            import keras
+        words = keras.layers.TextVectorization(max_tokens=16, output_sequence_length=4, name="words")
+        words.adapt(tf.constant(["a b c", "b c d"]))
+        text = keras.Input((1,), dtype=tf.string)
+        hidden = keras.layers.Embedding(16, 4, name="embedding")(words(text))
+        model = keras.Model(text, keras.layers.Dense(1, name="out")(keras.layers.GlobalAveragePooling1D()(hidden)))
+        model.compile("sgd", "mse")
+        data = tf.data.Dataset.from_tensors((tf.constant([["a b"], ["c d"]]), tf.zeros((2, 1)))).repeat(30)
+        model.fit(data, verbose=0)
+        """,
+        python,
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert of_type(told, "hook_off") == []
+    rows = {row["layer"]: row for row in of_type(told, "placement")[-1]["layers"]}
+    assert rows["embedding"]["parameters"] == 64
+    assert not rows["words"]["parameters"]
+    assert of_type(told, "model")[-1]["parameters"] == 64 + 5

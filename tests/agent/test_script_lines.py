@@ -39,8 +39,8 @@ COMMON = """
 QUEUE = """
     ready = queue.Queue()
     def produce():
-        for _ in range(150):
-            time.sleep(0.02)
+        for _ in range(50):
+            time.sleep(0.12)  # longer than Keras 2 takes for train_on_batch
             ready.put(batch())
         ready.put(None)
     threading.Thread(target=produce, daemon=True).start()

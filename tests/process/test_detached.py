@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,8 @@ from tests.process.conftest import (
     wait_until,
 )
 from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import ChildStarted, HostSample, Log, RunEnded, RunStarted, Stopping
+from tfgpu_tui.events import ChildStarted, Fault, HostSample, Log, RunEnded, RunStarted, Standing, Stopping
+from tfgpu_tui.keeper.spawn import Order
 
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
 STUBBORN = """
@@ -115,7 +117,7 @@ def test_sigterm_to_the_supervisor_stops_the_script(place: Workplace) -> None:
     os.kill(pid, signal.SIGHUP)
     os.kill(pid, signal.SIGTERM)
     assert wait_for_state(run, "ended").signal == signal.SIGTERM
-    assert run.report_path.exists()
+    wait_until(run.report_path.exists, "the report is written")
 
 
 def test_children_of_the_script_are_counted(place: Workplace) -> None:
@@ -213,6 +215,42 @@ def test_an_interpreter_that_is_no_program_ends_the_run(place: Workplace) -> Non
     assert "can't be started" in run.supervisor_log.read_text()
 
 
+def test_what_the_keeper_is_told_survives_its_line() -> None:
+    command = ["python", "train.py", "--", "A=B", ""]
+    additions = {"TFGPU_TUI_KNOBS": '{"a": "b=c"}', "EMPTY": ""}
+    order = Order(Order.words("/a run", 7, 80, 24, additions, command))
+    assert (order.run_folder, order.listener, order.columns, order.rows) == ("/a run", 7, 80, 24)
+    assert (order.additions, order.command) == (additions, command)
+
+
+def test_a_socket_that_the_launcher_could_not_make_is_made_by_the_keeper(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tfgpu_tui.supervisor.listening.listen", refuse)
+    run = place.start(place.script(SLEEPER))
+    wait_for_output(run, "ready")
+    wait_until(lambda: Path(rundir.read_meta(run).socket).exists(), "there is a socket")
+    launch.stop(run, "kill")
+    assert wait_for_state(run, "ended").signal == signal.SIGKILL
+    assert of_type(run, Fault) == []
+
+
+def test_ignored_signals_of_the_launcher_are_not_handed_down(place: Workplace) -> None:
+    """As under nohup."""
+    look = "print(*(signal.getsignal(n) == signal.SIG_DFL for n in (1, 3, 15)), flush=True)"
+    script = place.script(f"import signal\n{look}\n")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = place.start(script)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert wait_for_state(run, "ended").exit_code == 0
+    assert run.output_log.read_text() == "True True True\n"
+
+
 def test_the_supervisors_modules_do_not_come_from_the_users_folder(place: Workplace) -> None:
     place.script("raise RuntimeError('a module of the user')", "psutil.py")
     place.script("raise RuntimeError('a module of the user')", "platformdirs.py")
@@ -220,3 +258,14 @@ def test_the_supervisors_modules_do_not_come_from_the_users_folder(place: Workpl
     assert wait_for_state(run, "ended").exit_code == 0
     assert of_type(run, ChildStarted) and "RuntimeError" not in run.supervisor_log.read_text()
     assert sys.executable == rundir.read_meta(run).python
+
+
+def test_since_when_a_finding_stands_is_in_the_journal(place: Workplace) -> None:
+    if Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has a GPU: nothing is wrong with a script that sleeps")
+    run = place.start(place.script(SLEEPER))
+    wait_until(lambda: of_type(run, Standing), "the supervisor judged")
+    (told,) = of_type(run, Standing)
+    assert isinstance(told, Standing) and "gpu.none" in told.since and told.since["gpu.none"] <= told.t
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")

@@ -35,6 +35,21 @@ def test_replay_svg_shows_the_run_at_a_moment(tmp_path: Path) -> None:
     assert "Input-bound" in words[1] and "finished" in words[1] and "120x40" in words[1]
 
 
+def test_compare_svg_shows_the_screen_that_compares(tmp_path: Path) -> None:
+    target = tmp_path / "c.svg"
+    runs = [str(Path(RUN).with_name(f"cpu-input-{name}.jsonl")) for name in ("bound", "parallel")]
+    assert cli.main(["compare", *runs, "--svg", str(target), "--size", "160x45"]) == 0
+    words = target.read_text().replace("&#160;", " ")
+    assert "compare with the run before" in words and "1.75x faster" in words and "160x45" in words
+
+
+def test_a_picture_of_a_moment_offers_what_the_screen_offered_then(tmp_path: Path) -> None:
+    target = tmp_path / "then.svg"
+    assert cli.main(["replay", RUN, "--svg", str(target), "--at", "16"]) == 0
+    words = target.read_text().replace("&#160;", " ")
+    assert "replay" not in words and "lost" not in words and "detach" in words
+
+
 def test_report_html_and_tensorboard_say_what_they_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorboard")
     page, folder = tmp_path / "r.html", tmp_path / "events"

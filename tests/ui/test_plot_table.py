@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.style import Style
 
+from tfgpu_tui.events import Epoch, RunStarted
+from tfgpu_tui.state import fold
 from tfgpu_tui.totals import Mark
 from tfgpu_tui.ui import plot, table
 from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, Row, clip, fit, frame, spread, to_ascii, width_of, wrap
 from tfgpu_tui.ui.pane import changed_cells, joined
+from tfgpu_tui.ui.panes import epochs, placement
 from tfgpu_tui.ui.table import Cell, Column
+from tfgpu_tui.ui.view import View
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
@@ -133,3 +137,23 @@ def test_blanks_that_show_their_style_keep_it() -> None:
     for seen in (Style(reverse=True), Style(bgcolor="blue"), Style(underline=True)):
         for spans in ([("a", red), (" ", seen)], [("a", seen), (" ", red)], [(" ", seen), ("a", red)]):
             assert joined(spans) == spans, seen
+
+
+def test_what_tensorflow_keeps_in_the_host_s_memory_by_design_is_not_called_off_the_gpu() -> None:
+    shapes, text = {"op": "Pack", "why": "host_memory"}, {"op": "LookupTableFindV2", "why": "no_gpu_kernel"}
+    assert not placement.without_kernel({"layer": "flatten", "not_on_gpu": [shapes]})
+    assert placement.without_kernel({"layer": "lookup", "not_on_gpu": [shapes, text]})
+    assert not placement.off_gpu({"layer": "(input)", "forward": {"CPU:0": 2}})
+    assert placement.off_gpu({"layer": "lookup", "forward": {"CPU:0": 2}})
+
+
+def test_a_metric_is_shown_whole_or_not_at_all() -> None:
+    ended = [
+        Epoch(t=9.0 + n, state="end", epoch=n, fit=1, wall_s=0.7, steps=29, metrics={"loss": 0.0002731 / n, "a": 0.5})
+        for n in (1, 2)
+    ]
+    view = View(state=fold([RunStarted(t=1.0, id="r", argv=["t.py"], cwd="/", python="python"), *ended]))
+    for width in range(20, 60):
+        content = epochs.content(view, Box(width, 8))
+        text = "\n".join("".join(t for t, _ in content.line(i)) for i in range(content.count))
+        assert "…" not in text or width < 26, text

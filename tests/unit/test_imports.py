@@ -38,6 +38,12 @@ def test_the_supervisor_knows_no_screen_and_no_driver() -> None:
 def test_what_runs_before_the_script_is_light() -> None:
     names = loaded("import tfgpu_tui.cli, tfgpu_tui.supervisor.main, tfgpu_tui.supervisor.listening")
     assert names & {"textual", "asyncio", "psutil", "platformdirs", "tomllib", "logging"} == set()
+    assert names & {"dataclasses", "inspect", "shutil", "tempfile", "datetime"} == set(), "15 ms of the way"
+
+
+def test_the_keeper_starts_the_script_before_it_loads_anything() -> None:
+    names = loaded("import tfgpu_tui.keeper.spawn")
+    assert names & {"typing", "subprocess", "socket", "selectors", "json", "re", "pathlib", "dataclasses"} == set()
 
 
 def test_the_keeper_stays_small() -> None:

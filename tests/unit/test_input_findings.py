@@ -97,10 +97,10 @@ def test_a_pydataset_with_one_worker(workers: int | None, named: bool) -> None:
 def test_the_advice_for_workers_fits_the_keras() -> None:
     dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=1)
     old = ev.Environment(t=T0 + 2, keras_flavour="keras2")
-    own = [
+    own: list[dict[str, Any]] = [
         {"name": "Rows.__getitem__", "kind": "getitem", "calls": 9, "mean_us": 9e3, "file": "/home/u/a.py", "line": 3}
     ]
-    told = [ev.Pipeline(t=T0 + 3, user=own)]
+    told: list[ev.Event] = [ev.Pipeline(t=T0 + 3, user=own)]
     assert "super().__init__(workers" in the("input.pydataset_single", run([dataset], told)).next
     # A class of a library's, such as Keras' own iterator over a folder of images, has no __init__ to change.
     assert ".workers = 4" in the("input.pydataset_single", run([dataset])).next
@@ -114,7 +114,8 @@ def test_a_prefetch_is_never_the_slow_stage() -> None:
 
 def test_no_stage_is_blamed_for_a_wait_that_all_of_them_do_not_explain() -> None:
     quick = {**NATIVE, "per_batch_us": 300.0}
-    slow_step, full = run(pipeline(quick)), [ev.HostSample(t=T0 + i / 2, cores_percent=[99.0, 98.0]) for i in range(40)]
+    full: list[ev.Event] = [ev.HostSample(t=T0 + i / 2, cores_percent=[99.0, 98.0]) for i in range(40)]
+    slow_step = run(pipeline(quick))
     assert ids(slow_step) == ["input.bound"]
     assert "don't take long enough" in the("input.bound", slow_step).lines[2]
     assert "input=synthetic" in the("input.bound", slow_step).next
@@ -168,6 +169,9 @@ def test_starved_of_cores() -> None:
     one = ev.Environment(t=T0 - 1, cpu_count=1, cpus=[0])
     assert "input.cpu_starved" in ids(run([one], others, pipeline(PARALLEL))), "others use the only core, too"
     assert "input.cpu_starved" not in ids(run([two], others, pipeline(PARALLEL)))
+    crowded = the("input.cpu_starved", run([two], host(0.6, cores_percent=[97.0, 99.0]), pipeline(PARALLEL)))
+    assert "other programs keep them busy" in crowded.title
+    assert "0.6 of 2 cores" in crowded.lines[0]
     quota = ev.Environment(t=T0 + 1, cpu_quota=1.0)
     assert "input.cpu_starved" in ids(run([two, quota], pipeline(PARALLEL), host(0.98)))
 

@@ -13,6 +13,7 @@ from typing import Any
 HOOKS = (
     "tracebacks",
     "clock",
+    "determinism",
     "input_wait",
     "custom_loop",
     "keras_hooks",

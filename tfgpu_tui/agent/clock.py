@@ -16,6 +16,9 @@ from typing import Any, Optional
 
 from .runtime import on_import
 
+NAME = "tfgpu_tui_clock"
+"""Part of the name of each clock op of ours: a script may have such ops of its own."""
+
 ROWS = 128
 """Rows of a buffer. One of up to 128 elements would be captured as a constant, by value."""
 
@@ -48,6 +51,11 @@ def allowed() -> bool:
         forbidden = "tf.config.experimental.enable_op_determinism() is on: TensorFlow then forbids clocks in graphs"
         return False
     return True
+
+
+def used() -> bool:
+    """Whether a clock was put into any graph."""
+    return _used > 0
 
 
 class Row:
@@ -88,7 +96,7 @@ def now(after: Any = ()) -> Any:
     from tensorflow.python.ops import gen_logging_ops
 
     with ops.device("/device:CPU:0"), ops.control_dependencies(list(after)):
-        return gen_logging_ops.timestamp()
+        return gen_logging_ops.timestamp(name=NAME)
 
 
 def add(row: Row, start: Any, end: Any, count: Any = None) -> Any:

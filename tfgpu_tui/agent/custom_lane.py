@@ -10,6 +10,7 @@ the lane, and what it still holds goes through `custom_steps`.
 
 from __future__ import annotations
 
+import functools
 import time
 import weakref
 from collections import deque
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-from . import fast
+from . import fast, input_wait
 
 NOTE = 3
 """Numbers of a note: which call (its place in the step), its begin, its end."""
@@ -37,6 +38,12 @@ class Lane:
         self.notes: deque[Any] = deque(maxlen=fast.MAX_NOTED // (NOTE * len(calls)) * NOTE * len(calls))
         for index in self.order:
             self.notes.extend((index, *times[2 * index : 2 * index + 2]))
+        self.readings: deque[tuple[list[Any], Any]] = deque()
+        """Notes that were handed over and not looked at yet, each with the reading of the clocks after it."""
+        self.handed: list[Any] = []
+        """Notes that are not summed yet."""
+        self.last = times[-1]
+        """End of the last call that was handed over."""
         self.wanted: set[str] = set()
         self.closed = False
         self.thread = get_ident()
@@ -44,8 +51,10 @@ class Lane:
         for index, call in enumerate(calls):
             if takes[index]:
                 vars(call)["_next_internal"] = self._next(index, call)
-        self._call = self._function({id(call): index for index, call in enumerate(calls) if not takes[index]})
-        fast.calls[self.thread] = self._call
+        note, look_now = self.notes.extend, functools.partial(look, self)
+        functions = {id(call): index for index, call in enumerate(calls) if not takes[index]}
+        self._noted = {key: (index, note, self.wanted, look_now) for key, index in functions.items()}.get
+        fast.lanes[self.thread] = self._noted
 
     def _next(self, index: int, iterator: Any) -> Callable[[], Any]:
         """For the place of `OwnedIterator._next_internal` on the one object (TensorFlow 2.15 to 2.21)."""
@@ -56,31 +65,17 @@ class Lane:
 
         def next_internal() -> Any:
             start = counter()
-            batch = original(reference())
+            try:
+                batch = original(reference())
+            except Exception as error:
+                input_wait.failed(reference(), error)
+                raise
             note((index, start, counter()))
             if wanted:
                 late()
             return batch
 
         return next_internal
-
-    def _function(self, known: dict[int, int]) -> fast.Call:
-        counter, note, wanted = _counter, self.notes.extend, self.wanted
-        index_of = known.get
-
-        def call(slow: Any, original: Any, function: Any, args: Any, kwargs: Any) -> Any:
-            index = index_of(id(function))
-            if index is None:
-                return slow(function, *args, **kwargs)
-            start = counter()
-            try:
-                return original(function, *args, **kwargs)
-            finally:
-                note((index, start, counter()))
-                if wanted:
-                    self._look(self)
-
-        return call
 
     def _late(self) -> None:
         if self.closed:  # while this call for a batch was under way
@@ -98,16 +93,28 @@ class Lane:
         self.closed = True
         self.wanted.add("closed")
         self.leave_iterators()
-        if fast.calls.get(self.thread) is self._call:  # else a fit runs in the thread now
-            del fast.calls[self.thread]
+        if fast.lanes.get(self.thread) is self._noted:
+            del fast.lanes[self.thread]
+
+    def hand_over(self, reading: Any) -> int:
+        """Put what was noted since the last time, with a reading of the clocks, where it waits to be summed. Returns
+        how many steps that is, about."""
+        notes = list(self.notes)
+        self.notes.clear()
+        if notes:
+            self.last = notes[-1]
+            self.readings.append((notes, reading))
+        return len(notes) // (NOTE * len(self.order))
 
     def take(self, notes: int) -> list[Any]:
-        """Removes so many notes."""
-        return [self.notes.popleft() for _ in range(notes * NOTE)]
+        """Removes so many notes from those that were handed over."""
+        taken = self.handed[: notes * NOTE]
+        del self.handed[: notes * NOTE]
+        return taken
 
     def steps(self) -> int:
-        """Whole steps at the front of the notes, less the last one, which is open to what may follow."""
-        places = list(self.notes)[::NOTE]
+        """Whole steps at the front of what was handed over, less the last one, which is open to what may follow."""
+        places = self.handed[::NOTE]
         size = len(self.order)
         whole = len(places) // size
         if places[: whole * size] != self.order * whole:
@@ -116,5 +123,5 @@ class Lane:
 
     def mixed(self) -> bool:
         """Whether the calls no longer come in the order of the step that opened the lane."""
-        places = list(self.notes)[::NOTE]
+        places = self.handed[::NOTE]
         return any(place != index % len(self.order) for index, place in enumerate(places))

@@ -27,9 +27,11 @@ HOOK = "custom_loop"
 TENTATIVE_BATCHES = 4
 """Batches of a pass without a gradient after which the pass counts as a test: before, gradients may be accumulating."""
 POLL_S = 0.25
+SUM_EVERY_S = 0.1
 STALE_S = 1.0
 ALIKE = 8
 """Steps in a row of the very same calls after which a loop gets a lane (`custom_lane`)."""
+_DUE = {"due"}
 _counter = time.perf_counter
 
 
@@ -336,13 +338,14 @@ class ThreadState:
         """Sum the steps that the lane noted. In the thread that trains, between two calls."""
         start = _counter()
         with self.lock:
+            only_due = lane.wanted == _DUE
             lane.wanted.clear()
             traced = self._lane_traces
-            done = 0
+            done = lane.hand_over(input_wait.by_site())
             if lane.closed:
                 self._empty(lane)
-            else:
-                done = self._fold_lane(lane)
+            elif not only_due:
+                self._fold_lane(lane)
                 if traced is not None or lane.mixed():
                     self.close_lane()
                     self._traces = self._traces if traced is None else traced
@@ -358,11 +361,17 @@ class ThreadState:
             self._lane_traces = traces()
             self._lane.wanted.add("traced")
 
-    def _fold_lane(self, lane: Lane) -> int:
-        """Sum all of its whole steps but the last one. Returns how many."""
+    def _fold_lane(self, lane: Lane) -> None:
+        """Sum all of the whole steps that were handed over, but the last one. In any thread."""
+        while lane.readings:
+            notes, sites = lane.readings.popleft()
+            lane.handed += notes
+            self._sum_lane(lane, sites)
+
+    def _sum_lane(self, lane: Lane, sites: list[tuple[float, int]]) -> None:
         done = lane.steps()
         if not done or self._base is None:
-            return 0
+            return
         size = NOTE * len(lane.order)
         notes = lane.take(done * len(lane.order))
         waited, busy = 0.0, 0.0
@@ -374,7 +383,6 @@ class ThreadState:
                 self._lane_eager.batches += done
             else:
                 busy += seconds
-        sites = input_wait.by_site()
         in_functions = min(input_wait.since(self._lane_sites, sites)[0], busy)
         self._lane_sites = sites
         ends = notes[size - 1 :: size]
@@ -382,8 +390,13 @@ class ThreadState:
         self._base = ends[-1]
         windows = self._windows_of("train")
         windows.step_begins()
-        windows.add_run(walls, min(waited + busy, sum(walls)), waited + in_functions, _counter())
-        return done
+        windows.add_run(walls, min(waited + busy, sum(walls)), waited + in_functions, ends[-1])
+
+    def sum_lane(self) -> None:
+        """Sum what the lane handed over. Off the training's thread."""
+        with self.lock:
+            if self._lane is not None:
+                self._fold_lane(self._lane)
 
     def close_lane(self) -> None:
         """Back to what understands every loop: it gets the last step, and the calls after it."""
@@ -391,11 +404,14 @@ class ThreadState:
         if lane is None:
             return
         lane.close()
+        lane.hand_over(input_wait.by_site())
         self._fold_lane(lane)
         self._empty(lane)
 
     def _empty(self, lane: Lane) -> None:
-        while lane.notes:
+        while lane.readings:
+            lane.handed += lane.readings.popleft()[0]
+        while lane.handed:
             self._replay(lane, *lane.take(1))
 
     def _replay(self, lane: Lane, index: int, start: float, end: float) -> None:
@@ -409,10 +425,12 @@ class ThreadState:
             self._region_over(call, end)
 
     def _look_at_lane_from_outside(self, lane: Lane, now: float) -> None:
-        if now - lane.notes[-1] > STALE_S:
+        notes = lane.notes
+        self._fold_lane(lane)
+        if now - (notes[-1] if notes else lane.last) > STALE_S:
             self.close_lane()
         else:
-            lane.wanted.add("due")
+            lane.wanted.add("mixed" if lane.mixed() else "due")
 
     def _windows_of(self, phase: str) -> steps.Windows:
         key = (phase, self._label)
@@ -526,6 +544,13 @@ def poll() -> None:
     now = _counter()
     for state in list(_states):
         state.poll(now)
+
+
+@every(SUM_EVERY_S)
+def sum_up() -> None:
+    """See `ThreadState.sum_lane`."""
+    for state in list(_states):
+        state.sum_lane()
 
 
 def settle() -> None:

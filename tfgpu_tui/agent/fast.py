@@ -1,14 +1,23 @@
-"""The short way through the wrapper of `Function.__call__`, for threads whose loop is known."""
+"""The short ways through the wrapper of `Function.__call__`, for threads whose loop is known.
+
+They hold no functions of their own to call: between two steps the processor's caches hold TensorFlow's data, and each
+frame of Python there costs a microsecond.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-Call = Callable[[Any, Any, Any, Any, Any], Any]
+from typing import Any, Optional
 
 MAX_NOTED = 1 << 16
 """Numbers that a thread's notes may hold: only a monitor that is gone lets them pile up, and the oldest are dropped."""
-calls: dict[int, Call] = {}
-"""Thread -> `call(slow, original, function, args, kwargs)`: does `original(function, *args, **kwargs)`, or hands over
-to `slow(function, *args, **kwargs)`, the wrapper that looks at everything."""
+
+fits: dict[int, list[float]] = {}
+"""Thread -> one number of the Keras loop that runs in it (`keras_stamps.Stamps.function`). What is called within its
+train function is nobody else's step."""
+
+Noted = tuple[int, Callable[[Any], None], set[str], Callable[[], None]]
+"""Place in the step, `note((place, begin, end))`, and what to call between two calls while the set is not empty."""
+lanes: dict[int, Callable[[int], Optional[Noted]]] = {}
+"""Thread -> how to note a call of the function with that id, in a loop of the user's own whose steps repeat
+(`custom_lane`); None for what is not part of the step."""

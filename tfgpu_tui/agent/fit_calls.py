@@ -88,7 +88,7 @@ def _returned(method: str, start: Tuple[float, int, float], frame: Optional[Fram
         at = calls.places.setdefault(place, [0, 0.0])
         at[0] += 1
         at[1] += seconds
-    told = sorted(list(calls.places.items()), key=lambda item: -item[1][1])[:TOLD_PLACES]
+    told = sorted(calls.places.items(), key=lambda item: -item[1][1])[:TOLD_PLACES]
     send_latest(
         "predict_calls",
         key,

@@ -56,7 +56,8 @@ class _Watch:
 
     def __init__(self) -> None:
         self.points: List[Point] = []
-        self.unsent: List[Point] = []
+        self.unsent: List[Tuple[int, int, int]] = []
+        """With the number of the fit in which they were taken."""
         self.stride = 1
         self.seen = 0
         self.look: Optional[growth_cause.Look] = None
@@ -72,7 +73,7 @@ class _Watch:
 
     def add(self, point: Point) -> None:
         """Keep the point, evenly thinned, and send it with the next few."""
-        self.unsent.append(point)
+        self.unsent.append((*point, steps.current_loop()))
         if len(self.unsent) >= SEND_POINTS:
             self.tell()
         if self.seen % self.stride == 0:

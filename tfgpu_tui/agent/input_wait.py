@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
-from . import clock, overlap
+from . import clock, fast, overlap
 from .runtime import any_off, executing_eagerly, is_off, on_import, switch_off
 
 HOOK = "input_wait"
@@ -64,8 +64,9 @@ class Site:
 
 _local = _Local()
 sites: list[Site] = []
-functions: dict[int, list[float]] = {}
-"""Thread -> one number of the Keras loop that runs in it: see `keras_stamps.Stamps.function`."""
+
+ends: list[Callable[[Any], None]] = []
+"""Called as (iterator) after an eager call for a batch found that there are no more. Must not raise."""
 
 OnNext = Callable[[Any, float, float], None]
 listeners: list[Callable[[Any, float], None]] = []
@@ -141,6 +142,13 @@ class BatchSize:
         return sizes.pop() if len(sizes) == 1 else None
 
 
+def failed(iterator: Any, error: Exception) -> None:
+    """An eager call for a batch raised."""
+    if type(error).__name__ == "OutOfRangeError":
+        for ended in ends:
+            ended(iterator)
+
+
 def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_next(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -156,9 +164,12 @@ def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
                 listener(self, start)
             try:
                 batch = original(self, *args, **kwargs)
+            except Exception as error:
+                failed(self, error)
+                raise
             finally:
                 end = _counter()
-                function = functions.get(threading.get_ident())
+                function = fast.fits.get(threading.get_ident())
                 if function is None or function[0]:  # what a callback takes for itself is no wait of its fit
                     state.seconds += end - start
             state.batches += 1
@@ -290,7 +301,7 @@ class _ScanStamps:
             arrived = clock.now(clock.tensors(inputs))
             noted = clock.add(self._waited, clock.kept(self._ended), arrived)
             operations_before = len(graph.get_operations())
-            # TensorFlow traces the body again where the state's shapes turn out to vary (scan_op.py): one row, one site.
+            # TensorFlow traces the body again where the state's shapes turn out to vary (scan_op.py): still one site.
             size = _first_dimension(t.shape for t in clock.tensors(inputs))
             if self._site is None:
                 self._site = Site(self._waited, size)

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from . import keras_loop
-from .keras_loop import HOOK
+from .keras_sums import HOOK
 from .runtime import guarded, on_import
 
 

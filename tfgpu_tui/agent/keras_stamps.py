@@ -3,7 +3,7 @@
 Between two executions the processor's caches hold TensorFlow's data, not ours: each object that is touched there costs
 ten times what a benchmark in a loop shows, and Keras 3 has just woken its callback thread, which wants the interpreter.
 So the hooks are closures over a few lists, put on the one CallbackList that runs, and the sums are made later,
-some hundred steps at once (`keras_loop.Loop.fold`).
+some hundred steps at once (`keras_sums.Loop.sum`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import fast, input_wait
+from . import fast
 
 NOTE = 4
 """Numbers of a note, see `Stamps.spans`."""
@@ -37,7 +37,7 @@ class Stamps:
         self.thread = threading.get_ident()
         self._owner = weakref.ref(owner)  # a fit that an exception ended must not keep its model
         self._names = f"on_{phase}_batch_begin", f"on_{phase}_batch_end"
-        self._outer = input_wait.functions.get(self.thread), fast.calls.get(self.thread)
+        self._outer = fast.fits.get(self.thread)
         self._put(owner, before, after)
 
     def _put(self, owner: Any, before: Callable[[], None], after: Callable[[Any], None]) -> None:
@@ -67,8 +67,7 @@ class Stamps:
 
         for name, hook in zip(self._names, (on_batch_begin, on_batch_end)):
             setattr(owner, name, hook)
-        input_wait.functions[self.thread] = function
-        fast.calls[self.thread] = _within(function)
+        fast.fits[self.thread] = function
 
     def remove(self) -> None:
         """Put the class' own hooks back."""
@@ -76,13 +75,10 @@ class Stamps:
         if owner is not None:
             for name in self._names:
                 vars(owner).pop(name, None)
-        function, call = self._outer
-        if function is None or call is None:
-            input_wait.functions.pop(self.thread, None)
-            fast.calls.pop(self.thread, None)
+        if self._outer is None:
+            fast.fits.pop(self.thread, None)
         else:
-            input_wait.functions[self.thread] = function
-            fast.calls[self.thread] = call
+            fast.fits[self.thread] = self._outer
 
     def executions(self) -> int:
         """How many are noted. From any thread."""
@@ -93,18 +89,3 @@ class Stamps:
         spans = list(self.spans)
         self.spans.clear()
         return spans
-
-
-def _within(running: list[float]) -> fast.Call:
-    """What is called within a train function is nobody else's step."""
-
-    def call(slow: Any, original: Any, function: Any, args: Any, kwargs: Any) -> Any:
-        if running[0] <= 0.0:
-            return slow(function, *args, **kwargs)
-        try:
-            return original(function, *args, **kwargs)
-        except BaseException:
-            running[0] = -running[0]
-            raise
-
-    return call

@@ -53,15 +53,16 @@ def _function_of(graph: Any) -> Any:
 
 
 def takes_a_batch(graph: Any) -> Optional[Work]:
-    """A call for a batch was put into this graph just now. Returns the work that may run meanwhile; None where none can: outside
-    of control flow, where there is one step, and where each turn of a loop begins with this call."""
+    """A call for a batch was put into this graph just now. Returns the work that may run meanwhile; None where none
+    can: outside of control flow, where there is one step, and where each turn of a loop begins with this call."""
     function = _function_of(graph)
     if not hasattr(function, "_tfgpu_work"):
         function._tfgpu_work = Work()
+    work: Work = function._tfgpu_work
     turn = graph
     while turn is not function:
         if any(op._is_stateful and op.type not in _NO_WORK for op in turn.get_operations()):
-            return function._tfgpu_work
+            return work
         turn = turn.outer_graph
     return None
 

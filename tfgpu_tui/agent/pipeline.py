@@ -13,7 +13,7 @@ import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from . import pipeline_user
+from . import input_wait, pipeline_user
 from .model_facts import dataset_fields
 from .pipeline_model import delivered, graph_stages, live_stages
 from .pipeline_walk import Stage, options_of, walk
@@ -211,7 +211,7 @@ def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> bool
 def _iterators(module: ModuleType) -> None:
     """OwnedIterator._create_iterator is the one place where a dataset's iterator is made eagerly (2.15 to 2.21)."""
     cls = module.OwnedIterator
-    create, advance = cls._create_iterator, cls.__next__
+    create = cls._create_iterator
 
     @functools.wraps(create)
     def _create_iterator(self: Any, dataset: Any) -> Any:
@@ -219,21 +219,16 @@ def _iterators(module: ModuleType) -> None:
         _began(self, dataset)
         return made
 
-    @functools.wraps(advance)
-    def __next__(self: Any) -> Any:  # noqa: N807
-        try:
-            return advance(self)
-        except StopIteration:
-            _ends(self)
-            raise
-
     cls._create_iterator = _create_iterator
-    cls.__next__ = __next__
 
 
+@guarded("pipeline")
 def _ends(iterator: Any) -> None:
     if any(source.iterator() is iterator for source in _candidates()):
         report()
+
+
+input_wait.ends.append(_ends)
 
 
 @on_import("tensorflow.python.data.ops.multi_device_iterator_ops")

@@ -41,12 +41,13 @@ def shown(stack: Stack, objects: Dict[Key, Any]) -> Stack:
 
 
 def variables_of(layer: Any) -> List[Any]:
-    """The layer's weights as TensorFlow variables, sublayers' included; random seeds' state is left out."""
+    """The layer's weights as TensorFlow variables, sublayers' included; random seeds' state is left out, and so are
+    the handles of lookup tables that Keras 2 lists among the weights (`TrackableWeightHandler`)."""
     try:
         weights = list(layer.weights)
     except ValueError:
         return []
-    return [tensorflow_variable(weight) for weight in weights]
+    return [tensorflow_variable(weight) for weight in weights if hasattr(weight, "shape")]
 
 
 def tensorflow_variable(weight: Any) -> Any:

@@ -1,7 +1,8 @@
 """Which lines of the script its own Python is at, outside of the training step: looks at the stacks, ten a second.
 
-A look takes some ten microseconds on a thread of the agent. Python hands over between two of its own instructions, so
-long calls into C count for the line that made them, or the one after it: a share of looks, no stopwatch.
+A look takes some ten microseconds on a thread of the agent, which gets its turn when the training's thread lets go of
+the interpreter: in a call that waits or computes without it, or every 5 ms. So it is a share of looks, no stopwatch,
+and one that meets a loop just turning (where the last batch is freed) says nothing of what took the time before.
 
     the thread that trains, at a line of the script, in no compiled function      "loop"
     another thread, at a line of the script that TensorFlow or Keras called       "feed" (generators, map functions)
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 import atexit
 import linecache
+import opcode
 import os
 import sys
 import threading
 from types import FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import keras_loop, runtime
+from . import keras_loop, keras_sums, runtime
 from .errors import is_users
 from .runtime import every, send_latest
 from .tracebacks import FOLDER
@@ -114,6 +116,11 @@ def _within(frame: Optional[FrameType], frame_id: int) -> bool:
     return frame is not None
 
 
+def _turns(frame: FrameType) -> bool:
+    """Whether a frame is between two turns of a loop, in none of its statements."""
+    return opcode.opname[frame.f_code.co_code[frame.f_lasti]].startswith(("FOR_ITER", "JUMP"))
+
+
 def _called_by_libraries(frame: Optional[FrameType]) -> bool:
     while frame is not None:
         if library_of(frame.f_code.co_filename) in ("tensorflow", "keras", "tf_keras"):
@@ -122,7 +129,7 @@ def _called_by_libraries(frame: Optional[FrameType]) -> bool:
     return False
 
 
-def _place(thread: int, top: FrameType, loop: Optional[keras_loop.Loop]) -> Optional[Tuple[str, FrameType]]:
+def _place(thread: int, top: FrameType, loop: Optional[keras_sums.Loop]) -> Optional[Tuple[str, FrameType]]:
     """What a thread is at, as (kind, frame of the script)."""
     training = threading.main_thread().ident if loop is None else loop.thread
     if thread == training:
@@ -132,7 +139,7 @@ def _place(thread: int, top: FrameType, loop: Optional[keras_loop.Loop]) -> Opti
         frame, in_step = _innermost(top)
         # In a fit, the script's own Python is what Keras calls (callbacks), not the line with the fit.
         own = not in_step if loop is None else _within(frame, loop.frame_id)
-        return ("loop", frame) if frame is not None and own else None
+        return ("loop", frame) if frame is not None and own and not (frame is top and _turns(frame)) else None
     frame, _ = _innermost(top)
     return ("feed", frame) if frame is not None and _called_by_libraries(frame.f_back) else None
 

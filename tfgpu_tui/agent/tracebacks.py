@@ -1,7 +1,11 @@
-"""Keeps the agent's own frames out of the tracebacks that the user reads."""
+"""Keeps the agent's own frames out of the tracebacks that the user reads: where they are made into text.
+
+A wrapper can't leave itself out of the exceptions that pass it, for Python notes a frame as the exception leaves it.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 from types import TracebackType
 from typing import Any, Optional
@@ -40,6 +44,36 @@ def clean(error: BaseException) -> None:
 
 def _is_ours(traceback: TracebackType) -> bool:
     return traceback.tb_frame.f_code.co_filename.startswith(FOLDER + os.sep)
+
+
+@on_import("traceback")
+def _printed(module: Any) -> None:
+    """What the script prints of an exception that it caught: `print_exc`, `format_exc`, `logging`, `print_tb`."""
+    original_init, original_extract = module.TracebackException.__init__, module.extract_tb
+
+    @functools.wraps(original_init)
+    def init(self: Any, exc_type: Any, exc_value: Any, exc_traceback: Any, *args: Any, **kwargs: Any) -> None:
+        original_init(self, exc_type, exc_value, without_agent(exc_traceback), *args, **kwargs)
+
+    @functools.wraps(original_extract)
+    def extract_tb(tb: Any, *args: Any, **kwargs: Any) -> Any:
+        return original_extract(without_agent(tb), *args, **kwargs)
+
+    module.TracebackException.__init__, module.extract_tb = init, extract_tb
+
+
+@on_import("threading")
+def _in_threads(module: Any) -> None:
+    """An exception that ends a thread: before Python 3.13, C code prints it."""
+    original = module.excepthook
+
+    @functools.wraps(original)
+    def excepthook(args: Any, *more: Any) -> Any:
+        if isinstance(getattr(args, "exc_value", None), BaseException):
+            clean(args.exc_value)
+        return original(args, *more)
+
+    module.excepthook = excepthook
 
 
 def _exclude(module: Any) -> None:

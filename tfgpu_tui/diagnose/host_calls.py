@@ -29,7 +29,7 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 
 def _since_first_step(state: RunState) -> float | None:
-    """Seconds from the first training step to the last step or call of Keras; what a script does later on is its own."""
+    """Seconds from the first training step to the last step or call of Keras: what a script does later is its own."""
     if state.first_step_t is None or state.last_step_t is None:
         return None
     since = max(state.last_step_t, state.last_call_t or 0.0) - state.first_step_t

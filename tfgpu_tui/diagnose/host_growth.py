@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from tfgpu_tui import units
+from tfgpu_tui.diagnose import growth_by_training
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.events import GrowthCause
 from tfgpu_tui.state import RunState
@@ -116,15 +117,14 @@ def findings(state: RunState) -> Iterator[Finding]:
 def _finding(state: RunState, growth: Growth) -> Finding:
     cause = state.growth_causes[-1] if state.growth_causes else None
     words, step, kind = _likely(state, growth, cause)
+    if kind != "container" and (each := growth_by_training.by_training(state)) is not None:
+        return _of_trainings(state, growth, each)
     held = (cause.containers[0] if cause and cause.containers else None) if kind == "container" else None
     return Finding(
         id="memory.host_growth",
         severity="warning",
         title=f"Host memory grows by {units.size(growth.bytes_per_step)} a step",
-        lines=[
-            words,
-            f"{units.size(growth.total_bytes)} more since warm-up, {units.size(state.rss_peak_bytes)} at its highest",
-        ],
+        lines=[words, _together(state, growth)],
         next=step,
         evidence={
             "kib_per_step": round(growth.bytes_per_step / 1024, 2),
@@ -135,6 +135,31 @@ def _finding(state: RunState, growth: Growth) -> Finding:
         },
         incomplete=None if kind is not None else "what grows was not found",
     )
+
+
+def _of_trainings(state: RunState, growth: Growth, each: growth_by_training.ByTraining) -> Finding:
+    words, step, kind = growth_by_training.words(each)
+    return Finding(
+        id="memory.host_growth",
+        severity=growth_by_training.severity(state, growth.total_bytes),
+        title=growth_by_training.title(state, each),
+        lines=[words, _together(state, growth)],
+        next=step,
+        evidence={
+            "kib_per_step": round(growth.bytes_per_step / 1024, 2),
+            "mib_per_training": round(each.bytes_each / 2**20, 2),
+            "trainings": state.fits,
+            "total_mib": round(growth.total_bytes / 2**20, 1),
+            "cause": kind,
+            "container": None,
+            "retraces": state.judged.traces,
+        },
+        incomplete=None if kind is not None else "what grows was not found",
+    )
+
+
+def _together(state: RunState, growth: Growth) -> str:
+    return f"{units.size(growth.total_bytes)} more since warm-up, {units.size(state.rss_peak_bytes)} at its highest"
 
 
 def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple[str, str, str | None]:

@@ -15,6 +15,8 @@ IDLE_WAIT = 0.5
 FAIR_SHARE = 0.3
 """Cores that a thread which wants one gets even on a machine that is full: who uses less does not want one."""
 READ_BYTES_PER_STEP = 4096
+OWN = 0.7
+"""Share of its cores that the training uses itself, below which cores that are full are so by others' work."""
 FULL = 0.85
 """Share of the granted cores in use from which more stages at once can't help."""
 THROTTLED_PERCENT = 10.0
@@ -112,8 +114,11 @@ def cpu_starved(state: RunState, share: float) -> Finding | None:
     full = cores_full(state) or (granted is not None and cores is not None and cores >= FULL * granted)
     if not held_back and not (full and (parallel or granted == 1)):
         return None
-    words = f"the training uses {cores:.1f} of {granted:g} cores" if granted is not None and cores is not None else ""
-    lines = [words] if words else []
+    others = full and granted is not None and cores is not None and cores < OWN * granted
+    lines = []
+    if granted is not None and cores is not None:
+        rest = ", and other programs use the rest" if others else ""
+        lines.append(f"the training uses {cores:.1f} of {granted:g} cores{rest}")
     if held_back:
         lines.append(f"the CPU quota holds the training back in {units.percent(throttled)} of the time")
     if stage is not None and parallel:
@@ -123,11 +128,19 @@ def cpu_starved(state: RunState, share: float) -> Finding | None:
         severity="warning",
         share=share,
         title="Too few cores for the input pipeline: "
-        + ("all that it may use are busy" if full else "the CPU quota is used up"),
+        + (
+            "other programs keep them busy"
+            if others
+            else "all that it may use are busy"
+            if full
+            else "the CPU quota is used up"
+        ),
         lines=lines,
         next=(
-            "Ask for more cores (--cpus, resources.limits.cpu, --cpus-per-task), or make the batches cheaper: decode "
-            "and resize once, and keep the result with cache() or in TFRecord files."
+            "End the other programs, or run where nothing else does (ps aux --sort=-%cpu | head names them)."
+            if others
+            else "Ask for more cores (--cpus, resources.limits.cpu, --cpus-per-task), or make the batches cheaper: "
+            "decode and resize once, and keep the result with cache() or in TFRecord files."
         ),
         evidence={
             "cores_granted": granted,

@@ -123,6 +123,8 @@ def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
 
 def _next_step(state: RunState, stage: dict[str, Any] | None, wait_s: float) -> str:
     """Where no cause is proven: what the stages let one try."""
+    if stage is None and state.pipeline is not None and state.pipeline.note:
+        return "Rerun with input=parallel, then input=prefetch, and compare: each stage's own time can't be had here."
     if stage is None:
         return "Look at the pipeline: the stage times say which stage to speed up once they are known."
     if not explains(state, wait_s):

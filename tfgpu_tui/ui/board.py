@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from textual.geometry import Size
 
-from tfgpu_tui.ui.draw import Row
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane, RowsWidget
@@ -62,8 +61,7 @@ class Board:
         columns, rows = size
         view = self._view()
         if columns < MIN_COLUMNS or rows < MIN_ROWS:
-            blank: Row = ((" " * columns, ""),)
-            self.status.show([status.too_small(view, columns, rows), *[blank] * (rows - 1)])
+            self.status.show(status.too_small(view, columns, rows))
             return
         self.status.show([status.row(view, columns)])
         self.footer.show([status.footer(view, columns, self.zoomed)])

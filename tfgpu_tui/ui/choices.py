@@ -15,7 +15,7 @@ from tfgpu_tui.ui.picker import Item
 from tfgpu_tui.ui.view import View
 
 SETTING_HEAD: Row = ((f"{'setting':<22}{'this run':<18}{'in force':<18}next run", "muted"),)
-RUN_HEAD: Row = ((f"{'':<2}{'run':<34}{'started':<18}{'took':>9}  how it ended", "muted"),)
+RUN_HEAD: Row = ((f"{'':<2}{'run':<32}{'started':<18}{'took':>8}  how it ended", "muted"),)
 
 
 def commands(keys: Sequence[Key], replaying: bool) -> list[Item]:
@@ -69,9 +69,9 @@ def runs(found: Sequence[RunSummary], shown: str, before: str | None) -> list[It
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
         row: Row = (
             (f"{mark} ", "focus"),
-            (pad(run.id, 33) + " ", "bold" if run.id == shown else ""),
+            (pad(run.id, 31) + " ", "bold" if run.id == shown else ""),
             (f"{started:<18}", "muted"),
-            (f"{lasted:>9}  ", ""),
+            (f"{lasted:>8}  ", ""),
             (words, role),
         )
         out.append(Item(run.id, row, printable(" ".join(run.argv))))

@@ -313,6 +313,24 @@ def whole_groups(groups: Sequence[Row], width: int, gap: str = "  ") -> Row:
     return tuple(out)
 
 
+def flowing(groups: Sequence[Row], width: int, rows: int) -> list[Row]:
+    """Groups of words, each whole, in as few rows as they need, and no more than `rows`; the last ones are left out."""
+    out: list[Row] = []
+    left = list(groups)
+    while left and len(out) < rows:
+        count = next(n for n in range(len(left), 0, -1) if n == 1 or width_of(_row(left[:n])) <= width)
+        out.append(_row(left[:count]))
+        left = left[count:]
+    return out
+
+
+def _row(groups: Sequence[Row], gap: str = "  ") -> Row:
+    out: Row = ((" ", ""),)
+    for i, group in enumerate(groups):
+        out = (*out, *(((gap, ""),) if i else ()), *group)
+    return out
+
+
 def fit_loose(row: Row, width: int) -> Row:
     """The row cut to `width` cells, not filled."""
     return row if width_of(row) <= width else fit(row, width)

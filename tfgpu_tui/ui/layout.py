@@ -72,7 +72,7 @@ def _wide(gpus: int, lowest: tuple[tuple[str, int], ...]) -> list[Band]:
     return [
         Band((("findings", 1),), 6, 7, 1, 9),
         Band(tuple((p, 1) for p in plots), max(7, _each(gpus)), max(15, _each(gpus)), 3, 8),
-        Band((("pipeline", 3), ("epochs", 2)), 5, 10, 4, 4),
+        Band((("pipeline", 3), ("epochs", 2)), 5, 6 if "compare" in dict(lowest) else 10, 4, 4),
         Band(lowest, 7, 99, 4, 7),
     ]
 

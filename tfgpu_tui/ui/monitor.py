@@ -341,8 +341,8 @@ class MonitorApp(App[int]):
             self.session.say("no finding whose next step could be copied")
         else:
             self.copy_to_clipboard(self.view.findings[index][0].next)
-            inside = "; tmux passes it on with `set -g set-clipboard on`" if os.environ.get("TMUX") else ""
-            self.session.say(f"next step copied, where the terminal allows it{inside}")
+            inside = "; tmux must have `set-clipboard on`" if os.environ.get("TMUX") else ", if the terminal allows it"
+            self.session.say(f"next step copied{inside}")
         self.draw()
 
     def action_export(self) -> None:
@@ -352,7 +352,7 @@ class MonitorApp(App[int]):
         except OSError as error:
             self.session.say(f"nothing was written: {error.strerror}: {error.filename}")
         else:
-            self.session.say(f"written: {folder.name}/ in the current folder")
+            self.session.say(f"written: {folder.name}/")
         self.draw()
 
     def action_profile(self) -> None:
@@ -408,7 +408,7 @@ class MonitorApp(App[int]):
         self.push_screen(Dialog(title, text, options, self._view, self.palette), self._answer)
 
     def _answer(self, answer: str | None) -> None:
-        if answer == "detach":
+        if answer == "detach" or (answer in ("batch", "kill") and self.session.over):  # it ended meanwhile
             self._leave()
             return
         if answer == "rerun":

@@ -44,6 +44,8 @@ class RowsWidget(Widget, can_focus=False):
         self._strips: dict[int, Strip] = {}
         """By row: what it looks like on the terminal."""
         self._base: Style | None = None
+        self._width = 0
+        """That the strips were made for."""
 
     @property
     def shown_rows(self) -> list[Row]:
@@ -65,7 +67,7 @@ class RowsWidget(Widget, can_focus=False):
             self.refresh(*dirty)
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
-        """Without regions everything is made anew: its style or its size may be another one."""
+        """Without regions everything is made anew: its style may be another one."""
         if not regions:
             self._base = None
             self._strips.clear()
@@ -74,6 +76,9 @@ class RowsWidget(Widget, can_focus=False):
     def render_lines(self, crop: Region) -> list[Strip]:
         """Whatever changes on the screen, Textual asks every widget for all of its lines: each is made once.
         `Widget.render_lines` (8.2.8) would look for borders, padding and opacity besides, which no widget here has."""
+        if self._width != self.size.width:
+            self._width = self.size.width
+            self._strips.clear()
         strips = [self.render_line(y) for y in crop.line_range]
         if crop.x == 0 and all(strip.cell_length == crop.width for strip in strips):
             return strips
@@ -88,7 +93,7 @@ class RowsWidget(Widget, can_focus=False):
     def _strip(self, y: int) -> Strip:
         if self._base is None:
             self._base = self.rich_style  # looked up through all ancestors
-        base, width = self._base, self.size.width
+        base, width = self._base, self._width or self.size.width
         if y >= len(self._rows):
             return Strip.blank(width, base)
         style = self._palette().style

@@ -1,4 +1,4 @@
-"""A picture of a recorded run's screen at one moment: `tfgpu-tui replay RUN --svg FILE`, and those of the README."""
+"""A picture of a recorded run's screen: `tfgpu-tui replay RUN --svg FILE`, `tfgpu-tui compare RUN RUN --svg FILE`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from collections.abc import Sequence
 from tfgpu_tui.config import Settings
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.ui.app import choose_theme
+from tfgpu_tui.ui.control import RealControl
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
 from tfgpu_tui.ui.snapshot import screen_svg
+
+
+class _AsItWas(RealControl):
+    """At the moment of the picture the run went on."""
+
+    def is_running(self, run: RunDir) -> bool:
+        return True
+
+    def resize(self, run: RunDir, columns: int, rows: int) -> None:
+        """The script of a recording has no terminal."""
 
 
 async def picture(
@@ -20,12 +31,14 @@ async def picture(
     theme: str | None = None,
     keys: Sequence[str] = (),
     at_s: float | None = None,
+    before: RunDir | None = None,
     settings: Settings | None = None,
 ) -> str:
     """The screen as SVG text: at its end (of a running one, as it is now), or `at_s` seconds after the beginning.
-    `keys` are pressed first."""
+    `keys` are pressed first; with `before` it is set against that run."""
     clock = None if at_s is None else ReplayClock()
-    app = MonitorApp(run, settings or Settings(), theme=choose_theme(theme or "dark"), replay=clock)
+    look = choose_theme(theme or "dark")
+    app = MonitorApp(run, settings or Settings(), theme=look, replay=clock, control=_AsItWas())
     async with app.run_test(size=(columns, rows)) as pilot:
         while app.view.state.run is None or app.session.behind:
             await pilot.pause(0.05)
@@ -34,6 +47,12 @@ async def picture(
             app.session.go_to((app.view.state.started or 0.0) + at_s)
             while app.session.behind:
                 await pilot.pause(0.05)
+            app.view.replay = None  # as the screen was then
+        if before is not None:
+            app.session.compare_with(before)
+            while app.session.behind:
+                await pilot.pause(0.05)
+        app.look_again()
         for key in keys:
             await pilot.press(key)
         # Two refreshes: the first places what a key opened, the second draws it.

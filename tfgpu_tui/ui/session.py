@@ -368,7 +368,7 @@ class Session:
         except ERRORS as error:
             self.say(str(error))
         else:
-            self.say("measuring the next steps by layer: they take longer; the placement shows the result in ms")
+            self.say("measuring the next steps by layer: ms come in placement")
 
     def send_line(self, text: str, end: str = "\r") -> bool:
         """Types a line to the script; False, and said, where it can't be sent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
+
 from tfgpu_tui import units
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui import table
@@ -26,12 +28,6 @@ def content(view: View, box: Box) -> Content:
             words = "no epoch has ended yet" if view.state.epoch else "this loop has no epochs that can be seen"
         return note(title, words, box.width)
     names = list(dict.fromkeys(name for epoch in history for name in epoch.metrics))
-    columns = [
-        Column("epoch", right=True, least=5),
-        Column("time", right=True, least=6),
-        Column("steps", right=True, least=5, yields=9),
-        *(Column(printable(n), right=True, least=6, most=14, yields=1 + i) for i, n in enumerate(names)),
-    ]
     rows: list[list[Cell]] = []
     for epoch in reversed(history):
         values = [epoch.metrics.get(n) for n in names]
@@ -41,6 +37,17 @@ def content(view: View, box: Box) -> Content:
             (str(epoch.steps) if epoch.steps is not None else units.UNKNOWN, "muted"),
             *((printable(v), "critical") if isinstance(v, str) else (units.number(v, 4), "") for v in values),
         ])  # fmt: skip
+    # A number that is cut is a wrong number: a metric is shown whole or not at all.
+    needs = [max(cell_len(row[3 + i][0]) for row in rows) for i in range(len(names))]
+    columns = [
+        Column("epoch", right=True, least=5),
+        Column("time", right=True, least=6),
+        Column("steps", right=True, least=5, yields=99),
+        *(
+            Column(printable(n), right=True, least=max(6, need), most=max(14, need), yields=1 + i)
+            for i, (n, need) in enumerate(zip(names, needs, strict=True))
+        ),
+    ]
     widths = table.layout(columns, rows, box.width - 1)
     of = f"of {view.state.epochs}" if view.state.epochs else ""
     return Content(

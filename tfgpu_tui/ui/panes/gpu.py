@@ -29,7 +29,8 @@ def why_no_gpu(view: View) -> str:
     """Why there is no GPU to show, in words."""
     status = view.state.gpu_status
     if status is None:
-        return "waiting for the first GPU sample"
+        over = view.state.ended is not None
+        return "the run ended before a GPU was looked for" if over else "waiting for the first GPU sample"
     return NO_GPU.get(status.status) or "no GPU is visible"
 
 

@@ -6,7 +6,7 @@ from tfgpu_tui import units
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.totals import GpuView
 from tfgpu_tui.ui import plot
-from tfgpu_tui.ui.draw import Box, Content, Row, Span, note, static
+from tfgpu_tui.ui.draw import Box, Content, Row, Span, flowing, note, static
 from tfgpu_tui.ui.panes.gpu import shown, tensorflow_name
 from tfgpu_tui.ui.view import View
 
@@ -33,17 +33,14 @@ def _gpu(view: View, box: Box, gpu: GpuView) -> Content:
         (f"GPU {gpu.index} memory {units.size(at_most)} of {units.size(total)}", ""),
         (" at most" if ended else "", "muted"),
     )
-    rows: list[Row] = [
-        (
-            (" in use ", "muted"), (units.size(tensorflow.get("current_bytes")), "memory"),
-            ("  peak ", "muted"), (units.size(tensorflow.get("peak_bytes")), ""),
-        ),
-        (
-            (" reserved ", "muted"), (units.size(mine), ""),
-            ("  others ", "muted"), (units.size(others), "foreign" if others else ""),
-            ("  host ", "muted"), (units.size(_host_now(view)), ""),
-        ),
-    ]  # fmt: skip
+    numbers: list[Row] = [
+        (("in use ", "muted"), (units.size(tensorflow.get("current_bytes")), "memory")),
+        (("peak ", "muted"), (units.size(tensorflow.get("peak_bytes")), "")),
+        (("reserved ", "muted"), (units.size(mine), "")),
+        (("others ", "muted"), (units.size(others), "foreign" if others else "")),
+        (("host ", "muted"), (units.size(_host_now(view)), "")),
+    ]
+    rows = flowing(numbers, box.width, 2)
     if box.height >= 8 and total:
         rows.append(_bar(view, box.width, float(total), tensorflow.get("current_bytes"), mine, others))
     if box.zoomed:
@@ -120,13 +117,11 @@ def _host(view: View, box: Box) -> Content:
     assert host is not None
     title: Row = ((f"host memory {units.size(_host_now(view))}", ""), (" at most" if state.ended else "", "muted"))
     limit = state.environment.memory_limit_bytes or host.memory_total_bytes
-    rows: list[Row] = [
-        (
-            (" peak ", "muted"), (units.size(state.rss_peak_bytes), ""),
-            ("  machine ", "muted"),
-            (f"{units.size(host.memory_used_bytes)} of {units.size(limit)}", ""),
-        )
-    ]  # fmt: skip
+    numbers: list[Row] = [
+        (("peak ", "muted"), (units.size(state.rss_peak_bytes), "")),
+        (("machine ", "muted"), (f"{units.size(host.memory_used_bytes)} of {units.size(limit)}", "")),
+    ]
+    rows = flowing(numbers, box.width, 1)
     rows += [_tensorflow_numbers(device, values) for device, values in sorted(state.tf_memory.items())]
     window = view.window
     cells = max(1, box.width - plot.AXIS_WIDTH)

@@ -27,6 +27,7 @@ COLUMNS = (
     Column("why / asked for", least=24, most=120, yields=1, grow=True),
 )
 Layer = dict[str, Any]
+INPUT = "(input)"
 
 
 def content(view: View, box: Box) -> Content:
@@ -82,7 +83,7 @@ def rows(view: View) -> list[Layer]:
     layers = found.layers if found else []
     if found is not None and view.only_off_gpu:
         used = gpu_used(layers)
-        return [layer for layer in layers if layer.get("not_on_gpu") or (used and off_gpu(layer))]
+        return [layer for layer in layers if without_kernel(layer) or (used and off_gpu(layer))]
     out: list[Layer] = []
     hidden_below: int | None = None
     for layer in layers:
@@ -114,9 +115,17 @@ def fold(view: View, cursor: int, fold: bool | None = None) -> frozenset[str]:
 
 
 def off_gpu(layer: Layer) -> bool:
-    """True where any of its operations ran elsewhere than on a GPU."""
+    """True where any of its operations ran elsewhere than on a GPU; a step's input comes from the host by nature."""
+    if layer.get("layer") == INPUT:
+        return False
     devices = [*(layer.get("forward") or {}), *(layer.get("backward") or {})]
     return any("GPU" not in str(device) for device in devices)
+
+
+def without_kernel(layer: Layer) -> bool:
+    """True where an operation of it would stay on the CPU of a machine with a GPU. Those that TensorFlow keeps in the
+    host's memory by design (shapes and their like) are none of them."""
+    return any(cause.get("why") != "host_memory" for cause in layer.get("not_on_gpu") or ())
 
 
 def gpu_used(layers: Sequence[Layer]) -> bool:
@@ -169,7 +178,7 @@ def _cells(layer: Layer, gpu_wanted: bool, parent: bool, view: View) -> list[Cel
     short = name.rsplit("/", 1)[-1] if depth else name
     sign = (view.glyphs.closed if str(layer.get("layer")) in view.folded else view.glyphs.opened) if parent else ""
     forward = layer.get("forward") or {}
-    role = _device_role(forward, gpu_wanted)
+    role = "muted" if name == INPUT else _device_role(forward, gpu_wanted)
     why = _why(layer)
     parameters = layer.get("parameters")
     dtype = printable(str(layer.get("dtype") or units.UNKNOWN))
@@ -183,7 +192,7 @@ def _cells(layer: Layer, gpu_wanted: bool, parent: bool, view: View) -> list[Cel
         (units.number(parameters) if parameters else units.UNKNOWN, ""),
         (dtype + (" XLA" if layer.get("xla") else ""), "warning" if dtype == "float64" else "muted"),
         (units.number(ms), ""),
-        (_predicted(layer.get("predicted") or {}), "warning" if layer.get("not_on_gpu") else "muted"),
+        (_predicted(layer.get("predicted") or {}), "warning" if without_kernel(layer) else "muted"),
         (why, "warning" if why and role == "warning" else "muted"),
     ]
 

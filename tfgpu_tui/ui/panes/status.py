@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tfgpu_tui import units
 from tfgpu_tui.knobs import SCRIPT
 from tfgpu_tui.terminal import printable
-from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of
+from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of, wrap_clipped
 from tfgpu_tui.ui.keys import by_name
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
 from tfgpu_tui.ui.panes.findings import offered
@@ -21,6 +21,7 @@ _REPLAY = (
     "freeze", "seek_back", "seek_ahead", "faster", "findings", "zoom", "help", "quit", "slower", "axis", "compare",
     "export", "browse", "search", "copy",
 )  # fmt: skip
+FROZEN = "FROZEN, the run goes on"
 _ZOOMED = {"placement": ("off_gpu", "search", "profile"), "output": ("search", "type"), "findings": ("apply", "copy")}
 """What a narrow footer keeps, from the left; a zoomed pane's own keys come first."""
 
@@ -50,10 +51,11 @@ def row(view: View, width: int) -> Row:
     return to_ascii(out) if view.glyphs.ascii else out
 
 
-def too_small(view: View, columns: int, rows: int) -> Row:
-    """The one line of a terminal that is too small for panes."""
+def too_small(view: View, columns: int, rows: int) -> list[Row]:
+    """A terminal that is too small for panes: what the run does, and what to do, in as few lines as that takes."""
     words = f"{script_name(view)}: {view.state.activity()}, step {view.state.train.steps}. "
-    return fit(((clip(words + f"Make this window {MIN_COLUMNS}x{MIN_ROWS} or larger.", columns), "bold"),), columns)
+    said = wrap_clipped(f"{words}Make this window {MIN_COLUMNS}x{MIN_ROWS} or larger.", columns, rows)
+    return [fit(((said[y] if y < len(said) else "", "bold"),), columns) for y in range(rows)]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _left(view: View, width: int) -> list[_Group]:
     groups = [_Group(99, ((f"{sign} ", role), (clip(script_name(view), 28), "bold")))]
     if view.notice:
         # What was just asked for gives way to nothing but the script's name.
-        room = max(20, width - width_of(groups[0].spans) - 8)
+        room = max(20, width - width_of(groups[0].spans) - 8 - (len(FROZEN) if view.frozen_since is not None else 0))
         groups.append(_Group(98, ((clip(printable(view.notice), room), "notice"),)))
     words = "lost: its supervisor went away" if view.lost else state.activity() + _next_stage(view)
     if view.behind is not None:
@@ -133,7 +135,7 @@ def _right(view: View) -> list[_Group]:
     if run is not None and run.parent:
         groups.append(_Group(5, (("rerun", "muted"),), right=True))
     if view.frozen_since is not None:
-        groups.append(_Group(96, (("FROZEN, the run goes on", "notice"),), right=True))
+        groups.append(_Group(98, ((FROZEN, "notice"),), right=True))
     started = view.state.started
     of = ""
     if view.replay is not None:
@@ -156,7 +158,8 @@ def _growth(view: View) -> list[Span]:
     if now not in (SCRIPT, in_force) and in_force is not None:
         spans.append((f" (script: {printable(in_force)})", "warning"))
     if following != now:
-        spans += [(f" next run: {'as script' if following == SCRIPT else following}, ", "notice"), ("r", "key")]
+        after = "as script" if following == SCRIPT else following
+        spans += [(f", next run {after}: ", "notice"), (view.key("rerun"), "key")]
     return spans
 
 

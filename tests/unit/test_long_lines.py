@@ -1,0 +1,17 @@
+"""Reports on a narrow terminal break between words."""
+
+from tfgpu_tui.long_lines import folded
+
+
+def test_what_follows_stands_below_the_beginning_of_its_text() -> None:
+    line = "!! critical  Input-bound: 62 % of each step waits for data"
+    assert folded(line, 40) == "!! critical  Input-bound: 62 % of each\n             step waits for data"
+    assert folded("       next  Write it with TensorFlow's own ops, please", 40) == (
+        "       next  Write it with TensorFlow's\n             own ops, please"
+    )
+
+
+def test_what_fits_and_what_has_no_blank_stays_as_it_is() -> None:
+    text = "a  b\n\n  c"
+    assert folded(text, 40) == text
+    assert folded("/" + "x" * 60, 40) == "/" + "x" * 60

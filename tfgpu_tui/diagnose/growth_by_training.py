@@ -1,0 +1,95 @@
+"""Family E: whether host memory grows as trainings start, one after the other, rather than with their steps (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from statistics import median
+
+from tfgpu_tui import units
+from tfgpu_tui.state import RunState
+from tfgpu_tui.totals import Training
+
+MIN_TRAININGS = 4
+MIN_PAIRS = 12
+"""Of samples within one and the same training: with fewer it can't be told from growth with the steps."""
+WITHIN_SHARE = 0.4
+"""Of all growth, what may still come within the trainings."""
+MOST = 0.75
+"""Of the trainings, those that must begin with more memory than the one before, or with a new model."""
+NOTICEABLE_BYTES = 64 * 1024
+LARGE_BYTES = 256 * 2**20
+LARGE_SHARE = 0.1
+"""Of the memory that is still free on the machine."""
+
+
+@dataclass(frozen=True)
+class ByTraining:
+    """What each training leaves behind."""
+
+    bytes_each: float
+    new_models: bool
+    """Whether (nearly) each of them traced a train function of its own: a new model, or one compiled anew."""
+
+
+def by_training(state: RunState) -> ByTraining | None:
+    """How much memory each training adds; None where memory grows with the steps, or where that can't be told."""
+    processes: dict[int | None, list[Training]] = {}
+    for (pid, _), training in sorted(state.trainings.items(), key=lambda item: item[1].fit):
+        processes.setdefault(pid, []).append(training)
+    found = [growth for trainings in processes.values() if (growth := _of_process(trainings)) is not None]
+    return max(found, key=lambda growth: growth.bytes_each, default=None)
+
+
+def _of_process(trainings: list[Training]) -> ByTraining | None:
+    # The first third of each training is its own warm-up.
+    settled = [(t.fit, t.memory.points[len(t.memory.points) // 3 :]) for t in trainings if t.memory.points]
+    slopes = [
+        (y2 - y1) / (x2 - x1) for _, points in settled for (x1, y1), (x2, y2) in combinations(points, 2) if x2 > x1
+    ]
+    if len(settled) < MIN_TRAININGS or len(slopes) < MIN_PAIRS:
+        return None
+    within = max(0.0, median(slopes))
+    levels = [(fit, median(x for x, _ in points), median(y for _, y in points)) for fit, points in settled]
+    (_, first_step, first), (_, last_step, last) = levels[0], levels[-1]
+    if last <= first or within * (last_step - first_step) > WITHIN_SHARE * (last - first):
+        return None
+    jumps = [(y2 - y1 - within * (x2 - x1)) / (fit2 - fit1) for (fit1, x1, y1), (fit2, x2, y2) in pairwise(levels)]
+    if sum(jump > NOTICEABLE_BYTES for jump in jumps) < MOST * len(jumps):
+        return None
+    later = trainings[1:]
+    return ByTraining(median(jumps), sum(t.traces > 0 for t in later) >= MOST * len(later))
+
+
+def words(growth: ByTraining) -> tuple[str, str, str | None]:
+    """Likely cause and next step, and `new_models` or None where the cause isn't known."""
+    if growth.new_models:
+        return (
+            "each training traces a model made or compiled anew, and what the ones before held stays in memory: their "
+            "graphs and functions, or the models themselves where something still refers to them",
+            "Build and compile the model once, and put its first weights and its optimizer's variables back before "
+            "each training; or run each training in a process of its own. keras.backend.clear_session() before each "
+            "model, where it is not called yet, frees a part.",
+            "new_models",
+        )
+    return (
+        "cause not known: it comes between the trainings, and their model is not a new one",
+        "Look at what the script keeps from one training to the next: histories, callbacks, datasets, copies of "
+        "weights in a list.",
+        None,
+    )
+
+
+def severity(state: RunState, total_bytes: float) -> str:
+    """A few models more are no harm to a machine with memory to spare: `info` until what came together is large."""
+    host = state.host
+    free = None
+    if host is not None and host.memory_total_bytes is not None and host.memory_used_bytes is not None:
+        free = max(0, host.memory_total_bytes - host.memory_used_bytes)
+    large = LARGE_BYTES if free is None else min(LARGE_BYTES, LARGE_SHARE * free)
+    return "warning" if total_bytes >= large else "info"
+
+
+def title(state: RunState, growth: ByTraining) -> str:
+    """One sentence with its number."""
+    return f"Host memory grows by {units.size(growth.bytes_each)} with each training ({state.fits} so far)"
