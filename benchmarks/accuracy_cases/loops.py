@@ -11,7 +11,6 @@ from stamps import case, ready, slow, unhelped
 
 N = 48
 READY_NEXT_S = stamps.next_in_graph(ready(24))
-stamps.watch_calls()
 
 
 def over_batches(step, until=None):
@@ -86,6 +85,9 @@ def accumulating(data):
 m, optimizer = model(), keras.optimizers.SGD()
 collect = tf.function(lambda a, b: eager_step(m, a, b))
 case("gradient accumulation by hand", accumulating, lambda: slow(N), lambda: accumulating(ready(4)), 0.0)
+
+
+stamps.watch_calls()
 
 
 def calls(step, iterator, times=N):

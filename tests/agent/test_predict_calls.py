@@ -78,3 +78,27 @@ def test_what_a_callback_calls_is_told_apart(ran: Ran) -> None:
     told = last(ran, "predict", in_fit=True)
     assert (told["count"], told["batches"]) == (2, 2)
     assert told["places"][0]["function"] == "on_epoch_end"
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_steps_around_a_predict_are_no_warm_up(python: str) -> None:
+    """Each predict traces the functions of its own input; the steps of a loop that calls it are like one another."""
+    told, process = run_script(
+        """
+        import numpy as np
+        try:
+            import tf_keras as keras
+        except ImportError:
+            import keras
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        model.compile("sgd", "mse")
+        row = np.zeros((1, 4), "float32")
+        for _ in range(40):
+            model.train_on_batch(row, model.predict(row, verbose=0))
+        """,
+        python,
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    windows = of_type(told, "steps", phase="train")
+    assert sum(w["steps"] for w in windows) == 40
+    assert sum(w["steps"] for w in windows if not w["warmup"]) >= 25

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from . import steps
 from .errors import is_users
 from .keras_models import with_fit
-from .runtime import guarded, send_latest
+from .runtime import guarded, send_latest, set_aside, traces
 
 HOOK = "fit_calls"
 STEPS_OF = {"predict": "predict", "evaluate": "test"}
@@ -148,11 +148,15 @@ def _timed(method: str, original: Any) -> Any:
         if _running.others or BY_FIT in kwargs:
             return original(self, *args, **kwargs)
         _running.others += 1
-        start = _noted(method)
+        start, before = _noted(method), traces()
         try:
             return original(self, *args, **kwargs)
         finally:
             _running.others -= 1
+            if not _running.fits and (method, False) in _calls:
+                # Each call traces the map functions of its own input. A step of the script's around it is none the less
+                # like the others; only the first call traces the model, too.
+                set_aside(traces() - before)
             _returned(method, start, sys._getframe(1))
 
     return call

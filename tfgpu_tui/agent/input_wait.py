@@ -65,6 +65,8 @@ class Site:
 _local = _Local()
 sites: list[Site] = []
 
+_wrappers: set[Any] = set()
+
 ends: list[Callable[[Any], None]] = []
 """Called as (iterator) after an eager call for a batch found that there are no more. Must not raise."""
 
@@ -149,6 +151,11 @@ def failed(iterator: Any, error: Exception) -> None:
             ended(iterator)
 
 
+def is_ours(iterator: Any) -> bool:
+    """Whether nobody else stands between an iterator's callers and this module's hook."""
+    return type(iterator)._next_internal in _wrappers
+
+
 def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_next(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -182,6 +189,7 @@ def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
         finally:
             state.inside = False
 
+    _wrappers.add(get_next)
     return get_next
 
 

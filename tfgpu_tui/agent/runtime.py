@@ -26,6 +26,7 @@ _before_trace: list[Callable[[], None]] = []
 _commands: dict[str, Callable[[Event], None]] = {}
 _tracing = threading.local()
 _traces = 0
+_aside = 0
 _eagerly: Optional[Callable[[], bool]] = None
 _traces_told = -1
 
@@ -192,9 +193,16 @@ def executing_eagerly() -> bool:
     return _eagerly is None or bool(_eagerly())
 
 
+def set_aside(count: int) -> None:
+    """Not to count so many of the functions that were traced: none of the training's."""
+    global _aside
+    _aside += count
+
+
 def traces() -> int:
-    """How many functions this process traced so far; what is traced inside another one does not count."""
-    return _traces
+    """How many functions this process traced so far; what is traced inside another one does not count, nor what was
+    set aside."""
+    return _traces - _aside
 
 
 def after_execution(function: AfterExecution) -> AfterExecution:
