@@ -86,6 +86,22 @@ EAGER = """
 """
 
 
+COMPILED = """
+    model, optimizer = model_of(), keras.optimizers.SGD()
+    def works(value):
+        time.sleep(0.03)
+        return value
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(tf.ensure_shape(tf.numpy_function(works, [x], tf.float32), (4, 8))) - y) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+    for x, y in tf.data.Dataset.from_tensors(batch()).repeat(100):
+        step(x, y)  # STEP
+        time.sleep(0.02)  # LINE
+"""
+
+
 def trained(body: str, python: str) -> tuple[RunState, str, dict[str, Any]]:
     """The run as a reader sees it, `train.py:N` of the marked line, and what the script printed."""
     told, process = run_script(COMMON + body, python)
@@ -140,6 +156,15 @@ def test_what_an_eager_loop_does_before_it_records_is_its_own_python(python: str
     # Of the time before the tape, the part that iterates over the data set is a wait; the rest is the script's.
     assert 0.9 * printed["prepared"] < state.train.host_s < printed["prepared"] + 0.5 * printed["evaluated"]
     assert (state.train.compute_s or 0.0) < state.train.wall_s - 0.9 * printed["prepared"]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_compiled_step_is_not_the_scripts_own_python(python: str) -> None:
+    state, place, _ = trained(COMPILED, python)
+    step = next(number for number, line in enumerate((COMMON + COMPILED).splitlines(), 1) if "# STEP" in line)
+    seen = {line.place: line.share for line in loop_lines(state)}
+    assert seen[place] > 0.8
+    assert f"train.py:{step}" not in seen
 
 
 def test_whatever_the_agent_sends_is_taken_by_the_supervisor() -> None:

@@ -34,9 +34,8 @@ MAX_TEXT = 160
 STEP_HOOKS = frozenset(
     (os.path.join(FOLDER, file), name)
     for file, name in (
-        ("custom_loop.py", "slow"),
+        ("custom_loop.py", "call"),
         ("custom_loop.py", "train_on_batch"),
-        ("custom_lane.py", "call"),
         ("custom_lane.py", "next_internal"),
         ("input_wait.py", "get_next"),
     )

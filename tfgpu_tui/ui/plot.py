@@ -100,7 +100,7 @@ def area(values: Values, top: float, height: int, role: Role, glyphs: Glyphs, bo
     return [(("".join(row), role),) for row in zip(*columns, strict=True)] if columns else [(("", role),)] * height
 
 
-@lru_cache(maxsize=4096)  # a plot is the same as half a second before, but for its last columns
+@lru_cache(maxsize=1024)  # a plot is the same as half a second before, but for its last columns
 def _filled(left: int, right: int, height: int) -> str:
     """The cells of a column from the top row down: filled up to `left` and `right` dots."""
     cells = []
@@ -123,7 +123,7 @@ def line(values: Values, bottom: float, top: float, height: int, role: Role, gly
     return [(("".join(row), role),) for row in zip(*columns, strict=True)] if columns else [(("", role),)] * height
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _joined(before: int, left: int, right: int, height: int) -> str:
     """The cells of a column of a line from the top row down: its two heights in dots, each joined to the one before."""
     cells = [0] * height
@@ -155,7 +155,7 @@ def stack(layers: Sequence[Values], top: float, height: int, roles: Sequence[Rol
     ]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _stacked(parts: tuple[float | None, ...], top: float, height: int) -> tuple[int, ...]:
     """Layer of each cell of a column from the top row down; one more than there are for none."""
     edges = [0.0]
