@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import site
 import sys
@@ -18,6 +19,7 @@ def _library_folders() -> list[str]:
     return [os.path.join(os.path.realpath(p), "") for p in paths if p]
 
 
+@functools.lru_cache(maxsize=4096)
 def is_users(filename: str) -> bool:
     """Whether a file is the user's own: a real file that lies in no library folder of this interpreter."""
     if filename.startswith("<"):

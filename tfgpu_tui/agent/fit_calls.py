@@ -59,7 +59,6 @@ class _Calls:
 _running = _Running()
 _fits = _Fits()
 _calls: Dict[Tuple[str, bool], _Calls] = {}
-_users: Dict[str, bool] = {}
 
 
 @guarded(HOOK)
@@ -108,12 +107,8 @@ def _returned(method: str, start: Tuple[float, int, float], frame: Optional[Fram
 def _place(frame: Optional[FrameType]) -> Optional[Place]:
     """The innermost line of the script's own, from this frame outwards."""
     while frame is not None:
-        name = frame.f_code.co_filename
-        users = _users.get(name)
-        if users is None:
-            users = _users[name] = is_users(name)
-        if users:
-            return os.path.abspath(name), frame.f_lineno, frame.f_code.co_name
+        if is_users(frame.f_code.co_filename):
+            return os.path.abspath(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back
     return None
 

@@ -88,20 +88,12 @@ class _Seen:
 
 _seen = _Seen()
 _pid = os.getpid()
-_users: Dict[str, bool] = {}
-
-
-def _is_users(filename: str) -> bool:
-    known = _users.get(filename)
-    if known is None:
-        known = _users[filename] = is_users(filename)
-    return known
 
 
 def _innermost(frame: Optional[FrameType]) -> Tuple[Optional[FrameType], bool]:
     """The innermost frame of the script, and whether a call that is part of a step lies within it."""
     in_step = False
-    while frame is not None and not _is_users(frame.f_code.co_filename):
+    while frame is not None and not is_users(frame.f_code.co_filename):
         code = frame.f_code
         in_step = in_step or (code.co_filename, code.co_name) in STEP_HOOKS
         frame = frame.f_back

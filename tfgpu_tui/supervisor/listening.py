@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from pathlib import Path
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket of mode 0600; connections wait in it until `serve` runs. Raises OSError."""
+    """A listening socket of mode 0600; connections wait in it until `serve` runs. Raises OSError.
+
+    It gets its name once it listens: whoever sees it there can connect."""
+    if path.exists():
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(path))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    unnamed = path.with_suffix(".new")
     try:
-        listener.bind(str(path))
-        path.chmod(0o600)
+        unnamed.unlink(missing_ok=True)
+        listener.bind(str(unnamed))
+        unnamed.chmod(0o600)
         listener.listen(128)
+        unnamed.rename(path)
     except BaseException:
         listener.close()
         raise
