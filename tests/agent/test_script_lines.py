@@ -152,6 +152,8 @@ def test_what_an_eager_loop_does_before_it_records_is_its_own_python(python: str
     state, place, printed = trained(EAGER, python)
     assert state.loop == "eager"
     assert state.train.steps == 180
+    other = {phase: totals.steps for phase, totals in state.totals.items() if phase != "train"}
+    assert not any(other.values()), "batches that only plain eager code used are no test steps"
     assert loop_lines(state)[0].place == place
     # Of the time before the tape, the part that iterates over the data set is a wait; the rest is the script's.
     assert 0.9 * printed["prepared"] < state.train.host_s < printed["prepared"] + 0.5 * printed["evaluated"]

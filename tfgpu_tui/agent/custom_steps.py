@@ -42,8 +42,8 @@ class Pass:
         self.iterators: list[weakref.ref[Any]] = []
         self.phase: Optional[str] = None
         """`train` once something trained on its batches, `test` (or `predict`) once it is clear that nothing does."""
-        self.tentative: list[tuple[float, float, float]] = []
-        """Batches that nothing trained on so far: wall, function, wait."""
+        self.tentative: list[tuple[float, float, float, bool]] = []
+        """Batches that nothing trained on so far: wall, function, wait, and whether a function was called with it."""
 
     def has(self, iterator: Any) -> bool:
         if self.iterators and self.iterators[0]() is iterator:  # nearly always
@@ -124,27 +124,31 @@ class ThreadState:
 
     def _finish_batch(self, iterator: Any, now: float) -> None:
         """The next batch is asked for: what was done with the one before is a step, or else was no training."""
-        if id(iterator) in self._outstanding:  # plain eager code used its batch, which nobody sees
-            self._called = True
+        unseen = id(iterator) in self._outstanding  # plain eager code used its batch, or nobody did
+        if unseen:
             self._outstanding.clear()
+        used = (self._called or unseen) and not self._outstanding
         if self._end is not None:
             self._commit()
-        elif self._called and not self._outstanding and self._base is not None and self._pass.phase != "train":
+        elif used and self._base is not None and self._pass.phase != "train":
             wait, busy = self._wait, self._busy
-            self._pass.tentative.append((now - self._base, wait + busy, wait))
+            self._pass.tentative.append((now - self._base, wait + busy, wait, self._called))
             self._reset(now)
             if self._pass.phase is not None or len(self._pass.tentative) >= TENTATIVE_BATCHES:
                 self._flush_tentative()
 
     def _flush_tentative(self) -> None:
+        seen = [batch for batch in self._pass.tentative if batch[-1]]
+        self._pass.tentative.clear()
+        if not seen:
+            return
         phase = "test" if self._trained_ever else "predict"
         self._pass.phase = phase
         set_phase("evaluating" if phase == "test" else "predicting")
         windows = self._windows_of(phase)
         windows.step_begins()
-        for wall, function, wait in self._pass.tentative:
+        for wall, function, wait, _ in seen:
             windows.add(1, wall, min(function, wall), wait, _counter())
-        self._pass.tentative.clear()
 
     def _new_pass(self, now: float) -> None:
         for windows in self._windows.values():
@@ -272,9 +276,9 @@ class ThreadState:
         if self._pass.tentative:
             # They were parts of this step: gradients were being accumulated.
             assert self._base is not None
-            self._base -= sum(wall for wall, _, _ in self._pass.tentative)
-            self._wait += sum(wait for _, _, wait in self._pass.tentative)
-            self._busy += sum(function - wait for _, function, wait in self._pass.tentative)
+            self._base -= sum(wall for wall, _, _, _ in self._pass.tentative)
+            self._wait += sum(wait for _, _, wait, _ in self._pass.tentative)
+            self._busy += sum(function - wait for _, function, wait, _ in self._pass.tentative)
             self._pass.tentative.clear()
         if key is not None:
             self._keys.add(id(key))
