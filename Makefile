@@ -22,9 +22,9 @@ test-all:
 	$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/e2e
 	$(PYTHON) -m pytest tests/e2e
 
-# The agent and the demos on the oldest versions of the README's table; all of it: `$(PYTHON) -m nox`.
+# The agent on the oldest versions of the README's table. With the demos `nox -s oldest`; all of the table: `nox`.
 test-oldest:
-	$(PYTHON) -m nox -s oldest
+	$(PYTHON) -m nox -s oldest -- -n 2 --dist loadfile tests/agent tests/process/test_stop_training.py
 
 # The pictures of README and docs, drawn by the app from the recordings of real trainings.
 RECORDED = demo/recordings

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Event, keras_flavour, of_type, other_pythons, run_script
+from .conftest import Event, of_type, other_pythons, run_script
 
 PYTHONS = [sys.executable, *other_pythons()]
 
@@ -450,12 +450,8 @@ def test_steps_per_execution_counts_steps_and_knows_their_wait(keras_run: Run) -
     assert keras_run.truth["spe"]["seen"] == 50
     assert keras_run.total("spe", "steps") == 50
     assert keras_run.total("spe", "executions") == 6
-    if keras_flavour(keras_run.events) == "keras3":
-        assert not any(w["wait_bound"] for w in keras_run.windows("spe"))
-        check_wait(keras_run, "spe")
-    else:
-        assert all(w["wait_bound"] for w in keras_run.windows("spe") if not w["warmup"])
-        assert keras_run.total("spe", "wait_s") >= 0.97 * keras_run.truth["spe"]["delay"]
+    assert not any(w["wait_bound"] for w in keras_run.windows("spe"))
+    check_wait(keras_run, "spe")
 
 
 def test_a_fit_that_failed_is_over(keras_run: Run) -> None:

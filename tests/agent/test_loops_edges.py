@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -172,11 +173,22 @@ def _traceback(text: str) -> list[str]:
     return lines[start:]
 
 
+def _ended(source: str, agent: bool) -> tuple[list[Event], subprocess.CompletedProcess[str]]:
+    """As `run_script`. TensorFlow 2.15 now and then hangs as it ends after a map function that failed (seen without the
+    agent): then once more."""
+    for _ in range(2):
+        try:
+            return run_script(source, agent=agent, timeout_s=60)
+        except subprocess.TimeoutExpired:
+            pass
+    return run_script(source, agent=agent)
+
+
 @pytest.mark.parametrize("case", FAILURES)
 def test_tracebacks_do_not_show_the_agent(case: str) -> None:
     source = HEAD + FAILURES[case]
-    _, plain = run_script(source, agent=False)
-    events, process = run_script(source)
+    _, plain = _ended(source, agent=False)
+    events, process = _ended(source, agent=True)
     paths = [re.escape(p.args[1].rpartition("/")[0]) for p in (plain, process)]
     texts = [re.sub(path, "DIR", p.stderr) for path, p in zip(paths, (plain, process), strict=True)]
     assert process.returncode == plain.returncode == 1

@@ -71,7 +71,7 @@ def test_remote_storage(run: Run) -> None:
 
 
 def test_one_core_for_the_whole_job(run: Run) -> None:
-    report = run("cpu_starved.py", 3)
+    report = run("cpu_starved.py", 2)
     assert report["environment"]["cpu_count"] == 1, "the cores that the script has, not those of the machine"
     # Its only core is full, whoever else may use it meanwhile.
     assert weighty(report) == ["input.bound", "input.cpu_starved"]

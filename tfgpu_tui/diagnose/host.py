@@ -68,7 +68,8 @@ def _python(state: RunState) -> Iterator[Finding]:
     host = steady.shares()["host"]
     if state.loop in (None, "fit") or host is None:
         return
-    share = host - sum(steady.callbacks.values()) / steady.wall_s
+    predicting = sum(calls.wall_s for (_, _, in_fit), calls in state.predict_calls.items() if not in_fit)
+    share = host - (sum(steady.callbacks.values()) + predicting) / steady.wall_s  # see host.predict_in_loop
     severity = severity_of(share)
     if severity is None:
         return
