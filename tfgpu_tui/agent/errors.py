@@ -7,7 +7,7 @@ import os
 import site
 import sys
 import sysconfig
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Optional
 
 from . import link, runtime
@@ -30,6 +30,13 @@ def is_users(filename: str) -> bool:
     if "site-packages" in parts or "dist-packages" in parts:
         return False
     return not any(path.startswith(folder) for folder in _library_folders())
+
+
+def users_frame(frame: Optional[FrameType]) -> Optional[FrameType]:
+    """The innermost frame in the user's own code, from this one outwards; None where there is none."""
+    while frame is not None and not is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
 
 
 def innermost_user_frame(traceback: Optional[TracebackType]) -> Optional[tuple[CodeType, int]]:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import steps
-from .errors import is_users
+from .errors import users_frame
 from .keras_models import with_fit
 from .runtime import guarded, send_latest, set_aside, traces
 
@@ -106,11 +106,10 @@ def _returned(method: str, start: Tuple[float, int, float], frame: Optional[Fram
 
 def _place(frame: Optional[FrameType]) -> Optional[Place]:
     """The innermost line of the script's own, from this frame outwards."""
-    while frame is not None:
-        if is_users(frame.f_code.co_filename):
-            return os.path.abspath(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name
-        frame = frame.f_back
-    return None
+    frame = users_frame(frame)
+    if frame is None:
+        return None
+    return os.path.abspath(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name
 
 
 @with_fit

@@ -12,7 +12,7 @@ import sys
 from types import FrameType
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from .errors import is_users
+from .errors import is_users, users_frame
 from .runtime import guarded, on_import
 
 MAX_FILES = 200
@@ -39,12 +39,8 @@ def last_call(name: str) -> Optional[Call]:
 
 def place_of(frame: Optional[FrameType]) -> str:
     """`train.py:12`: the innermost frame that lies in the user's own code, from this one outwards."""
-    first = frame
-    while frame is not None:
-        if is_users(frame.f_code.co_filename):
-            return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return f"{os.path.basename(first.f_code.co_filename)}:{first.f_lineno}" if first is not None else "?"
+    frame = users_frame(frame) or frame
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else "?"
 
 
 @guarded("script_calls")

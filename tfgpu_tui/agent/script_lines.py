@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import keras_loop, keras_sums, runtime
-from .errors import is_users
+from .errors import users_frame
 from .runtime import every, send_latest
 from .tracebacks import FOLDER
 from .user_function import library_of
@@ -90,14 +90,14 @@ _seen = _Seen()
 _pid = os.getpid()
 
 
-def _innermost(frame: Optional[FrameType]) -> Tuple[Optional[FrameType], bool]:
-    """The innermost frame of the script, and whether a call that is part of a step lies within it."""
-    in_step = False
-    while frame is not None and not is_users(frame.f_code.co_filename):
-        code = frame.f_code
-        in_step = in_step or (code.co_filename, code.co_name) in STEP_HOOKS
-        frame = frame.f_back
-    return frame, in_step
+def _in_step(top: FrameType, frame: Optional[FrameType]) -> bool:
+    """Whether a call that is part of a step lies within a frame of the script, up to the innermost one."""
+    within: Optional[FrameType] = top
+    while within is not None and within is not frame:
+        if (within.f_code.co_filename, within.f_code.co_name) in STEP_HOOKS:
+            return True
+        within = within.f_back
+    return False
 
 
 def _within(frame: Optional[FrameType], frame_id: int) -> bool:
@@ -127,11 +127,11 @@ def _place(thread: int, top: FrameType, loop: Optional[keras_sums.Loop]) -> Opti
         _seen.looks += 1
         if loop is not None and loop.stamps.function[0] > 0.0:
             return None
-        frame, in_step = _innermost(top)
+        frame = users_frame(top)
         # In a fit, the script's own Python is what Keras calls (callbacks), not the line with the fit.
-        own = not in_step if loop is None else _within(frame, loop.frame_id)
+        own = not _in_step(top, frame) if loop is None else _within(frame, loop.frame_id)
         return ("loop", frame) if frame is not None and own and not (frame is top and _turns(frame)) else None
-    frame, _ = _innermost(top)
+    frame = users_frame(top)
     return ("feed", frame) if frame is not None and _called_by_libraries(frame.f_back) else None
 
 

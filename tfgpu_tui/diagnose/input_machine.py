@@ -123,25 +123,21 @@ def cpu_starved(state: RunState, share: float) -> Finding | None:
         lines.append(f"the CPU quota holds the training back in {units.percent(throttled)} of the time")
     if stage is not None and parallel:
         lines.append(f"{stage_label(stage)} runs {stage['parallelism']:g} at a time and can't get more")
+    why = "all that it may use are busy" if full else "the CPU quota is used up"
+    cure = (
+        "Ask for more cores (--cpus, resources.limits.cpu, --cpus-per-task), or make the batches cheaper: decode and "
+        "resize once, and keep the result with cache() or in TFRecord files."
+    )
+    if others:
+        why = "other programs keep them busy"
+        cure = "End the other programs, or run where nothing else does (ps aux --sort=-%cpu | head names them)."
     return Finding(
         id="input.cpu_starved",
         severity="warning",
         share=share,
-        title="Too few cores for the input pipeline: "
-        + (
-            "other programs keep them busy"
-            if others
-            else "all that it may use are busy"
-            if full
-            else "the CPU quota is used up"
-        ),
+        title=f"Too few cores for the input pipeline: {why}",
         lines=lines,
-        next=(
-            "End the other programs, or run where nothing else does (ps aux --sort=-%cpu | head names them)."
-            if others
-            else "Ask for more cores (--cpus, resources.limits.cpu, --cpus-per-task), or make the batches cheaper: "
-            "decode and resize once, and keep the result with cache() or in TFRecord files."
-        ),
+        next=cure,
         evidence={
             "cores_granted": granted,
             "cores_used": rounded(cores),

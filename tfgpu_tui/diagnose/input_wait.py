@@ -63,7 +63,8 @@ def findings(state: RunState) -> Iterator[Finding]:
         f"waits {units.duration(wait_s)} of {units.duration(steady.mean_s)} a step",
         _stage_sentence(state, stage),
     ]
-    if not causes and not explains(state, wait_s):
+    explained = explains(state, wait_s)
+    if not causes and not explained:
         lines.append("the stages together don't take long enough to explain the wait")
     asked = state.run is not None and state.run.knobs.get("input")
     yield Finding(
@@ -75,7 +76,7 @@ def findings(state: RunState) -> Iterator[Finding]:
             else f"Input-bound: {units.share(share)} of each step waits for data"
         ),
         lines=lines,
-        next=causes[0].next if causes else _next_step(state, stage, wait_s),
+        next=causes[0].next if causes else _next_step(state, stage, explained),
         # Where no setting is the cure: how fast the model is with free input.
         knob=next((c.knob for c in causes if c.knob), None if asked else "input=synthetic"),
         evidence=evidence,
@@ -121,13 +122,13 @@ def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
     return ", ".join(parts)
 
 
-def _next_step(state: RunState, stage: dict[str, Any] | None, wait_s: float) -> str:
+def _next_step(state: RunState, stage: dict[str, Any] | None, explained: bool) -> str:
     """Where no cause is proven: what the stages let one try."""
     if stage is None and state.pipeline is not None and state.pipeline.note:
         return "Rerun with input=parallel, then input=prefetch, and compare: each stage's own time can't be had here."
     if stage is None:
         return "Look at the pipeline: the stage times say which stage to speed up once they are known."
-    if not explains(state, wait_s):
+    if not explained:
         if cores_full(state):
             return (
                 "All cores are busy, so the pipeline's threads wait for one: free the machine of other work, or ask "
