@@ -200,6 +200,26 @@ def test_periodic_functions_run_on_a_thread_of_their_own(server: socket.socket) 
     assert set(names) == {"tfgpu-tui work"}
 
 
+def test_the_end_of_the_process_waits_for_what_runs_and_starts_no_more(server: socket.socket) -> None:
+    link = Link(server.getsockname())
+    entered, done = threading.Event(), []
+
+    def in_tensorflow() -> None:
+        entered.set()
+        link._over.wait(30)  # until the process begins to end
+        done.append(time.monotonic())
+
+    link.every(0.0, in_tensorflow)
+    link.put(stamped("phase", {"phase": "training"}))
+    assert entered.wait(10)
+    link.close()
+    closed = time.monotonic()
+    assert done and done[-1] <= closed
+    assert link._worker is not None
+    link._worker.join(10)
+    assert not link._worker.is_alive() and done[-1] <= closed
+
+
 class Scalar:
     """Like a NumPy scalar."""
 

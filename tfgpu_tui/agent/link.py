@@ -26,6 +26,8 @@ QUEUE_LIMIT = 2000
 RETRY_S = 1.0
 PATIENCE_S = 900.0
 """So long after it lost its supervisor the link looks for another one."""
+LAST_WORK_S = 2.0
+"""So long the end of the process waits for the agent's thread to leave TensorFlow."""
 UNSENT_LIMIT_BYTES = 1 << 20
 """Bytes encoded but not taken by the socket; above it, new events stay in the queue until that one is full, too."""
 
@@ -110,6 +112,7 @@ class Link:
         self._queue: OrderedDict[Any, Event] = OrderedDict()
         self._queue_lock = threading.Lock()
         self._io_lock = threading.Lock()
+        self._work_lock = threading.Lock()
         self._wake = threading.Event()
         self._over = threading.Event()
         self._unsent = b""
@@ -121,6 +124,7 @@ class Link:
         self._reported_drops = self.dropped = 0
         self._serial = 0
         self._thread: Optional[threading.Thread] = None
+        self._worker: Optional[threading.Thread] = None
 
     def after_fork(self) -> None:
         """In the child: the connection, the thread and what was queued are the parent's."""
@@ -155,8 +159,14 @@ class Link:
         self._wake.set()
 
     def close(self) -> None:
-        """The process ends: start no more periodic functions, and send what is queued."""
+        """The process ends: no more periodic functions, and send what is queued.
+
+        The one that runs is waited for: an interpreter that is gone ends the threads that come back to it, and one that
+        comes back through TensorFlow's C++ takes the process along ("FATAL: exception not rethrown", SIGABRT).
+        """
         self._over.set()
+        if threading.current_thread() is not self._worker:
+            self._work_lock.acquire(timeout=LAST_WORK_S)  # for good
         self.flush()
 
     def flush(self, timeout_s: float = 1.0) -> None:
@@ -182,7 +192,9 @@ class Link:
         self._thread = thread
         try:
             thread.start()
-            threading.Thread(target=self._work, args=(self._over,), name="tfgpu-tui work", daemon=True).start()
+            args = self._over, self._work_lock
+            self._worker = threading.Thread(target=self._work, args=args, name="tfgpu-tui work", daemon=True)
+            self._worker.start()
         except RuntimeError:
             return  # the interpreter is ending: the flush at exit sends
         # A multiprocessing child leaves through os._exit: atexit never runs there, its own finalizers do.
@@ -198,15 +210,19 @@ class Link:
             self._wake.wait(PERIOD_S)
             self._wake.clear()
 
-    def _work(self, over: threading.Event) -> None:
+    def _work(self, over: threading.Event, lock: threading.Lock) -> None:
         due: list[float] = []
         while not self._dead and not over.wait(WORK_PERIOD_S):
             now = time.monotonic()
             due += [now + seconds for seconds, _ in self._periodic[len(due) :]]
             for index, (seconds, function) in enumerate(list(self._periodic)):
-                if due[index] <= now and not over.is_set():
+                if due[index] > now:
+                    continue
+                with lock:
+                    if over.is_set():
+                        return
                     function()
-                    due[index] = time.monotonic() + seconds
+                due[index] = time.monotonic() + seconds
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -177,11 +177,21 @@ def _report(source: _Source, iterator: Any) -> bool:
             return _send_live(source, source.written, serialized)
         note = NO_AUTOTUNE
     user = pipeline_user.described(source.calls_before)
+    if not user and _told_before(source):
+        return False
     stages = pipeline_user.name_generator(graph_stages(source.written), user)
     if (stages, user) != source.sent_graph:
         source.sent_graph = (stages, user)
         send_latest("pipeline", source="graph", stages=stages, user=user, note=note, options=source.options)
     return True
+
+
+def _told_before(source: _Source) -> bool:
+    """Whether an older iterator of the same dataset said all of this: Keras 3 makes the next one ahead of its use."""
+    return any(
+        other is not source and other.sent_graph is not None and other.dataset() is source.dataset()
+        for other in _candidates()
+    )
 
 
 @guarded("pipeline.dataset")
