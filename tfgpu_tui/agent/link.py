@@ -26,7 +26,7 @@ QUEUE_LIMIT = 2000
 RETRY_S = 1.0
 PATIENCE_S = 900.0
 """So long after it lost its supervisor the link looks for another one."""
-LAST_WORK_S = 2.0
+LAST_WORK_S = 10.0
 """So long the end of the process waits for the agent's thread to leave TensorFlow."""
 UNSENT_LIMIT_BYTES = 1 << 20
 """Bytes encoded but not taken by the socket; above it, new events stay in the queue until that one is full, too."""
