@@ -120,7 +120,9 @@ from tensorflow.keras.layers.experimental import preprocessing
 
 def test_every_known_name_is_recognised_in_the_words_of_the_installed_version() -> None:
     lines = TRIES.strip().split("\n")
-    _, process = run_script(SCRIPT, sys.executable, [json.dumps(lines)], agent=False)
+    # tf.keras as this version has it, also where the tests run with tf_keras in its place.
+    environment = {"TF_USE_LEGACY_KERAS": None}
+    _, process = run_script(SCRIPT, sys.executable, [json.dumps(lines)], agent=False, environment=environment)
     assert process.returncode == 0, process.stderr[-2000:]
     version, said = json.loads(process.stdout.rpartition("SAID ")[2])
     unknown = [
