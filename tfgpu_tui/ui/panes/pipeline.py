@@ -17,7 +17,7 @@ from tfgpu_tui.ui.view import View
 
 COLUMNS = (
     Column("", least=1, most=1),
-    Column("stage", least=22, most=44, grow=True),
+    Column("stage", least=30, most=44, grow=True),
     Column("ms a batch", right=True, least=10),
     Column("share", right=True, least=5),
     Column("an element", right=True, least=10, yields=4),
@@ -120,7 +120,9 @@ def _count(value: Any) -> str:
 
 
 def _ms(per_batch_us: float | None) -> str:
-    return units.UNKNOWN if per_batch_us is None else units.number(per_batch_us / 1e3)
+    if per_batch_us is None:
+        return units.UNKNOWN
+    return "< 0.001" if 0 < per_batch_us < 1 else units.number(per_batch_us / 1e3)
 
 
 def _chain(view: View, slow: dict[str, Any] | None, width: int) -> list[Row]:
