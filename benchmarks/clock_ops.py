@@ -48,7 +48,6 @@ def maker() -> Callable[[str], Callable[[Any], Any]]:
         return (clock.after(batch, noted) if kind == "held" else batch), ()
 
     def make(kind: str) -> Callable[[Any], Any]:
-        @tf.function(autograph=False)
         def step(iterator: Any) -> Any:
             (x, y), readings = take(kind, iterator)
             with tf.GradientTape() as tape:
@@ -56,7 +55,7 @@ def maker() -> Callable[[str], Callable[[Any], Any]]:
             weights.assign_sub(0.1 * tape.gradient(loss, weights))
             return loss, *readings
 
-        traced: Callable[[Any], Any] = step
+        traced: Callable[[Any], Any] = tf.function(step, autograph=False)
         return traced
 
     return make
@@ -100,11 +99,12 @@ def main() -> None:
             for _ in range(STEPS):
                 step(iterator)
             took[kind].append((time.perf_counter() - start) / STEPS * 1e6)
-    print(f"a step without a clock: {statistics.median(took['none']):.0f} µs; {len(took['none'])} turns; ± two standard")
-    print("errors of the mean of the middle half, µs a step")
+    base = took["none"]
+    print(f"a step without a clock: {statistics.median(base):.0f} µs, {len(base)} turns. Added, µs a step (mean of the")
+    print("middle half, ± twice its standard error):")
     for kind, about in KINDS.items():
         if kind != "none":
-            added, error = mean([a - b for a, b in zip(took[kind], took["none"], strict=True)])
+            added, error = mean([a - b for a, b in zip(took[kind], base, strict=True)])
             print(f"{kind:6} {added:+6.2f} ± {error:.2f}   {about}")
 
 

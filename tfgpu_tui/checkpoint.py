@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from tfgpu_tui import events, series, state
+from tfgpu_tui import events, series, state, totals
 from tfgpu_tui.series import Series
 from tfgpu_tui.state import RunState
 
@@ -20,7 +20,7 @@ VERSION = 1
 _KIND = "$"
 _CLASSES: dict[str, type[Any]] = {
     name: cls
-    for module in (series, events, state)
+    for module in (series, events, totals, state)
     for name, cls in vars(module).items()
     if isinstance(cls, type) and cls.__module__.startswith("tfgpu_tui.")
 }

@@ -8,8 +8,9 @@ from typing import Any
 
 from tfgpu_tui import units
 from tfgpu_tui.measures import Measure, measures
+from tfgpu_tui.run_words import signal_name
 from tfgpu_tui.series import Series
-from tfgpu_tui.state import RunState, signal_name
+from tfgpu_tui.state import RunState
 from tfgpu_tui.svg_plot import Layer, Time, line, stacked
 from tfgpu_tui.terminal import printable
 

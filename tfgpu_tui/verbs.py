@@ -154,7 +154,7 @@ def _state_words(run: RunSummary) -> str:
     if run.signal is None and run.exit_code is None:
         return "ended, status unknown"
     if run.signal is not None:
-        from tfgpu_tui.state import signal_name
+        from tfgpu_tui.run_words import signal_name
 
         return f"ended by {signal_name(run.signal)}"
     return "finished" if run.exit_code == 0 else f"failed with status {run.exit_code}"

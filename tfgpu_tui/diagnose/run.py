@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from tfgpu_tui.diagnose import legacy_api
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.events import ChildEnded, ScriptError
-from tfgpu_tui.state import RunState, signal_name
+from tfgpu_tui.run_words import signal_name
+from tfgpu_tui.state import RunState
 
 NO_STEPS_AFTER_S = 60.0
 CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /proc/sys/kernel/core_pattern, says where"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from tfgpu_tui import knobs, units
+from tfgpu_tui.run_words import signal_name
 from tfgpu_tui.rundir import RunSummary
-from tfgpu_tui.state import signal_name
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Role, Row, pad
 from tfgpu_tui.ui.keys import GROUPS, Key
