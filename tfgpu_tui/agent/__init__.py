@@ -16,6 +16,7 @@ HOOKS = (
     "determinism",
     "input_wait",
     "custom_loop",
+    "session_loop",
     "keras_hooks",
     "building",
     "agent_cost",

@@ -23,20 +23,20 @@ from .runtime import executing_eagerly, guarded, is_off, on_import, switch_off
 _counter = time.perf_counter
 
 
-def _ours() -> bool:
+def ours() -> bool:
     """Whether the calls of this thread are for us: not inside of a fit, nor once this hook failed."""
     return not is_off(HOOK) and not keras_loop.active()
 
 
 @guarded(HOOK)
 def _next_begins(iterator: Any, start: float) -> None:
-    if _ours():
+    if ours():
         current().next_begins(iterator, start)
 
 
 @guarded(HOOK)
 def _batch_arrived(iterator: Any, start: float, end: float) -> None:
-    if _ours():
+    if ours():
         current().batch_arrived(iterator, start, end)
 
 
@@ -78,27 +78,29 @@ def _functions(module: Any) -> None:
 
     def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
         state = current()
-        if state.inside or switch.RUN_FUNCTIONS_EAGERLY or not executing_eagerly() or not _ours():
+        if state.inside or switch.RUN_FUNCTIONS_EAGERLY or not executing_eagerly() or not ours():
             return original(self, *args, **kwargs)
         state.inside = True
         try:
-            _begins(state, self)
+            begins(state, self)
             return original(self, *args, **kwargs)
         finally:
             state.inside = False
-            _ends(state, self)
+            ends(state, self)
 
     cls.__call__ = call
 
 
-def _begins(state: Any, key: Any, label: str = "custom") -> None:
+def begins(state: Any, key: Any, label: str = "custom") -> None:
+    """A call begins that may be (a part of) a training step; `key` is the same object at each such call."""
     try:
         state.region_begins(key, _counter(), label)
     except Exception as error:
         switch_off(HOOK, error)
 
 
-def _ends(state: Any, key: Any) -> None:
+def ends(state: Any, key: Any) -> None:
+    """It is done."""
     if is_off(HOOK):
         return
     try:
@@ -129,7 +131,7 @@ def _gradients(module: Any) -> None:
 
 @guarded(HOOK)
 def _tape_begins() -> None:
-    if executing_eagerly() and _ours():
+    if executing_eagerly() and ours():
         current().tape_begins(_counter())
 
 
@@ -137,7 +139,7 @@ def _tape_begins() -> None:
 def _gradient_taken() -> None:
     if not executing_eagerly():
         training_traced()
-    elif _ours():
+    elif ours():
         current().gradient_taken(_counter())
 
 
@@ -177,7 +179,7 @@ def _call(original: Callable[..., Any], optimizer: Any, args: Any, kwargs: Any) 
 def _applied(optimizer: Any) -> None:
     if not executing_eagerly():
         training_traced()
-    elif _ours():
+    elif ours():
         current().applied(optimizer, _counter())
 
 
@@ -188,15 +190,15 @@ def _patch_train_on_batch(cls: Any) -> None:
     @functools.wraps(original)
     def train_on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
         state = current()
-        if state.inside or not _ours():
+        if state.inside or not ours():
             return original(self, *args, **kwargs)
         state.inside = True
         try:
-            _begins(state, self, "train_on_batch")
+            begins(state, self, "train_on_batch")
             return original(self, *args, **kwargs)
         finally:
             state.inside = False
-            _ends(state, self)
+            ends(state, self)
 
     cls.train_on_batch = train_on_batch
 

@@ -36,6 +36,7 @@ STEP_HOOKS = frozenset(
     for file, name in (
         ("custom_loop.py", "call"),
         ("custom_loop.py", "train_on_batch"),
+        ("session_loop.py", "run"),
         ("custom_lane.py", "next_internal"),
         ("input_wait.py", "get_next"),
     )

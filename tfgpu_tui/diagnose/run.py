@@ -137,7 +137,7 @@ def _no_steps(state: RunState) -> Iterator[Finding]:
     else:
         off = "".join(f"; {hook} is off: {reason}" for hook, reason in list(state.hooks_off.items())[:3])
         what = ", ".join(f"{count} {phase} steps" for phase, count in other.items()) or "none fired"
-        why = f"looked for fit, train_on_batch, an optimizer's apply and loops over tf.data: {what}{off}"
+        why = f"looked for fit, train_on_batch, an optimizer's apply, tf.data loops and v1 sessions: {what}{off}"
         step = "If it does train, its loop is of a kind that is not known yet."
     yield Finding(
         id="run.no_steps",

@@ -1,0 +1,109 @@
+"""Training steps of `tf.compat.v1` sessions: a run whose graph applies gradients, timed around `Session.run`.
+
+What lies between two runs is the script's own: it feeds the batches. A graph that takes its batches by itself (an
+iterator, a queue) waits for them inside of the run, where nothing of ours can stand: then the wait is unknown, and said
+to be.
+
+Private API: `BaseSession.run` in tensorflow/python/client/session.py, which `MonitoredSession` calls, too. Ran on
+TensorFlow 2.15.1 and 2.21.0.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Dict, Iterator, List, Tuple
+
+from . import clock
+from .custom_loop import begins, ends, ours
+from .custom_steps import current
+from .runtime import guarded, on_import
+
+HOOK = "session_loop"
+APPLIES = ("Apply", "ResourceApply", "SparseApply", "ResourceSparseApply")
+"""How the ops of optimizers begin: `ResourceApplyAdam`, `ApplyGradientDescent`, …"""
+TAKES_A_BATCH = ("IteratorGetNext", "QueueDequeue")
+OWN_BATCHES = "the graph of this tf.compat.v1 session takes its own batches: how long it waits for them is not seen"
+MAX_KEPT = 1024
+"""Sets of fetches that are remembered: a script that makes new ones for ever has a leak of its own."""
+
+
+class _Fetches:
+    """What a session is asked for, again and again."""
+
+    def __init__(self, trains: bool) -> None:
+        self._tfgpu_trains = trains
+
+
+_known: Dict[Tuple[Any, ...], _Fetches] = {}
+
+
+def _flat(fetches: Any) -> Iterator[Any]:
+    if isinstance(fetches, dict):
+        fetches = list(fetches.values())
+    if isinstance(fetches, (list, tuple)):
+        for part in fetches:
+            yield from _flat(part)
+    else:
+        yield fetches
+
+
+@guarded(HOOK)
+def _fetched(graph: Any, fetches: Any) -> _Fetches:
+    parts = list(_flat(fetches))
+    key = (id(graph), *(getattr(part, "name", part) for part in parts))
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= MAX_KEPT:
+            _known.clear()
+        found = _known[key] = _Fetches(_trains(graph, parts))
+    return found
+
+
+def _elements(graph: Any, parts: List[Any]) -> Iterator[Any]:
+    for name in {getattr(part, "name", part) for part in parts}:
+        try:
+            yield graph.as_graph_element(name)
+        except (KeyError, TypeError, ValueError):
+            pass  # a sparse tensor, which trains nothing, or what the session is about to refuse
+
+
+def _trains(graph: Any, parts: List[Any]) -> bool:
+    """Whether an optimizer is applied where these are computed; notes, too, whether batches are taken there."""
+    todo = list(_elements(graph, parts))
+    seen, trains, takes = set(), False, False
+    while todo:
+        element = todo.pop()
+        operation = getattr(element, "op", element)
+        if operation in seen:
+            continue
+        seen.add(operation)
+        trains = trains or operation.type.startswith(APPLIES)
+        takes = takes or operation.type.startswith(TAKES_A_BATCH)
+        todo += [*operation.inputs, *operation.control_inputs]
+    if trains and takes:
+        clock.forbidden = OWN_BATCHES
+    return trains
+
+
+@on_import("tensorflow.python.client.session")
+def _sessions(module: Any) -> None:
+    cls = module.BaseSession
+    original = cls.run
+
+    @functools.wraps(original)
+    def run(self: Any, fetches: Any, *args: Any, **kwargs: Any) -> Any:
+        state = current()
+        if state.inside or not ours():
+            return original(self, fetches, *args, **kwargs)
+        key = _fetched(self.graph, fetches)
+        if key is None:
+            return original(self, fetches, *args, **kwargs)
+        state.inside = True
+        try:
+            begins(state, key)
+            return original(self, fetches, *args, **kwargs)
+        finally:
+            state.inside = False
+            ends(state, key)
+
+    cls.run = run
