@@ -30,6 +30,7 @@ SCRIPT = """
     m = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     m.compile("sgd", "mse")
     m.fit(x, y, epochs=2, validation_data=(x, y), callbacks=[Looks()], verbose=0)
+    m.fit(x, y, callbacks=[Looks()], verbose=0)
     for _ in range(5):
         assert one_row().shape == (1, 1)
     for _ in range(3):
@@ -76,8 +77,18 @@ def test_a_validation_of_fit_is_no_call_of_evaluate(ran: Ran) -> None:
 
 def test_what_a_callback_calls_is_told_apart(ran: Ran) -> None:
     told = last(ran, "predict", in_fit=True)
-    assert (told["count"], told["batches"]) == (2, 2)
+    assert (told["count"], told["batches"]) == (3, 3)
     assert told["places"][0]["function"] == "on_epoch_end"
+
+
+def test_what_a_callback_calls_is_the_callbacks_time_and_no_validation(ran: Ran) -> None:
+    validated, again, without = of_type(ran[0], "epoch", state="end")
+    for epoch in (validated, again):
+        assert epoch["validation_s"] > 0.0
+    assert without["validation_s"] == 0.0
+    for epoch in (validated, again, without):
+        assert epoch["callbacks"]["Looks"] > 0.0
+        assert epoch["validation_s"] + epoch["callbacks"]["Looks"] < epoch["wall_s"]
 
 
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])

@@ -18,7 +18,7 @@ import time
 from types import FrameType
 from typing import Any, Optional
 
-from . import clock, steps
+from . import callback_times, clock, steps
 from .keras_sums import HOOK, Loop
 from .runtime import before_trace, every, guarded, is_off, send, set_phase
 
@@ -60,6 +60,16 @@ def _frames() -> set[int]:
         found.add(id(frame))
         frame = frame.f_back
     return found
+
+
+def _called_by_callback(outer: Loop) -> bool:
+    """Whether a callback of this loop started the one that ends now: its time is in the callback's already."""
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None and id(frame) != outer.frame_id:
+        if frame.f_code is callback_times.TimedHook.__call__.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _drop_dead() -> None:
@@ -110,7 +120,8 @@ def end(owner: Any, phase: str) -> None:
         set_phase("idle")
     else:
         clock.blocked = outer.blocked()
-        outer.validation_s += _counter() - loop.started
+        if not _called_by_callback(outer):
+            outer.validation_s += _counter() - loop.started
         outer.leave_out()
         outer.stamps.wanted.add("after validation")
         set_phase(PHASES[outer.phase])
