@@ -258,6 +258,15 @@ def test_few_calls_calls_of_many_batches_and_looks_after_an_epoch_are_fine() -> 
     assert "host.predict_in_loop" not in ids(state_of(start(), windows(40), epochs(40, 0.0), of_callbacks))
 
 
+def test_a_callback_that_predicts_in_a_loop_is_said_once_with_the_line() -> None:
+    edges = epochs(4, 0.0, {"Generate": 0.6})
+    assert "host.validation" in ids(state_of(start(), windows(40), edges))
+    found = ids(state_of(start(), windows(40), edges, predicts(40, 0.2, in_fit=True)))
+    assert "host.predict_in_loop" in found and "host.validation" not in found
+    found = ids(state_of(start(), windows(40), edges, predicts(40, 0.2)))
+    assert {"host.predict_in_loop", "host.validation"} <= set(found), "these calls are none of the callback's"
+
+
 def test_calls_whose_batches_were_not_seen_are_not_certain() -> None:
     finding = the("host.predict_in_loop", state_of(start(), windows(40), predicts(40, 0.2, batches=0)))
     assert finding.incomplete is not None and finding.evidence["batches_per_call"] is None

@@ -110,6 +110,13 @@ def _predict_in_loop(state: RunState, since: float) -> Iterator[Finding]:
     )
 
 
+def explains_callbacks(state: RunState, seconds: float) -> bool:
+    """Whether most of the callbacks' seconds are calls that `host.predict_in_loop` names, with their line."""
+    loops = {id(calls) for method in ("predict", "evaluate") for calls in _in_loops(state, method)}
+    inside = sum(c.wall_s for (_, _, in_fit), c in state.predict_calls.items() if in_fit and id(c) in loops)
+    return inside > seconds / 2 and any(f.id == "host.predict_in_loop" for f in findings(state))
+
+
 def _in_loops(state: RunState, method: str) -> list[PredictTimes]:
     """The calls outside of fit, and those within where they are more than a look after each epoch."""
     many = PREDICTS_AN_EPOCH * max(1, state.epochs_done)

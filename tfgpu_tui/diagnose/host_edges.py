@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfgpu_tui import units
+from tfgpu_tui.diagnose import host_calls
 from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS, later_epochs, pauses, refill
 from tfgpu_tui.diagnose.finding import Finding, severity_of
 from tfgpu_tui.state import STEADY_STEPS, RunState
@@ -112,6 +113,8 @@ def _validation(state: RunState) -> Iterator[Finding]:
     if share < DOMINATE:
         return
     dearest, seconds = max([("validation", validation), *callbacks.items()], key=lambda kv: kv[1])
+    if dearest != "validation" and host_calls.explains_callbacks(state, sum(callbacks.values())):
+        return
     per_epoch = {"validation": validation, **callbacks}
     lines = [
         f"{name}: {units.duration(s / len(epochs))} an epoch"
