@@ -171,6 +171,8 @@ class Dataset(Event):
     batches: int | None = None
     """Batches in one pass over it; None where unknown or endless."""
     workers: int | None = None
+    processes: bool | None = None
+    """Whether the workers are processes (`use_multiprocessing`), and no threads."""
     phase: str = "train"
 
 

@@ -80,3 +80,29 @@ def test_the_wait_of_a_graph_that_takes_its_own_batches_is_unknown(python: str) 
     windows, _ = run(TAKES_ITS_OWN, python)
     assert sum(w["steps"] for w in windows) == 60
     assert all(w["wait_s"] is None and "takes its own batches" in w["wait_bound"] for w in windows)
+
+
+KERAS = """
+    import numpy as np
+    import tensorflow as tf
+    tf.compat.v1.disable_eager_execution()
+    try:
+        import tf_keras as keras
+    except ImportError:
+        import keras
+    if keras.__version__.startswith("3"):
+        print("KERAS 3")
+    else:
+        m = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(1)])
+        m.compile("sgd", "mse")
+        m.fit(np.zeros((64, 8)), np.zeros((64, 1)), verbose=0)
+"""
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_fit_without_eager_execution_is_said_to_be_unknown(python: str) -> None:
+    """Keras 3 has no such loop: fit refuses a graph's tensors there."""
+    events, process = run_script(KERAS, python=python)
+    assert process.returncode == 0, process.stderr[-2000:]
+    expected = [] if "KERAS 3" in process.stdout else ["keras_v1_loop"]
+    assert [e["hook"] for e in of_type(events, "hook_off")] == expected

@@ -52,6 +52,9 @@ def test_workers_tell_their_own_time(python: str) -> None:
     assert 150 <= calls <= 300
     assert 0.02 <= seconds / calls < 0.1
 
+    dataset = of_type(told, "dataset", phase="train")[-1]
+    assert (dataset["workers"], dataset["processes"]) == (2, True)
+
     state = RunState()
     for event in told:
         parsed = events.from_dict(event)

@@ -94,6 +94,15 @@ def test_a_pydataset_with_one_worker(workers: int | None, named: bool) -> None:
         assert "in 4 workers" in the("input.python", run([dataset], pipeline(GENERATOR), host(1.0))).next
 
 
+def test_workers_that_are_processes_share_no_lock() -> None:
+    dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=4, processes=True)
+    finding = the("input.python", run([dataset], pipeline(GENERATOR), host(1.0)))
+    assert "lock" not in finding.title + finding.next
+    assert "in 4 processes" in finding.title and "more of them" in finding.next
+    one = ev.Dataset(t=T0 + 2, kind="pydataset", workers=1, processes=True)
+    assert "input.pydataset_single" in ids(run([one], pipeline(GENERATOR), host(1.0)))
+
+
 def test_the_advice_for_workers_fits_the_keras() -> None:
     dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=1)
     old = ev.Environment(t=T0 + 2, keras_flavour="keras2")

@@ -135,9 +135,17 @@ for _name in ("keras.src.backend.tensorflow.trainer", "keras.src.engine.training
 
 
 @guarded("describe.dataset")
-def _tell_dataset(kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any) -> None:
+def _tell_dataset(
+    kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any, processes: Optional[bool]
+) -> None:
     pipeline.feeds(dataset, phase, counted=batches is not None and batches > 0)
-    fields = {"kind": kind, "phase": phase, "workers": workers, **model_facts.dataset_fields(dataset)}
+    fields = {
+        "kind": kind,
+        "phase": phase,
+        "workers": workers,
+        "processes": processes,
+        **model_facts.dataset_fields(dataset),
+    }
     fields["batches"] = int(batches) if batches is not None and batches >= 0 else None
     if isinstance(batch_size, int) and batch_size > 0:
         fields["batch_size"] = batch_size
@@ -186,7 +194,7 @@ def _epoch_iterators(module: ModuleType) -> None:
 def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> None:
     adapter = iterator.data_adapter
     _state.calls_before = before
-    workers = getattr(getattr(adapter, "py_dataset", None), "workers", None)
+    source = getattr(adapter, "py_dataset", None)
     batches = iterator.steps_per_epoch or iterator._num_batches
     _tell_dataset(
         model_facts.adapter_kind(adapter),
@@ -194,7 +202,8 @@ def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> 
         phase_of_caller(frame),
         adapter.batch_size,
         batches,
-        workers,
+        getattr(source, "workers", None),
+        getattr(source, "use_multiprocessing", None),
     )
 
 
@@ -225,13 +234,15 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
     _state.calls_before = before
     adapter = handler._adapter
     kind = model_facts.adapter_kind(adapter)
+    asked = kwargs if kind in ("generator", "pydataset") else {}
     _tell_dataset(
         kind,
         handler._dataset,
         phase,
         adapter.batch_size(),
         handler._inferred_steps,
-        kwargs.get("workers") if kind in ("generator", "pydataset") else None,
+        asked.get("workers"),
+        asked.get("use_multiprocessing"),
     )
 
 

@@ -16,13 +16,14 @@ from typing import Any, Dict, Iterator, List, Tuple
 from . import clock
 from .custom_loop import begins, ends, ours
 from .custom_steps import current
-from .runtime import guarded, on_import
+from .runtime import guarded, on_import, switch_off
 
 HOOK = "session_loop"
 APPLIES = ("Apply", "ResourceApply", "SparseApply", "ResourceSparseApply")
 """How the ops of optimizers begin: `ResourceApplyAdam`, `ApplyGradientDescent`, …"""
 TAKES_A_BATCH = ("IteratorGetNext", "QueueDequeue")
 OWN_BATCHES = "the graph of this tf.compat.v1 session takes its own batches: how long it waits for them is not seen"
+NO_EAGER = "eager execution is off (tf.compat.v1), and the fit() that Keras has for that is not measured"
 MAX_KEPT = 1024
 """Sets of fetches that are remembered: a script that makes new ones for ever has a leak of its own."""
 
@@ -107,3 +108,20 @@ def _sessions(module: Any) -> None:
             ends(state, key)
 
     cls.run = run
+
+
+def _patch_v1_fit(module: Any) -> None:
+    """Keras 2's loops without eager execution (`training_v1`, Keras 2.15 and tf_keras 2.21) are none that we know."""
+    cls = module.Model
+    original = cls.fit
+
+    @functools.wraps(original)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        switch_off("keras_v1_loop", NO_EAGER)
+        return original(self, *args, **kwargs)
+
+    cls.fit = fit
+
+
+for _name in ("keras.src.engine.training_v1", "tf_keras.src.engine.training_v1"):
+    on_import(_name)(_patch_v1_fit)

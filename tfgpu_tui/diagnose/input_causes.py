@@ -124,7 +124,7 @@ def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: st
     return _finding(
         "input.python",
         share,
-        title=f"Python makes the batches: {named(stage)}, with one interpreter lock for all of it",
+        title=f"Python makes the batches: {named(stage)}, {_how(state)}",
         lines=lines or [_no_times(state)],
         next=(
             f"Try num_parallel_calls=tf.data.AUTOTUNE for {named(stage)}: it helps where it waits (files, a network); "
@@ -143,9 +143,21 @@ def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: st
     )
 
 
+def _in_processes(state: RunState) -> bool:
+    return state.dataset is not None and bool(state.dataset.processes) and (state.dataset.workers or 1) > 1
+
+
+def _how(state: RunState) -> str:
+    if state.dataset is not None and _in_processes(state):
+        return f"in {state.dataset.workers} processes"
+    return "with one interpreter lock for all of it"
+
+
 def _instead_of_python(state: RunState, stage: dict[str, Any]) -> str:
     what, dataset = named(stage), state.dataset
     if dataset is not None and dataset.kind == "pydataset":
+        if _in_processes(state):
+            return f"{what} runs in {dataset.workers} processes: give it more of them (workers=), or make it cheaper."
         return (
             f"{what} runs in {dataset.workers} workers: give it more of them, use_multiprocessing=True (threads "
             "share one interpreter lock), or make it cheaper."

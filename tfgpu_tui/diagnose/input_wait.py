@@ -24,6 +24,8 @@ from tfgpu_tui.state import STEADY_STEPS, RunState
 HIDDEN_BUSY_PERCENT = 85.0
 """GPU busy from which waiting of the host is overlapped by work that is still queued on the device."""
 SHORT_STEP_S = 0.005
+EPOCH_STARTS_SHARE = 0.02
+"""Of step time: from so much on, the waits at the starts of epochs are told beside those of the steps between."""
 SECOND_SIGN = 0.5
 """Where the wait is only an upper bound: the share of a step that the slowest stage must need for a batch."""
 
@@ -63,6 +65,9 @@ def findings(state: RunState) -> Iterator[Finding]:
         f"waits {units.duration(wait_s)} of {units.duration(steady.mean_s)} a step",
         _stage_sentence(state, stage),
     ]
+    whole = steady.shares()["input_wait"] or share
+    if whole - share >= EPOCH_STARTS_SHARE:
+        lines.append(f"{units.share(whole)} with the first batches of the epochs, which are waited for longer")
     explained = explains(state, wait_s)
     if not causes and not explained:
         lines.append("the stages together don't take long enough to explain the wait")
