@@ -138,6 +138,11 @@ def test_what_a_library_does_is_not_the_users_to_change() -> None:
     assert "Keras's own" in the("input.bound", run(pipeline(cuts))).next
 
 
+def test_what_reads_files_is_to_read_several_at_once() -> None:
+    reads = {**NATIVE, "stage": "CSV", "name": "CSV", "function": None, "file": None, "line": None}
+    assert "interleave()" in the("input.bound", run(pipeline(reads))).next
+
+
 def without_prefetch(**options: bool | None) -> list[ev.Event]:
     return [ev.Pipeline(t=T0 + 3, source="graph", stages=[{"stage": "Map"}, {"stage": "Batch"}], options=options)]
 

@@ -24,6 +24,7 @@ from tfgpu_tui.state import STEADY_STEPS, RunState
 HIDDEN_BUSY_PERCENT = 85.0
 """GPU busy from which waiting of the host is overlapped by work that is still queued on the device."""
 SHORT_STEP_S = 0.005
+READERS = ("CSV", "FixedLengthRecord", "TextLine", "TFRecord")
 EPOCH_STARTS_SHARE = 0.02
 """Of step time: from so much on, the waits at the starts of epochs are told beside those of the steps between."""
 SECOND_SIGN = 0.5
@@ -149,6 +150,11 @@ def _next_step(state: RunState, stage: dict[str, Any] | None, explained: bool) -
         return f"{what} already runs in parallel: make it cheaper, cache() its result, or give it more CPU cores."
     if kind.startswith("Shuffle"):
         return f"{what} copies each element: shuffle less of it (indices, file names), or cache() what comes before."
+    if kind.startswith(READERS):
+        return (
+            f"{what} reads one file after the other: interleave() over the file names with "
+            "num_parallel_calls=tf.data.AUTOTUNE reads several at once; cache() what fits in memory."
+        )
     if not stage.get("function"):
         return f"{what} handles one element at a time: give it fewer, larger ones (batch early, map whole batches)."
     return f"Make {what} cheaper, or cache() its result; end the pipeline with prefetch(tf.data.AUTOTUNE)."
