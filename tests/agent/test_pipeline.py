@@ -256,3 +256,44 @@ def test_fused_and_added_stages_are_joined_with_the_written_ones() -> None:
     assert pipeline_model.align(live, families) == {0: [0], 1: [1, 2]}
     assert pipeline_model.family("ParallelMapV2") == ("map",)
     assert pipeline_model.family("MemoryCache") == ("cache",)
+
+
+OVER_DEVICES = """
+    import numpy as np
+    import tensorflow as tf
+    cpus = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    with strategy.scope():
+        w = tf.Variable(tf.zeros((8, 1)))
+
+    def rows():
+        for _ in range(400):
+            yield np.ones(8, "f")
+
+    signature = tf.TensorSpec((8,))
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature).batch(8)
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((x @ w) ** 2)
+        w.assign_sub(0.1 * tape.gradient(loss, w))
+
+    @tf.function
+    def train(x):
+        strategy.run(step, (x,))
+
+    for _ in range(2):
+        for x in strategy.experimental_distribute_dataset(data):
+            train(x)
+"""
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_pipeline_over_several_devices_is_the_scripts_own_in_each_pass(python: str) -> None:
+    events, process = run_script(OVER_DEVICES, python=python)
+    assert process.returncode == 0, process.stderr[-2000:]
+    told = of_type(events, "pipeline")[-1]
+    assert [stage["function"] for stage in told["stages"] if stage["python"]] == ["rows"]
+    assert told["note"] == "this pipeline is distributed over devices: TensorFlow keeps no times for that"
+    assert [(user["name"], user["calls"] > 0) for user in told["user"]] == [("rows", True)]

@@ -93,9 +93,17 @@ def _phase_of(dataset: Any) -> Optional[str]:
     return None if use is None else use.phase
 
 
+def _of_one_device(dataset: Any) -> bool:
+    """Whether TensorFlow made it for one of several devices: a `_PerDeviceGenerator`, a
+    `_ReincarnatedPerDeviceGenerator` and what it puts behind them (multi_device_iterator_ops.py, 2.15 to 2.21)."""
+    while dataset is not None and not type(dataset).__name__.endswith("PerDeviceGenerator"):
+        dataset = getattr(dataset, "_input_dataset", None)
+    return dataset is not None
+
+
 @guarded("pipeline")
 def _began(iterator: Any, dataset: Any, note: Optional[str] = None) -> None:
-    if not executing_eagerly() or type(dataset).__name__ == "_PerDeviceGenerator":
+    if not executing_eagerly() or _of_one_device(dataset):
         return
     phase = _phase_of(dataset)
     source = _Source(iterator, dataset, note, phase)
