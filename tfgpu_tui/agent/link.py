@@ -166,7 +166,10 @@ class Link:
         """
         self._over.set()
         if threading.current_thread() is not self._worker:
-            self._work_lock.acquire(timeout=LAST_WORK_S)  # for good
+            try:
+                self._work_lock.acquire(timeout=LAST_WORK_S)  # for good
+            except KeyboardInterrupt:
+                pass  # the process is ending, only faster now
         self.flush()
 
     def flush(self, timeout_s: float = 1.0) -> None:
