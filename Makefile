@@ -42,6 +42,7 @@ bench:
 	$(PYTHON) -m benchmarks.start_latency
 	$(PYTHON) -m benchmarks.interpreter_start
 	$(PYTHON) -m benchmarks.overhead
+	$(PYTHON) -m benchmarks.clock_ops
 	$(PYTHON) -m benchmarks.accuracy
 	$(PYTHON) -m benchmarks.placement
 	$(PYTHON) -m benchmarks.screen_cost

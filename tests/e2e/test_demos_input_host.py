@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Run:
     def call(demo: str, epochs: int, *options: str) -> Report:
         report, done = headless(variables, tmp_path / "r.json", *options, str(DEMO / demo), str(epochs))
         if demo == "pydataset_single.py":
-            needs_keras_3(report, "no PyDataset")
+            needs_keras_3("no PyDataset")
         assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
         assert report["monitor"]["hooks_off"] == []
         return report
