@@ -200,7 +200,9 @@ def test_periodic_functions_run_on_a_thread_of_their_own(server: socket.socket) 
     assert set(names) == {"tfgpu-tui work"}
 
 
-def test_the_end_of_the_process_waits_for_what_runs_and_starts_no_more(server: socket.socket) -> None:
+def test_the_end_of_the_process_waits_for_what_runs_and_starts_no_more(
+    server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = Link(server.getsockname())
     entered, done = threading.Event(), []
 
@@ -218,6 +220,8 @@ def test_the_end_of_the_process_waits_for_what_runs_and_starts_no_more(server: s
     assert link._worker is not None
     link._worker.join(10)
     assert not link._worker.is_alive() and done[-1] <= closed
+    monkeypatch.setattr(link_module, "LAST_WORK_S", 3600.0)
+    link.close()  # a second end waits for nothing
 
 
 class Scalar:

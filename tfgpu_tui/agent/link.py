@@ -164,8 +164,9 @@ class Link:
         The one that runs is waited for: an interpreter that is gone ends the threads that come back to it, and one that
         comes back through TensorFlow's C++ takes the process along ("FATAL: exception not rethrown", SIGABRT).
         """
+        first = not self._over.is_set()  # a spawned child of multiprocessing ends twice: its finalizers, then atexit
         self._over.set()
-        if threading.current_thread() is not self._worker:
+        if first and threading.current_thread() is not self._worker:
             try:
                 self._work_lock.acquire(timeout=LAST_WORK_S)  # for good
             except KeyboardInterrupt:

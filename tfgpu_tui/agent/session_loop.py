@@ -11,6 +11,7 @@ TensorFlow 2.15.1 and 2.21.0.
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import Any, Dict, Iterator, List, Tuple
 
 from . import clock
@@ -25,7 +26,7 @@ TAKES_A_BATCH = ("IteratorGetNext", "QueueDequeue")
 OWN_BATCHES = "the graph of this tf.compat.v1 session takes its own batches: how long it waits for them is not seen"
 NO_EAGER = "eager execution is off (tf.compat.v1), and the fit() that Keras has for that is not measured"
 MAX_KEPT = 1024
-"""Sets of fetches that are remembered: a script that makes new ones for ever has a leak of its own."""
+"""Sets of fetches that are remembered with a graph: a script that makes new ones for ever has a leak of its own."""
 
 
 class _Fetches:
@@ -35,7 +36,8 @@ class _Fetches:
         self._tfgpu_trains = trains
 
 
-_known: Dict[Tuple[Any, ...], _Fetches] = {}
+_known: weakref.WeakKeyDictionary[Any, Dict[Tuple[Any, ...], _Fetches]] = weakref.WeakKeyDictionary()
+"""By graph."""
 
 
 def _flat(fetches: Any) -> Iterator[Any]:
@@ -50,13 +52,14 @@ def _flat(fetches: Any) -> Iterator[Any]:
 
 @guarded(HOOK)
 def _fetched(graph: Any, fetches: Any) -> _Fetches:
+    known = _known.setdefault(graph, {})
     parts = list(_flat(fetches))
-    key = (id(graph), *(getattr(part, "name", part) for part in parts))
-    found = _known.get(key)
+    key = tuple(getattr(part, "name", part) for part in parts)
+    found = known.get(key)
     if found is None:
-        if len(_known) >= MAX_KEPT:
-            _known.clear()
-        found = _known[key] = _Fetches(_trains(graph, parts))
+        if len(known) >= MAX_KEPT:
+            known.clear()
+        found = known[key] = _Fetches(_trains(graph, parts))
     return found
 
 
