@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import Workplace, of_type, wait_for_state
+from tests.process.conftest import Workplace, of_type, wait_for_state, wait_until
 from tfgpu_tui.events import OutOfMemory
 
 DUMP = (Path(__file__).parents[1] / "unit" / "oom_2_21.txt").read_bytes()
@@ -23,6 +23,7 @@ def test_a_dump_in_the_terminal_is_told_and_the_output_stays(place: Workplace) -
     assert isinstance(failed, OutOfMemory)
     assert (failed.case, failed.wanted_bytes, failed.shape) == ("no_room", 16_384_000_000, [2048, 2_000_000])
     assert run.output_log.read_bytes().startswith(DUMP.replace(b"\n", b"\r\n"))
+    wait_until(run.report_path.exists, "the report is written")
     report = json.loads(run.report_path.read_text())
     assert report["memory"]["out_of_memory"]["wanted_mib"] == 15625.0
     assert {"memory.oom", "run.killed"} <= {f["id"] for f in report["findings"]}

@@ -55,7 +55,7 @@ def test_a_killed_supervisor_costs_a_second_of_samples(place: Workplace) -> None
     assert [type(e) for e in journal].count(RunStarted) == 1 and isinstance(journal[-1], RunEnded)
     (said,) = faults(counted, "supervisor")
     assert "ended by signal 9" in said
-    assert counted.run.report_path.exists()
+    wait_until(counted.run.report_path.exists, "the report is written")
 
 
 def test_a_supervisor_that_can_not_live_costs_neither_output_nor_the_end(place: Workplace) -> None:
@@ -177,7 +177,7 @@ def read_only() -> Iterator[list[Path]]:
 def test_a_state_folder_made_read_only(place: Workplace, read_only: list[Path]) -> None:
     """Files that are open can still be written; no new ones can be made: not the report either, and that is said."""
     counted = counting(place)
-    supervisor_of(counted.run)
+    supervisor = supervisor_of(counted.run)
     wait_until(lambda: samples(counted) >= 1, "the supervisor is at work")
     if os.geteuid() == 0:  # whom no mode stops
         path = counted.run.path
@@ -193,6 +193,7 @@ def test_a_state_folder_made_read_only(place: Workplace, read_only: list[Path]) 
     counted.goes_on()
     assert counted.finish().exit_code == 3
     assert counted.output() == counted.whole_output()
+    wait_until(lambda: rundir.process_start(supervisor) is None, "the supervisor has done what it could")
     if not read_only:
         counted.run.path.chmod(0o700)
     assert not counted.run.report_path.exists()
