@@ -123,7 +123,8 @@ def test_synthetic_input_is_the_first_batch_as_often_as_there_are_batches(python
     for name in ("dataset", "endless", "generator", "pydataset"):
         batches, epochs, made = map(int, said[name])
         assert (batches, epochs) == (40, 2), name
-        assert made < 40, f"{name}: the script's own input went on"
+        # A dataset counts its elements, eight a batch; on a busy machine three batches were read where two are needed.
+        assert made <= (4 * 8 if name in ("dataset", "endless") else 20), f"{name}: the script's own input went on"
     assert said["arrays"][:2] == ["40", "2"]
     assert said["eager"] == ["40", "1", "True"]
     assert said["autograph"] == ["20", str(float(20 * 8 * sum(range(8))))]

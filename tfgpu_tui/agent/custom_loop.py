@@ -80,27 +80,30 @@ def _functions(module: Any) -> None:
         state = current()
         if state.inside or switch.RUN_FUNCTIONS_EAGERLY or not executing_eagerly() or not ours():
             return original(self, *args, **kwargs)
-        state.inside = True
-        try:
-            begins(state, self)
-            return original(self, *args, **kwargs)
-        finally:
-            state.inside = False
-            ends(state, self)
+        return timed(state, self, "custom", original, (self, *args), kwargs)
 
     cls.__call__ = call
 
 
-def begins(state: Any, key: Any, label: str = "custom") -> None:
-    """A call begins that may be (a part of) a training step; `key` is the same object at each such call."""
+def timed(state: Any, key: Any, label: str, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Calls what may be (a part of) a training step; `key` is the same object at each such call."""
+    state.inside = True
+    try:
+        _begins(state, key, label)
+        return original(*args, **kwargs)
+    finally:
+        state.inside = False
+        _ends(state, key)
+
+
+def _begins(state: Any, key: Any, label: str) -> None:
     try:
         state.region_begins(key, _counter(), label)
     except Exception as error:
         switch_off(HOOK, error)
 
 
-def ends(state: Any, key: Any) -> None:
-    """It is done."""
+def _ends(state: Any, key: Any) -> None:
     if is_off(HOOK):
         return
     try:
@@ -192,13 +195,7 @@ def _patch_train_on_batch(cls: Any) -> None:
         state = current()
         if state.inside or not ours():
             return original(self, *args, **kwargs)
-        state.inside = True
-        try:
-            begins(state, self, "train_on_batch")
-            return original(self, *args, **kwargs)
-        finally:
-            state.inside = False
-            ends(state, self)
+        return timed(state, self, "train_on_batch", original, (self, *args), kwargs)
 
     cls.train_on_batch = train_on_batch
 

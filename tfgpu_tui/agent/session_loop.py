@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from . import clock
-from .custom_loop import begins, ends, ours
+from .custom_loop import ours, timed
 from .custom_steps import current
 from .runtime import guarded, on_import, switch_off
 
@@ -40,40 +40,31 @@ _known: weakref.WeakKeyDictionary[Any, Dict[Tuple[Any, ...], _Fetches]] = weakre
 """By graph."""
 
 
-def _flat(fetches: Any) -> Iterator[Any]:
-    if isinstance(fetches, dict):
-        fetches = list(fetches.values())
-    if isinstance(fetches, (list, tuple)):
-        for part in fetches:
-            yield from _flat(part)
-    else:
-        yield fetches
-
-
 @guarded(HOOK)
 def _fetched(graph: Any, fetches: Any) -> _Fetches:
+    from tensorflow.python.util import nest
+
     known = _known.setdefault(graph, {})
-    parts = list(_flat(fetches))
-    key = tuple(getattr(part, "name", part) for part in parts)
-    found = known.get(key)
+    names = tuple(getattr(part, "name", part) for part in nest.flatten(fetches))
+    found = known.get(names)
     if found is None:
         if len(known) >= MAX_KEPT:
             known.clear()
-        found = known[key] = _Fetches(_trains(graph, parts))
+        found = known[names] = _Fetches(_trains(graph, names))
     return found
 
 
-def _elements(graph: Any, parts: List[Any]) -> Iterator[Any]:
-    for name in {getattr(part, "name", part) for part in parts}:
+def _elements(graph: Any, names: Tuple[Any, ...]) -> Iterator[Any]:
+    for name in names:
         try:
             yield graph.as_graph_element(name)
         except (KeyError, TypeError, ValueError):
             pass  # a sparse tensor, which trains nothing, or what the session is about to refuse
 
 
-def _trains(graph: Any, parts: List[Any]) -> bool:
+def _trains(graph: Any, names: Tuple[Any, ...]) -> bool:
     """Whether an optimizer is applied where these are computed; notes, too, whether batches are taken there."""
-    todo = list(_elements(graph, parts))
+    todo = list(_elements(graph, names))
     seen, trains, takes = set(), False, False
     while todo:
         element = todo.pop()
@@ -97,18 +88,10 @@ def _sessions(module: Any) -> None:
     @functools.wraps(original)
     def run(self: Any, fetches: Any, *args: Any, **kwargs: Any) -> Any:
         state = current()
-        if state.inside or not ours():
-            return original(self, fetches, *args, **kwargs)
-        key = _fetched(self.graph, fetches)
+        key = None if state.inside or not ours() else _fetched(self.graph, fetches)
         if key is None:
             return original(self, fetches, *args, **kwargs)
-        state.inside = True
-        try:
-            begins(state, key)
-            return original(self, fetches, *args, **kwargs)
-        finally:
-            state.inside = False
-            ends(state, key)
+        return timed(state, key, "custom", original, (self, fetches, *args), kwargs)
 
     cls.run = run
 

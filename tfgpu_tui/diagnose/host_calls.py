@@ -112,8 +112,8 @@ def _predict_in_loop(state: RunState, since: float) -> Iterator[Finding]:
 
 def explains_callbacks(state: RunState, seconds: float) -> bool:
     """Whether most of the callbacks' seconds are calls that `host.predict_in_loop` names, with their line."""
-    loops = {id(calls) for method in ("predict", "evaluate") for calls in _in_loops(state, method)}
-    inside = sum(c.wall_s for (_, _, in_fit), c in state.predict_calls.items() if in_fit and id(c) in loops)
+    loops = [calls for method in ("predict", "evaluate") for calls in _in_loops(state, method)]
+    inside = sum(calls.wall_s for calls in loops if calls.latest.in_fit)
     return inside > seconds / 2 and any(f.id == "host.predict_in_loop" for f in findings(state))
 
 
