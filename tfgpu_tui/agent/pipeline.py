@@ -64,6 +64,8 @@ class _State:
         """The two newest: Keras 3 makes the next epoch's iterator before the epoch's end is told."""
         self.other: Optional[_Source] = None
         self.polled_s = 0.0
+        self.written: Optional[List[Dict[str, Any]]] = None
+        """The stages of the pipeline told last without times, as they are written."""
 
 
 _state = _State()
@@ -185,21 +187,14 @@ def _report(source: _Source, iterator: Any) -> bool:
             return _send_live(source, source.written, serialized)
         note = NO_AUTOTUNE
     user = pipeline_user.described(source.calls_before)
-    if not user and _told_before(source):
-        return False
-    stages = pipeline_user.name_generator(graph_stages(source.written), user)
+    written = graph_stages(source.written)
+    if not user and source.sent_graph is None and written == _state.written:
+        return False  # an older iterator said more of the same pipeline: of this one nothing was asked yet
+    stages = pipeline_user.name_generator(written, user)
     if (stages, user) != source.sent_graph:
-        source.sent_graph = (stages, user)
+        source.sent_graph, _state.written = (stages, user), written
         send_latest("pipeline", source="graph", stages=stages, user=user, note=note, options=source.options)
     return True
-
-
-def _told_before(source: _Source) -> bool:
-    """Whether an older iterator of the same dataset said all of this: Keras 3 makes the next one ahead of its use."""
-    return any(
-        other is not source and other.sent_graph is not None and other.dataset() is source.dataset()
-        for other in _candidates()
-    )
 
 
 @guarded("pipeline.dataset")
@@ -242,7 +237,8 @@ def _iterators(module: ModuleType) -> None:
 
 @guarded("pipeline")
 def _ends(iterator: Any) -> None:
-    if any(source.iterator() is iterator for source in _candidates()):
+    ended = [iterator, *(getattr(part, "_iterator", None) for part in getattr(iterator, "_iterators", ()))]
+    if any(source.iterator() is part for source in _candidates() for part in ended if part is not None):
         report()
 
 

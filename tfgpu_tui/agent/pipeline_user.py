@@ -48,14 +48,16 @@ def name_generator(stages: List[Dict[str, Any]], user: List[Dict[str, Any]]) -> 
     if len(user) != 1:
         return stages
     (entry,) = user
-    for stage in stages:
-        of_library = stage["name"].endswith(")")
-        if stage["stage"] == "Generator" and (stage["function"] is None or of_library):
-            stage.update(
-                name=f"Generator {entry['name']}",
-                function=entry["name"],
-                file=entry["file"],
-                line=entry["line"],
-                python=True,
-            )
-    return stages
+    named = {
+        "name": f"Generator {entry['name']}",
+        "function": entry["name"],
+        "file": entry["file"],
+        "line": entry["line"],
+        "python": True,
+    }
+    return [{**stage, **named} if _is_kerass_own(stage) else stage for stage in stages]
+
+
+def _is_kerass_own(stage: Dict[str, Any]) -> bool:
+    """A generator without a function of the user's; a library's is told by its package in parentheses."""
+    return stage["stage"] == "Generator" and (stage["function"] is None or stage["name"].endswith(")"))
