@@ -60,12 +60,28 @@ def test_the_time_of_each_layer_is_measured_forward_and_backward(python: str) ->
     events, _ = run("", python)
     (times,) = of_type(events, "layer_times")
     assert "refused" not in times
-    assert times["steps"] >= 1
+    assert times["steps"] >= 2
     layers: dict[str, Any] = times["layers"]
     assert layers["heavy"]["forward_ms"] > layers["thin"]["forward_ms"]
     assert layers["heavy"]["backward_ms"] > layers["thin"]["backward_ms"]
     spent = sum(sum(row.values()) for row in layers.values())
     assert spent + times["unattributed_ms"] == pytest.approx(sum(times["devices"].values()), rel=1e-3)
+
+
+def test_a_window_that_held_no_whole_step_is_followed_by_a_longer_one() -> None:
+    """A machine that stalls: a quick training becomes slow as soon as the profiler looks."""
+    stalls = """
+    class Stalls(Until):
+        def on_train_batch_begin(self, batch, logs=None):
+            if profile._state.session is not None:
+                time.sleep(0.15)
+
+    Until = Stalls
+"""
+    events, _ = run(stalls)
+    (times,) = of_type(events, "layer_times")
+    assert times["steps"] >= 2
+    assert set(times["layers"]) >= {"wide", "heavy", "thin"}
 
 
 def test_the_command_from_the_screen_asks_for_it_in_the_middle_of_a_training() -> None:

@@ -28,7 +28,9 @@ AFTER_STEPS = 20
 """The first steps trace and compile."""
 MIN_WINDOW_S = 0.1
 TRIES = 5
-"""A window may fall between two epochs, where nothing trains."""
+"""A window may fall between two epochs, where nothing trains; each further one is twice as long."""
+WHOLE = 2
+"""An optimizer that ran so often had every layer run between: less may be the end of a step, without its beginning."""
 MAX_WINDOW_S = 20.0
 SLEEP_S = 0.3
 """A window up to this long is waited for at once; a longer one by looking again and again."""
@@ -40,7 +42,8 @@ OPTIONS = {"host_tracer_level": 2, "python_tracer_level": 0, "device_tracer_leve
 class _State:
     def __init__(self) -> None:
         self.wanted = 0
-        self.tries = TRIES
+        self.tries = 0
+        """Windows so far."""
         self.seen: List[Tuple[float, int]] = []
         """(time, training steps so far), the last seconds of it: for the time of one step."""
         self.session: Any = None
@@ -59,7 +62,7 @@ def _refuse(reason: str) -> None:
 @on_command("profile")
 def _asked(command: Event) -> None:
     count = command.get("steps")
-    _state.wanted, _state.tries = (count if isinstance(count, int) and count > 0 else 5), TRIES
+    _state.wanted, _state.tries = (count if isinstance(count, int) and count > 0 else 5), 0
 
 
 @every(POLL_S)
@@ -78,7 +81,8 @@ def _look() -> None:
     each_s = _step_s()
     if total < AFTER_STEPS or each_s is None or initialised_context() is None or not placement.attribution():
         return
-    window_s = min(max(each_s * _state.wanted, MIN_WINDOW_S), MAX_WINDOW_S)
+    steps_s = each_s * (_state.wanted + 1)  # it begins in the middle of one
+    window_s = min(max(steps_s, MIN_WINDOW_S) * 2**_state.tries, MAX_WINDOW_S)
     if _begin(window_s) and window_s <= SLEEP_S:
         time.sleep(window_s)
         _finish()
@@ -135,8 +139,8 @@ def _finish() -> None:
         return
     raw, wall_s = ended
     times, attribution = profile_trace.read(raw), placement.attribution()
-    _state.tries -= 1
-    if not steps_in(times, attribution) and _state.tries > 0:
+    _state.tries += 1
+    if steps_in(times, attribution) < WHOLE and _state.tries < TRIES:
         return
     _state.wanted = 0
     tell(times, attribution, wall_s)
