@@ -31,6 +31,7 @@ def newest() -> Kernels:
         ("AsString", {"T": FLOAT32}, Verdict(kernels.NO_KERNEL)),
         ("Mean", {"T": INT32, "Tidx": INT32}, Verdict(kernels.NO_DTYPE, "int32")),
         ("IteratorGetNext", {}, Verdict(kernels.GPU)),
+        ("GatherNd", {"Tparams": FLOAT32, "Tindices": INT32}, Verdict(kernels.GPU)),
         ("NobodysOp", {}, None),
     ],
 )
@@ -47,6 +48,8 @@ def test_every_table_has_the_kernels_that_training_needs(version: str) -> None:
         assert table[op], op
     for op in ("StringToHashBucketFast", "LookupTableFindV2", "PyFunc"):
         assert table[op] == [], op
+    empty = [op for op, found in table.items() for k in found if not all(all(v) for v in k.allowed.values())]
+    assert empty == [], "a constraint that is no dtype can never be met"
 
 
 def test_a_line_holds_what_it_was_made_of() -> None:

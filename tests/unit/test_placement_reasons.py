@@ -12,7 +12,7 @@ from tfgpu_tui.agent.placement_graph import Traced, tally
 from tfgpu_tui.agent.placement_reasons import Cause, Reasons
 from tfgpu_tui.agent.placement_record import Recording
 
-LINES = ["MatMul T=float32", "AddV2 T=float32 | T=int32 host", "AsString -"]
+LINES = ["MatMul T=float32", "AddV2 T=float32 | T=int32 host", "AsString -", "_UnaryOpsComposition -"]
 TABLE = kernels.Kernels("a table", kernels.parse(LINES).get)
 FLOAT32, INT32, INT64 = 1, 3, 9
 
@@ -33,6 +33,9 @@ def types(number: int) -> kernels.Types:
         ("AsString", FLOAT32, None, "CPU:0", Cause("no_gpu_kernel")),
         # A pin changes nothing for an op that can't go anywhere else.
         ("AsString", FLOAT32, "CPU:0", "CPU:0", Cause("no_gpu_kernel")),
+        # Made by TensorFlow's optimizer of ops that were on the CPU before.
+        ("_UnaryOpsComposition", FLOAT32, None, "CPU:0", Cause("unknown")),
+        ("_UnaryOpsComposition", FLOAT32, "CPU:0", "CPU:0", Cause("pinned")),
     ],
 )
 def test_each_op_on_the_cpu_has_its_reason(
@@ -46,6 +49,7 @@ def test_without_a_gpu_only_what_would_stay_on_the_cpu_is_told() -> None:
     assert reasons.of("MatMul", types(FLOAT32), None, "CPU:0") is None
     assert reasons.of("MatMul", types(FLOAT32), "GPU:5", "CPU:0") is None
     assert reasons.of("AsString", types(FLOAT32), None, "CPU:0") == Cause("no_gpu_kernel")
+    assert reasons.of("_UnaryOpsComposition", types(FLOAT32), None, "CPU:0") is None
     assert Reasons(None, gpu=False).of("AsString", types(FLOAT32), None, "CPU:0") is None
 
 

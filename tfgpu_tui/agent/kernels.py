@@ -132,7 +132,11 @@ def registered(op: str) -> Optional[List[Kernel]]:
     usable = [k for k in found if k.device_type == "GPU"] + [k for k in found if k.device_type == "DEFAULT"]
     return [
         Kernel(
-            {c.name: frozenset(type_name(number) for number in c.allowed_values.list.type) for c in k.constraint},
+            {
+                c.name: frozenset(type_name(number) for number in c.allowed_values.list.type)
+                for c in k.constraint
+                if c.allowed_values.list.type  # else it is about a word (`bad_indices_policy`), which a GPU takes, too
+            },
             bool(arguments) and arguments <= set(k.host_memory_arg),
         )
         for k in usable

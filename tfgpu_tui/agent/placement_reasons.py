@@ -41,6 +41,8 @@ class Reasons:
         if self.gpu and not device.startswith("CPU"):
             return None
         verdict = self._verdict(op, types)
+        if verdict is not None and verdict.where == NO_KERNEL and op.startswith("_"):
+            verdict = None  # TensorFlow's optimizer made it of other ops, because these are on the CPU
         if verdict is not None and verdict.where in (HOST, NO_KERNEL, NO_DTYPE):
             return Cause(verdict.where, verdict.dtype)  # a pin would change nothing
         if asked is not None and asked.startswith("CPU"):

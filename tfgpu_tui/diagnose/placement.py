@@ -130,7 +130,6 @@ def _no_dtype(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
     if not found:
         return
     share = measured_share(state, [row for row, _ in found])
-    castable = sorted({str(c["op"]) for _, causes in found for c in causes if c.get("dtype") not in (None, "string")})
     pairs = sorted({(str(c["op"]), str(c.get("dtype") or "its dtypes")) for _, causes in found for c in causes})
     shown = ", ".join(f"{op} for {dtype}" for op, dtype in pairs[:3])
     yield Finding(
@@ -138,9 +137,9 @@ def _no_dtype(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
         severity=severity(share, gpu, "info"),
         title=f"No GPU kernel of {shown}: part of {layers(found)} {'runs' if gpu else 'would run'} on the CPU",
         lines=[f"{row.get('layer')}: {_ops(causes)}" for row, causes in found[:3]],
-        next=f"Cast to a dtype that has one (tf.cast(x, tf.float32)) before {castable[0]}."
-        if castable and "string" not in dict(pairs).values()
-        else "Strings stay on the CPU: do this work in the input pipeline (dataset.map), beside the GPU.",
+        next="Strings stay on the CPU: do this work in the input pipeline (dataset.map), beside the GPU."
+        if "string" in dict(pairs).values()
+        else f"Cast to a dtype that has one (tf.cast(x, tf.float32)) before {pairs[0][0]}.",
         evidence={**_rows_evidence(found, share, gpu), "dtypes": dict(pairs)},
         share=share or 0.0,
         incomplete=None if share is not None or not gpu else MEASURE,
