@@ -36,6 +36,17 @@ def test_an_eager_step_tells_its_ops_and_the_knob() -> None:
     assert the("host.eager", loop).knob is None, "no setting makes a function of a loop"
 
 
+@pytest.mark.parametrize("loop", ["fit", "eager"])
+def test_tensorflows_own_switch_for_eager_functions_is_named_with_its_line(loop: str) -> None:
+    call = "run_functions_eagerly(True) at train.py:3"
+    knobs = ev.Knobs(t=T0, in_force={"run_eagerly": "on"}, script={"run_eagerly": call})
+    model = ev.Model(t=T0, name="m", run_eagerly=False)
+    finding = the("host.eager", state_of(start(), [knobs, model], windows(10, loop=loop)))
+    assert finding.lines[0] == call
+    assert "run_functions_eagerly" in finding.next
+    assert finding.knob == "run_eagerly=off"
+
+
 def test_ops_of_a_graph_are_unknown_with_the_reason() -> None:
     data = report.build(state_of(start(), [ev.Placement(t=T0, source="graph", ops=90)], windows(10)))
     assert data["training"]["eager_ops_per_step"] is None

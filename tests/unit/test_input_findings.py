@@ -276,3 +276,18 @@ def test_arrays_that_went_to_the_gpu_as_a_whole() -> None:
     assert "3.0 GiB" in finding.title
     small = ev.ArrayCopy(t=T0 + 2, device="GPU:0", array_bytes=20 << 20, grown_bytes=20 << 20)
     assert ids(state_of(start(), [small])) == []
+
+
+def test_the_knob_is_the_one_that_the_next_step_names() -> None:
+    told: list[ev.Event] = [ev.Pipeline(t=T0 + 3, source="graph", note="autotune is off")]
+    unknown = the("input.bound", run(told))
+    assert (unknown.knob, "input=parallel" in unknown.next) == ("input=parallel", True)
+
+    quick = [pipeline({**NATIVE, "per_batch_us": 20.0}), windows(20, wait=0.6, step_ms=1.0)]
+    keras: list[ev.Event] = [ev.Model(t=T0, name="m", steps_per_execution=1)]
+    joined = the("input.bound", state_of(start(), keras, *quick))
+    assert (joined.knob, "steps_per_execution=32" in joined.next) == ("steps_per_execution=32", True)
+    own_loop = the("input.bound", state_of(start(), quick[0], windows(20, wait=0.6, step_ms=1.0, loop="custom")))
+    assert (own_loop.knob, "steps_per_execution" in own_loop.next) == ("input=synthetic", False)
+    tried = the("input.bound", state_of(start({"steps_per_execution": "32"}), keras, *quick))
+    assert tried.knob is None

@@ -69,8 +69,6 @@ def _functions(module: Any) -> None:
 
     @functools.wraps(original)
     def run_functions_eagerly(run_eagerly: Any) -> Any:
-        if bool(run_eagerly) != wanted:
-            script_calls.note("run_functions_eagerly", run_eagerly, sys._getframe(1))
         return original(wanted)
 
     module.run_functions_eagerly = run_functions_eagerly

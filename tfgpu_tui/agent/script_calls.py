@@ -78,6 +78,11 @@ def _settings(module: Any) -> None:
     watch(module, "set_inter_op_parallelism_threads", 0, "num_threads")
 
 
+@on_import("tensorflow.python.eager.polymorphic_function.eager_function_run")
+def _eagerly(module: Any) -> None:
+    watch(module, "run_functions_eagerly", 0, "run_eagerly")
+
+
 # -- environment variables
 
 

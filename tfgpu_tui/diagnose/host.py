@@ -110,30 +110,38 @@ def _instead(seen: list[Seen]) -> str:
 
 
 def _eager(state: RunState) -> Iterator[Finding]:
-    asked = state.model is not None and state.model.run_eagerly is True
-    if not asked and state.loop != "eager":
+    compiled = state.model is not None and state.model.run_eagerly is True
+    told = state.knobs_in_force
+    switched = not compiled and told is not None and told.in_force.get("run_eagerly") == "on"
+    if not compiled and not switched and state.loop != "eager":
         return
-    compute = state.judged.shares()["compute"]
+    if compiled:
+        how = "compiled with run_eagerly=True"
+        step = "Compile without run_eagerly (or compile(run_eagerly=False)) once debugging is done."
+    elif switched:
+        how = (told.script.get("run_eagerly") if told else None) or "tf.config.run_functions_eagerly(True)"
+        step = "Take tf.config.run_functions_eagerly(True) out once debugging is done."
+    else:
+        how = "the training step is plain Python, without tf.function"
+        step = "Put @tf.function on the function that does one training step."
     seen = loop_lines(state)
     ops = eager_ops_per_step(state)
-    how = "compiled with run_eagerly=True" if asked else "the training step is plain Python, without tf.function"
+    asked = state.run is not None and state.run.knobs.get("run_eagerly")
     yield Finding(
         id="host.eager",
         severity="warning",
         title="The model runs eagerly: Python starts every op of every step",
         lines=[
             how + (f": {ops} ops a step, each started by itself" if ops else ""),
-            f"compute takes {units.share(compute)} of {units.duration(state.judged.mean_s)} a step",
+            f"compute takes {units.share(state.judged.shares()['compute'])} of "
+            f"{units.duration(state.judged.mean_s)} a step",
             *(line.sentence() for line in seen[:2]),
         ],
-        next=(
-            "Compile without run_eagerly (or compile(run_eagerly=False)) once debugging is done."
-            if asked
-            else "Put @tf.function on the function that does one training step."
-        ),
-        knob="run_eagerly=off" if asked and state.run is not None and not state.run.knobs.get("run_eagerly") else None,
+        next=step,
+        knob="run_eagerly=off" if (compiled or switched) and not asked else None,
         evidence={
             "run_eagerly": state.model.run_eagerly if state.model else None,
+            "functions_run_eagerly": switched,
             "loop": state.loop,
             "ops_per_step": ops,
             "script_lines": [line.evidence() for line in seen],

@@ -72,7 +72,10 @@ def findings(state: RunState) -> Iterator[Finding]:
     explained = explains(state, wait_s)
     if not causes and not explained:
         lines.append("the stages together don't take long enough to explain the wait")
-    asked = state.run is not None and state.run.knobs.get("input")
+    step, knob = (causes[0].next, None) if causes else _next_step(state, stage, explained)
+    # Where no setting is the cure: how fast the model is with free input.
+    knob = next((c.knob for c in causes if c.knob), knob or "input=synthetic")
+    asked = state.run is not None and state.run.knobs.get(knob.partition("=")[0])
     yield Finding(
         id="input.bound",
         severity="info" if unsure else (severity_of(share) or "info"),
@@ -82,9 +85,8 @@ def findings(state: RunState) -> Iterator[Finding]:
             else f"Input-bound: {units.share(share)} of each step waits for data"
         ),
         lines=lines,
-        next=causes[0].next if causes else _next_step(state, stage, explained),
-        # Where no setting is the cure: how fast the model is with free input.
-        knob=next((c.knob for c in causes if c.knob), None if asked else "input=synthetic"),
+        next=step,
+        knob=None if asked else knob,
         evidence=evidence,
         share=0.0 if unsure else share,
         incomplete=unsure,
@@ -128,21 +130,35 @@ def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
     return ", ".join(parts)
 
 
-def _next_step(state: RunState, stage: dict[str, Any] | None, explained: bool) -> str:
-    """Where no cause is proven: what the stages let one try."""
+def _next_step(state: RunState, stage: dict[str, Any] | None, explained: bool) -> tuple[str, str | None]:
+    """Where no cause is proven: what the stages let one try, and the knob that does it, where one does."""
     if stage is None and state.pipeline is not None and state.pipeline.note:
-        return "Rerun with input=parallel, then input=prefetch, and compare: each stage's own time can't be had here."
+        words = "Rerun with input=parallel, then input=prefetch, and compare: each stage's own time can't be had here."
+        return words, "input=parallel"
     if stage is None:
-        return "Look at the pipeline: the stage times say which stage to speed up once they are known."
+        return "Look at the pipeline: the stage times say which stage to speed up once they are known.", None
     if not explained:
         if cores_full(state):
             return (
                 "All cores are busy, so the pipeline's threads wait for one: free the machine of other work, or ask "
                 "for more cores."
-            )
+            ), None
         if (state.judged.mean_s or 0.0) < SHORT_STEP_S:
-            return "Steps are so short that handing a batch over counts: a larger batch, or steps_per_execution=32."
-        return "No stage is to blame: rerun with input=synthetic to see what free input would bring."
+            words = "Steps are so short that handing a batch over counts: a larger batch"
+            if _joins(state):
+                return f"{words}, or steps_per_execution=32.", "steps_per_execution=32"
+            return f"{words}.", None
+        return "No stage is to blame: rerun with input=synthetic to see what free input would bring.", "input=synthetic"
+    return _about(stage), None
+
+
+def _joins(state: RunState) -> bool:
+    """Whether Keras can run several steps for each return to Python, and does not yet."""
+    return state.loop == "fit" and state.model is not None and state.model.steps_per_execution == 1
+
+
+def _about(stage: dict[str, Any]) -> str:
+    """What to do about the slowest stage."""
     what, kind, library = named(stage), str(stage.get("stage")), of_library(stage)
     if library is not None:
         return f"{what} is {library}'s own: a larger batch lets it run less often."

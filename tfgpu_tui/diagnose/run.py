@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tfgpu_tui.diagnose import legacy_api
+from tfgpu_tui.diagnose.error_words import headline
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.events import ChildEnded, ScriptError
 from tfgpu_tui.run_words import signal_name
@@ -36,7 +37,7 @@ def _failed(state: RunState) -> Iterator[Finding]:
         yield Finding(
             id="run.failed",
             severity="critical",
-            title=f"{where} failed: {_headline(error)}"
+            title=f"{where} failed: {headline(error.exception, error.message)}"
             if error
             else f"The script failed with exit code {ended.exit_code}",
             lines=[_place(error)]
@@ -92,16 +93,14 @@ def _crashed_children(state: RunState, ends: list[ChildEnded]) -> Finding:
         id="run.failed",
         severity="critical",
         title=f"{len(ends)} child process{'es' if len(ends) > 1 else ''} crashed, though the script ended well",
-        lines=[f"ended {words}", *([f"{_headline(error)} at {_place(error)}"] if error else [])],
+        lines=[
+            f"ended {words}",
+            *([f"{headline(error.exception, error.message)} at {_place(error)}"] if error else []),
+        ],
         next="Look for their tracebacks in the output."
         + (" SIGKILL comes from the kernel's out-of-memory killer, too: `dmesg | tail` tells." if killed else ""),
         evidence={"exit_code": 0, "children": len(ends), "how": dict(how)},
     )
-
-
-def _headline(error: ScriptError) -> str:
-    first = error.message.strip().splitlines()[0] if error.message.strip() else ""
-    return f"{error.exception}: {first}" if first else error.exception
 
 
 def _place(error: ScriptError) -> str:
