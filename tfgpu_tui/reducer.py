@@ -48,6 +48,7 @@ def _phase(s: RunState, e: ev.Phase) -> None:
     if e.phase == "evaluating" and s.phase != "evaluating":
         s.marks.append(Mark(e.t, "validation", "validation"))
     s.phase = e.phase
+    s.exiting_t = e.t if e.phase == "exiting" else None
 
 
 def _environment(s: RunState, e: ev.Environment) -> None:

@@ -13,6 +13,7 @@ PHASE_WORDS = {
     "evaluating": "evaluating",
     "predicting": "predicting",
     "idle": "between fits",
+    "exiting": "the script is over, its interpreter closes",
 }
 STOP_WORDS = {
     "batch": "stopping after this batch",

@@ -28,6 +28,8 @@ class RunState:
     child_pid: int | None = None
     agent_pids: list[int] = field(default_factory=list)
     phase: str | None = None
+    exiting_t: float | None = None
+    """When the script's own code was over, and its interpreter began to close."""
     environment: ev.Environment = field(default_factory=lambda: ev.Environment(t=0.0))
     knobs_in_force: ev.Knobs | None = None
     model: ev.Model | None = None

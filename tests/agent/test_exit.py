@@ -37,6 +37,40 @@ SCRIPT = """
 """
 
 
+def test_that_the_script_is_over_is_told_before_its_interpreter_closes() -> None:
+    source = """
+    import atexit, json, tensorflow as tf
+
+    class Last:
+        def __del__(self, write=open):
+            write("/dev/stdout", "w").write("closed")
+
+    last = Last()
+    atexit.register(print, "at exit")
+    print("over", flush=True)
+    """
+    events, process = run_script(source)
+    assert process.stdout.split() == ["over", "at", "exit", "closed"]
+    assert [e["phase"] for e in of_type(events, "phase")][-1] == "exiting"
+
+
+def test_the_end_of_a_child_is_not_the_scripts() -> None:
+    source = """
+    import multiprocessing
+    import tensorflow as tf
+
+    if __name__ == "__main__":
+        child = multiprocessing.get_context("spawn").Process(target=print, args=("child",))
+        child.start()
+        child.join()
+    """
+    events, process = run_script(source)
+    assert process.stdout == "child\n", process.stderr
+    (main,) = of_type(events, "agent_connected", main=True)
+    assert len({e["pid"] for e in of_type(events, "agent_connected")}) > 1
+    assert [e["pid"] for e in of_type(events, "phase") if e["phase"] == "exiting"] == [main["pid"]]
+
+
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
 def test_a_script_ends_as_it_would_while_the_agent_reads_its_graph(python: str) -> None:
     """An interpreter that is gone ends the threads that come back to it; out of pybind11's code, with SIGABRT."""

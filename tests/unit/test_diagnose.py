@@ -178,6 +178,22 @@ def test_a_signal_is_a_finding_unless_we_sent_it() -> None:
     assert "run.killed" not in ids(state_of(start(), windows(5), [ev.Stopping(t=T0 + 5, stage="kill"), killed]))
 
 
+def test_an_interpreter_that_does_not_close_is_said() -> None:
+    exiting = ev.Phase(t=T0 + 8, src="agent", phase="exiting")
+    later = ev.HostSample(t=T0 + 40)
+    assert "run.slow_exit" not in ids(state_of(start(), windows(5), [exiting, ev.HostSample(t=T0 + 20)]))
+    error = ev.ScriptError(t=T0 + 7, exception="ValueError", message="file 37 is broken", file="/h/u/net.py", line=12)
+    finding = the("run.slow_exit", state_of(start(), pipeline(SLOW_MAP), windows(5), [error, exiting, later]))
+    assert "32" in finding.title
+    assert "file 37 is broken, at net.py:12" in finding.lines[0]
+    assert "load_image (data.py:41)" in finding.lines[-1]
+    assert "kill -TERM 4711" in finding.next
+    ended = ev.RunEnded(t=T0 + 41, exit_code=0)
+    assert "33" in the("run.slow_exit", state_of(start(), windows(5), [exiting, later, ended])).title
+    again = ev.Phase(t=T0 + 9, src="agent", phase="training")
+    assert "run.slow_exit" not in ids(state_of(start(), windows(5), [exiting, again, later]))
+
+
 def test_no_steps_says_what_was_looked_for() -> None:
     ended = ev.RunEnded(t=T0 + 6, exit_code=0)
     assert "looked for fit" in the("run.no_steps", state_of(start(), [ended])).lines[0]

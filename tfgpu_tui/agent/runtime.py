@@ -40,8 +40,15 @@ def start(hello_socket: Any = None) -> None:
     if _link is not None:
         return
     _link = Link(os.environ["TFGPU_TUI_SOCKET"], hello_socket, _obey)
-    atexit.register(_link.close)
+    atexit.register(_end)  # the first that is registered is the last that runs
     os.register_at_fork(after_in_child=_link.after_fork)
+
+
+def _end() -> None:
+    if is_main():
+        set_phase("exiting")
+    if _link is not None:
+        _link.close()
 
 
 def send(kind: str, /, **fields: Any) -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from tfgpu_tui import units
 from tfgpu_tui.diagnose import legacy_api
 from tfgpu_tui.diagnose.error_words import headline
 from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.stages import python_stage, stage_label
 from tfgpu_tui.events import ChildEnded, ScriptError
 from tfgpu_tui.run_words import signal_name
 from tfgpu_tui.state import RunState
 
 NO_STEPS_AFTER_S = 60.0
+SLOW_EXIT_S = 20.0
+"""An interpreter that closes for so long waits for something; the agent itself waits for 10 s at most."""
 CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /proc/sys/kernel/core_pattern, says where"
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """run.legacy_api, run.failed, run.killed, run.no_steps."""
+    """run.legacy_api, run.failed, run.killed, run.slow_exit, run.no_steps."""
     legacy = list(legacy_api.findings(state))
     yield from legacy or _failed(state)
+    yield from _slow_exit(state)
     yield from _no_steps(state)
 
 
@@ -112,6 +117,39 @@ def _place(error: ScriptError) -> str:
 
 def _mib(value: int | None) -> str:
     return "unknown" if value is None else f"{value >> 20} MiB"
+
+
+def _slow_exit(state: RunState) -> Iterator[Finding]:
+    """TensorFlow waits for calls into an interpreter that takes no more calls: its process then stays for ever."""
+    if state.exiting_t is None:
+        return
+    over = state.ended is not None
+    waited_s = state.now - state.exiting_t
+    if waited_s < SLOW_EXIT_S:
+        return
+    suspect = python_stage(state)
+    lines = ["its memory, on the GPU too, is held until then"] if not over else []
+    if state.error is not None and not over:
+        lines.insert(0, f"it failed: {headline(state.error.exception, state.error.message)}, at {_place(state.error)}")
+    steps = [] if over else [f"Stop it (q, or kill -TERM {state.child_pid}): its own code is done."]
+    if suspect is not None:
+        lines.append(
+            f"perhaps TensorFlow waits for {stage_label(suspect)}: Python, which a closing interpreter refuses"
+        )
+        steps.append("Let the script delete its datasets' iterators before it ends.")
+    elif over:
+        steps.append("Look for a __del__, a thread or a library that takes so long to close.")
+    yield Finding(
+        id="run.slow_exit",
+        severity="warning",
+        title=f"The script was over {units.duration(waited_s)} before its process ended"
+        if over
+        else f"The script is over since {units.duration(waited_s)}, but its process does not end",
+        lines=lines,
+        next=" ".join(steps),
+        evidence={"seconds": round(waited_s, 1), "pid": state.child_pid},
+        incomplete="what it waits for is not measured",
+    )
 
 
 def _no_steps(state: RunState) -> Iterator[Finding]:
