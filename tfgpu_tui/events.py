@@ -300,6 +300,18 @@ class ArrayCopy(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DebugSwitch(Event):
+    """The script turned one of TensorFlow's debugging switches."""
+
+    type: ClassVar[str] = "debug_switch"
+    name: str
+    """check_numerics | dump_debug_info | debug_mode (of tf.data)."""
+    on: bool
+    place: str
+    """`train.py:12`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainEnd(Event):
     """A fit (or evaluate, predict) returned."""
 
@@ -660,7 +672,7 @@ class RunEnded(Event):
 ALL_EVENTS: tuple[type[Event], ...] = (
     RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Dataset, Steps, Epoch, TrainEnd,
     Retrace, FitCalls, PredictCalls,
-    ArrayCopy, Metrics, Pipeline, UserCode, ScriptLines, Placement, LayerTimes, TfMemory, ProcessMemory,
+    ArrayCopy, DebugSwitch, Metrics, Pipeline, UserCode, ScriptLines, Placement, LayerTimes, TfMemory, ProcessMemory,
     GrowthCause, OutOfMemory, HostSample, GpuSample,
     Preflight, Diagnostic, Log, ScriptError, ChildEnded, HookOff, AgentCost, Dropped, Fault, Stopping,
     Standing, RunEnded,

@@ -173,6 +173,12 @@ def _array_copy(s: RunState, e: ev.ArrayCopy) -> None:
         s.array_copies[e.device] = e
 
 
+def _debug_switch(s: RunState, e: ev.DebugSwitch) -> None:
+    s.debug_switches.pop(e.name, None)
+    if e.on and len(s.debug_switches) < 16:
+        s.debug_switches[e.name] = e.place
+
+
 def _train_end(s: RunState, e: ev.TrainEnd) -> None:
     s.stopped_early = e.stopped or s.stopped_early
 
@@ -416,6 +422,7 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.FitCalls: _fit_calls,
     ev.PredictCalls: _predict_calls,
     ev.ArrayCopy: _array_copy,
+    ev.DebugSwitch: _debug_switch,
     ev.Metrics: _metrics,
     ev.Pipeline: _pipeline,
     ev.UserCode: _user_code,

@@ -157,6 +157,14 @@ def test_an_eager_loop_is_called_eager(environment: dict[str, str], tmp_path: Pa
     assert "host.eager" in weighty(report)
 
 
+def test_a_debugging_switch_that_is_on_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "check_numerics.py"), "8")
+    debugging = finding(report, "host.debugging")
+    assert debugging["severity"] == "warning"
+    assert "check_numerics.py:15" in debugging["lines"][0]
+    assert debugging["evidence"]["step_ms"] > 0
+
+
 def test_a_failing_script_keeps_its_status_and_shows_its_line(environment: dict[str, str], tmp_path: Path) -> None:
     script = tmp_path / "broken.py"
     script.write_text(

@@ -18,7 +18,7 @@ def test_every_event_survives_its_line() -> None:
 
 @pytest.mark.parametrize("cls", ev.ALL_EVENTS, ids=lambda c: c.type)
 def test_each_type_is_known_by_its_name_and_needs_only_its_required_fields(cls: type[ev.Event]) -> None:
-    stand_ins = {"str": "x", "int": 1, "float": 1.0, "list[str]": ["x"], "dict[str, float]": {"x": 1.0}}
+    stand_ins = {"str": "x", "int": 1, "bool": True, "float": 1.0, "list[str]": ["x"], "dict[str, float]": {"x": 1.0}}
     required = {f.name: stand_ins[str(f.type)] for f in fields(cls) if f.default is f.default_factory is MISSING}
     event = ev.decode(json.dumps({"v": 1, "type": cls.type, **required}))
     assert type(event) is cls

@@ -47,6 +47,22 @@ def test_tensorflows_own_switch_for_eager_functions_is_named_with_its_line(loop:
     assert finding.knob == "run_eagerly=off"
 
 
+def test_a_debugging_switch_is_named_while_it_is_on() -> None:
+    on = ev.DebugSwitch(t=T0, name="check_numerics", on=True, place="train.py:3")
+    off = ev.DebugSwitch(t=T0 + 1, name="check_numerics", on=False, place="train.py:9")
+    finding = the("host.debugging", state_of(start(), [on], windows(10)))
+    assert finding.lines[0].startswith("tf.debugging.enable_check_numerics() at train.py:3")
+    assert finding.evidence["switches"] == {"check_numerics": "train.py:3"}
+    silent: tuple[list[ev.Event], ...] = (
+        [on, off],
+        [ev.DebugSwitch(t=T0, name="of tomorrow", on=True, place="train.py:3")],
+        [],
+    )
+    for events in silent:
+        assert "host.debugging" not in [f.id for f in diagnose(state_of(start(), events, windows(10)))]
+    assert "host.debugging" not in [f.id for f in diagnose(state_of(start(), [on]))], "before the steps are judged"
+
+
 def test_ops_of_a_graph_are_unknown_with_the_reason() -> None:
     data = report.build(state_of(start(), [ev.Placement(t=T0, source="graph", ops=90)], windows(10)))
     assert data["training"]["eager_ops_per_step"] is None

@@ -34,6 +34,7 @@ HOOKS = (
     "retraces",
     "fit_calls",
     "script_lines",
+    "debug_switches",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 

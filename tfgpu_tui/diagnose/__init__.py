@@ -11,6 +11,7 @@ from tfgpu_tui.diagnose import (
     gpu_run,
     host,
     host_calls,
+    host_debugging,
     host_edges,
     host_graphs,
     host_growth,
@@ -24,7 +25,8 @@ from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
 from tfgpu_tui.state import RunState
 
 FAMILIES = (
-    run, input_wait, host, host_graphs, host_edges, host_calls, memory, host_growth, gpu, gpu_run, placement, precision,
+    run, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth, gpu, gpu_run,
+    placement, precision,
 )  # fmt: skip
 
 __all__ = ["Finding", "FindingLog", "diagnose"]

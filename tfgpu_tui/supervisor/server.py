@@ -27,6 +27,7 @@ FROM_AGENTS = frozenset(
         "metrics", "pipeline", "placement", "layer_times", "tf_memory", "process_memory", "growth_cause",
         "script_error", "child_ended", "hook_off", "agent_cost",
         "dropped", "fault", "retrace", "fit_calls", "predict_calls", "array_copy", "user_code", "script_lines",
+        "debug_switch",
     }
 )  # fmt: skip
 """What an agent may say; samples and the life of the run are the supervisor's own."""
