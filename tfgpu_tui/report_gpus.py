@@ -93,7 +93,7 @@ def unknown(state: RunState) -> dict[str, str]:
         status = state.gpu_status
         out["gpus"] = (status.message or status.status) if status else "the GPU sampler gave no sample"
     if state.environment.tf_gpus is None:
-        out["environment.gpus"] = "no step ran outside of a tf.compat.v1 session in this run: TensorFlow was not asked"
+        out["environment.gpus"] = "no step of TensorFlow's own ran outside of a v1 session: it was not asked"
     if messages(state) is None:
         out["environment.diagnostics"] = (
             "the script's stderr goes straight to its caller's pipe or terminal, so it can't be read"

@@ -397,3 +397,65 @@ def test_a_child_that_trains_reports_by_itself() -> None:
     assert {w["pid"] for w in steps} == {child["pid"]} != {main["pid"]}
     assert sum(w["steps"] for w in steps) == 8
     assert of_type(events, "train_end", pid=child["pid"])
+
+
+IN_THREADS = """
+    import threading
+    import numpy as np
+    import tensorflow as tf
+    try:
+        import tf_keras as keras
+    except ImportError:
+        import keras
+    x, y = np.zeros((320, 4), "f"), np.zeros((320, 1), "f")
+    started = threading.Barrier(2)
+
+    class Together(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 0:
+                started.wait(60)
+
+    def train(epochs):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=[Together()])
+
+    threads = [threading.Thread(target=train, args=(epochs,)) for epochs in (3, 30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_two_fits_in_two_threads_are_both_counted(python: str) -> None:
+    events, process = run_script(IN_THREADS, python)
+    assert process.returncode == 0, process.stderr
+    windows = of_type(events, "steps", phase="train")
+    assert sum(e["steps"] for e in windows) == 33 * 10
+    ends = of_type(events, "epoch", state="end")
+    assert (len(ends), {e["steps"] for e in ends}, {e["validation_s"] for e in ends}) == (33, {10}, {0.0})
+    assert any("several threads" in str(e["wait_bound"]) for e in windows)
+    assert of_type(events, "hook_off") == []
+    assert [e["phase"] for e in of_type(events, "phase")][-2:] == ["idle", "exiting"]
+
+
+def test_keras_on_another_backend_has_steps_and_no_wait() -> None:
+    """No other backend is installed here: Keras only gives another name for the one that it has."""
+    source = """
+    import numpy as np, keras
+    from keras.src.backend import config
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    config.backend = keras.config.backend = lambda: "another"
+    model.fit(np.zeros((320, 4), "f"), np.zeros((320, 1), "f"), batch_size=32, verbose=0)
+    """
+    events, process = run_script(source)
+    assert process.returncode == 0, process.stderr
+    windows = of_type(events, "steps", phase="train")
+    assert sum(e["steps"] for e in windows) == 10
+    assert {e["wait_s"] for e in windows} == {None}
+    assert "another" in windows[-1]["wait_bound"]
+    assert {e["backend"] for e in of_type(events, "environment") if "backend" in e} == {"another"}
+    assert of_type(events, "hook_off") == []

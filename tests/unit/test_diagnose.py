@@ -194,6 +194,18 @@ def test_an_interpreter_that_does_not_close_is_said() -> None:
     assert "run.slow_exit" not in ids(state_of(start(), windows(5), [exiting, again, later]))
 
 
+def test_keras_on_another_backend_is_said_and_tensorflows_gpus_are_no_question() -> None:
+    def on(backend: str) -> list[str]:
+        env = ev.Environment(t=T0 + 2, src="agent", backend=backend)
+        box = ev.Environment(t=T0, src="host", nvidia_devices=1)
+        return ids(state_of(start(), [box, env], windows(10)))
+
+    assert "run.other_backend" not in on("tensorflow")
+    assert [name for name in on("tensorflow") if name.startswith("gpu.")], "a CPU build beside a GPU"
+    assert "run.other_backend" in on("jax")
+    assert [name for name in on("jax") if name.startswith("gpu.")] == []
+
+
 def test_no_steps_says_what_was_looked_for() -> None:
     ended = ev.RunEnded(t=T0 + 6, exit_code=0)
     assert "looked for fit" in the("run.no_steps", state_of(start(), [ended])).lines[0]

@@ -31,7 +31,7 @@ _counter = time.perf_counter
 
 
 _running: list[Loop] = []
-"""Loops that run now, outermost first: a validation lies inside of its fit."""
+"""Loops that run now, in any thread, outermost first: a validation lies inside of its fit."""
 
 
 def running() -> list[Loop]:
@@ -39,18 +39,22 @@ def running() -> list[Loop]:
     return list(_running)
 
 
+def _innermost() -> Optional[Loop]:
+    """The loop that this thread is in."""
+    thread = threading.get_ident()
+    return next((loop for loop in reversed(_running) if loop.thread == thread), None)
+
+
 def active() -> bool:
     """Whether one of Keras' own loops runs in this thread now: others keep out of its time."""
-    if not _running:
-        return False
-    loop = _running[-1]
-    if loop.thread != threading.get_ident():
+    loop = _innermost()
+    if loop is None:
         return False
     if loop.stamps.function[0] > 0.0:
         return True
     # A fit that an exception ended never says so: look for its frame.
     _drop_dead()
-    return bool(_running)
+    return _innermost() is not None
 
 
 def _frames() -> set[int]:
@@ -75,9 +79,9 @@ def _called_by_callback(outer: Loop) -> bool:
 def _drop_dead() -> None:
     """Forget the loops of this thread whose own frame is no longer on the stack."""
     alive = _frames()
-    thread = threading.get_ident()
-    while _running and _running[-1].thread == thread and _running[-1].frame_id not in alive:
-        _running.pop().ended()
+    while (loop := _innermost()) is not None and loop.frame_id not in alive:
+        _running.remove(loop)
+        loop.ended()
 
 
 @guarded(HOOK)
@@ -97,12 +101,20 @@ def begin(owner: Any, phase: str, frame_id: int) -> None:
     _drop_dead()
     # A validation carries the number of its fit, an evaluation on its own that of the last one.
     fit = steps.new_loop() if phase == "train" else steps.current_loop()
-    if _running:
-        _running[-1].emit()
+    outer = _innermost()
+    if outer is not None:
+        outer.emit()
     loop = Loop(owner, phase, fit, frame_id)
     _running.append(loop)
+    for other in _running:
+        other.beside = other.beside or other.thread != loop.thread
+    loop.beside = any(other.thread != loop.thread for other in _running)
+    _goes_on(loop)
+
+
+def _goes_on(loop: Loop) -> None:
     clock.blocked = loop.blocked()
-    set_phase(PHASES[phase])
+    set_phase(PHASES[loop.phase])
 
 
 @guarded(HOOK)
@@ -110,21 +122,23 @@ def end(owner: Any, phase: str) -> None:
     loop = current(owner, phase)
     if loop is None:
         return
-    while _running and _running[-1] is not loop:
-        _running.pop()
-    _running.pop()
+    stack = [other for other in _running if other.thread == loop.thread]
+    place = stack.index(loop)
+    for inner in stack[place:]:
+        _running.remove(inner)
     loop.ended()
-    outer = _running[-1] if _running else None
-    if outer is None:
-        clock.blocked = None
-        set_phase("idle")
-    else:
-        clock.blocked = outer.blocked()
+    outer = stack[place - 1] if place else None
+    if outer is not None:
         if not _called_by_callback(outer):
             outer.validation_s += _counter() - loop.started
         outer.leave_out()
         outer.stamps.wanted.add("after validation")
-        set_phase(PHASES[outer.phase])
+        _goes_on(outer)
+    elif _running:  # another thread's
+        _goes_on(_running[-1])
+    else:
+        clock.blocked = None
+        set_phase("idle")
 
 
 def current(owner: Any, phase: str) -> Optional[Loop]:

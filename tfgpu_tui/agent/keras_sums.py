@@ -6,6 +6,7 @@ and at once only where something begins or ends.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -33,6 +34,9 @@ class Loop:
         self.fit = fit
         self.frame_id = frame_id
         self.thread = threading.get_ident()
+        self.beside = False
+        """Whether a loop of another thread ran beside it."""
+        self._backend = _other_backend(owner)
         self.params: dict[str, Any] = dict(getattr(owner, "params", None) or {})
         self.eager = input_wait.eager()
         self.windows = steps.Windows(phase, "fit", fit)
@@ -70,12 +74,16 @@ class Loop:
             return self.blocked()
         if self.spe > 1 and input_wait.overlaps():
             return "steps_per_execution > 1: TensorFlow fetches the next batch while it computes"
+        if self.beside:
+            return "several threads train at once: the wait is that of all of them"
         if self._replicas > 1:
             return f"{self._replicas} replicas: they compete for the cores while the next batch is fetched"
         return None
 
     def blocked(self) -> Optional[str]:
         """Why no stopwatch may be put into this loop's graphs; None where it may."""
+        if self._backend is not None:
+            return f"Keras computes with {self._backend}, not with TensorFlow"
         if self.spe > 1 and self._replicas > 1:
             return "several replicas with steps_per_execution > 1: the wait is not measured there"
         return None
@@ -233,6 +241,15 @@ class Loop:
 
 def _nothing() -> None:
     """In place of a reference to a model, where there is none."""
+
+
+def _other_backend(owner: Any) -> Optional[str]:
+    """The backend of Keras 3 where it is not TensorFlow (`backend()` in keras/src/backend/config.py, 3.3 to 3.15)."""
+    config = sys.modules.get("keras.src.backend.config")
+    if config is None or not type(owner).__module__.startswith("keras.src."):
+        return None
+    name = str(config.backend())
+    return None if name == "tensorflow" else name
 
 
 def _steps_per_execution(model: Any) -> int:

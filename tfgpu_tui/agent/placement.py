@@ -102,6 +102,8 @@ def _observed(step: EagerStep) -> None:
 @every(ANALYSIS_PERIOD_S)
 def _analyse() -> None:
     """On the agent's own thread: turns what was collected into rows and drops it."""
+    if initialised_context() is None:
+        return  # nothing of TensorFlow's ran yet: Keras with another backend
     while _state.graphs:
         collected = _state.graphs.pop(0)
         begun_s = time.perf_counter()

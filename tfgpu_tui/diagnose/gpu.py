@@ -33,6 +33,8 @@ def findings(state: RunState) -> Iterator[Finding]:
         and not gpu_causes.gpus_in_box(_facts(state))
     ):
         yield no_gpu({"nvidia_devices": 0, "nvml": status.status, "message": status.message})
+    elif env.backend not in (None, "tensorflow"):
+        return  # run.other_backend: what TensorFlow does with a GPU is not the question
     elif env.tf_gpus:
         yield from _used_but(state)
     elif env.tf_gpus is not None:

@@ -21,10 +21,11 @@ CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /pro
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """run.legacy_api, run.failed, run.killed, run.slow_exit, run.no_steps."""
+    """run.legacy_api, run.failed, run.killed, run.slow_exit, run.other_backend, run.no_steps."""
     legacy = list(legacy_api.findings(state))
     yield from legacy or _failed(state)
     yield from _slow_exit(state)
+    yield from _other_backend(state)
     yield from _no_steps(state)
 
 
@@ -117,6 +118,20 @@ def _place(error: ScriptError) -> str:
 
 def _mib(value: int | None) -> str:
     return "unknown" if value is None else f"{value >> 20} MiB"
+
+
+def _other_backend(state: RunState) -> Iterator[Finding]:
+    backend = state.environment.backend
+    if backend in (None, "tensorflow"):
+        return
+    yield Finding(
+        id="run.other_backend",
+        severity="warning",
+        title=f"Keras computes with {backend} here, not with TensorFlow",
+        lines=["steps and callbacks are measured; input wait, placement and TensorFlow's memory are not"],
+        next='Set KERAS_BACKEND=tensorflow, or "backend" in ~/.keras/keras.json, to train with TensorFlow.',
+        evidence={"backend": backend, "keras": state.environment.keras},
+    )
 
 
 def _slow_exit(state: RunState) -> Iterator[Finding]:
