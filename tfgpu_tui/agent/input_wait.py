@@ -228,7 +228,7 @@ def _begin() -> Any:
 
 
 def _stampable() -> bool:
-    """Only functions of eager TensorFlow on this machine: no v1 graphs, no parameter servers, workers or TPUs.
+    """Only functions of eager TensorFlow on this machine: no v1 graphs, no parameter servers, no TPUs.
 
     With several replicas, none inside of control flow: Keras 3.15's loop over `steps_per_execution` failed there.
     """
@@ -239,7 +239,7 @@ def _stampable() -> bool:
         return False
     strategy = distribute_lib.get_strategy()
     name = type(strategy).__name__
-    if "ParameterServer" in name or "TPU" in name or "MultiWorker" in name:
+    if "ParameterServer" in name or "TPU" in name:
         return False
     outer = getattr(ops.get_default_graph(), "outer_graph", None)
     return strategy.num_replicas_in_sync == 1 or not hasattr(outer, "outer_graph")

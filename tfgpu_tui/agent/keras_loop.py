@@ -47,7 +47,7 @@ def _innermost() -> Optional[Loop]:
 
 def active() -> bool:
     """Whether one of Keras' own loops runs in this thread now: others keep out of its time."""
-    loop = _innermost()
+    loop = _innermost() if _running else None
     if loop is None:
         return False
     if loop.stamps.function[0] > 0.0:

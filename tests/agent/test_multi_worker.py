@@ -1,0 +1,83 @@
+"""Two workers on this machine, each a process of its own: MultiWorkerMirroredStrategy."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+
+from .conftest import of_type, other_pythons, run_script
+
+SCRIPT = """
+    import json, os, subprocess, sys
+
+    if "TF_CONFIG" not in os.environ:
+        workers = {"worker": ["localhost:" + port for port in sys.argv[1:]]}
+        def config(index):
+            return json.dumps({"cluster": workers, "task": {"type": "worker", "index": index}})
+        started = [
+            subprocess.Popen([sys.executable, __file__], env={**os.environ, "TF_CONFIG": config(index)})
+            for index in range(2)
+        ]
+        sys.exit(max(process.wait() for process in started))
+
+    import time
+    import numpy as np
+    import tensorflow as tf
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+    def load(i):
+        time.sleep(0.005)
+        return np.ones(16, "f")
+
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    data = tf.data.Dataset.range(960).map(lambda i: tf.ensure_shape(tf.numpy_function(load, [i], tf.float32), [16]))
+    data = data.batch(8).with_options(options)
+    with strategy.scope():
+        w = tf.Variable(tf.zeros((16, 1)))
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((x @ w - 1.0) ** 2)
+        gradient = tf.distribute.get_replica_context().all_reduce("sum", tape.gradient(loss, w))
+        w.assign_sub(0.01 * gradient)
+        return loss
+
+    @tf.function
+    def train(source):
+        return strategy.run(step, (next(source) if IN_GRAPH else source,))
+
+    batches = iter(strategy.experimental_distribute_dataset(data))
+    for _ in range(100):
+        train(batches if IN_GRAPH else next(batches))
+    print("done", flush=True)
+"""
+
+
+def _free_ports() -> list[str]:
+    with socket.socket() as one, socket.socket() as other:
+        for sock in (one, other):
+            sock.bind(("localhost", 0))
+        return [str(sock.getsockname()[1]) for sock in (one, other)]
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+@pytest.mark.parametrize("in_graph", [True, False])
+def test_each_workers_steps_and_wait_are_measured(in_graph: bool, python: str) -> None:
+    events, process = run_script(SCRIPT.replace("IN_GRAPH", str(in_graph)), python, _free_ports())
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.count("done") == 2
+    windows = of_type(events, "steps", phase="train")
+    workers = {e["pid"] for e in windows}
+    assert len(workers) == 2
+    for worker in workers:
+        own = [e for e in windows if e["pid"] == worker]
+        assert sum(e["steps"] for e in own) == 100
+        steady = [e for e in own if not e["warmup"]]
+        # Each waits for four elements of 5 ms at least: TensorFlow rebatches the 8 of a global batch over the two.
+        per_step = sum(e["wait_s"] for e in steady) / sum(e["steps"] for e in steady)
+        assert per_step > 0.015
+        assert per_step <= sum(e["wall_s"] for e in steady) / sum(e["steps"] for e in steady)
+    assert of_type(events, "hook_off") == []
