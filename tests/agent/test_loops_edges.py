@@ -441,6 +441,34 @@ def test_two_fits_in_two_threads_are_both_counted(python: str) -> None:
     assert [e["phase"] for e in of_type(events, "phase")][-2:] == ["idle", "exiting"]
 
 
+def test_a_fit_that_failed_in_a_thread_is_over() -> None:
+    source = """
+    import threading
+    import numpy as np, keras
+    x, y = np.zeros((320, 4), "f"), np.zeros((320, 1), "f")
+
+    class Fails(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise SystemExit
+
+    def train(*callbacks):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(x, y, batch_size=32, verbose=0, callbacks=callbacks)
+
+    thread = threading.Thread(target=train, args=(Fails(),))
+    thread.start()
+    thread.join()
+    train()
+    """
+    events, process = run_script(source)
+    assert process.returncode == 0, process.stderr
+    windows = of_type(events, "steps", phase="train")
+    assert sum(e["steps"] for e in windows) == 1 + 10
+    assert [e for e in windows if e["wait_bound"]] == []
+    assert [e["phase"] for e in of_type(events, "phase")][-2:] == ["idle", "exiting"]
+
+
 def test_keras_on_another_backend_has_steps_and_no_wait() -> None:
     """No other backend is installed here: Keras only gives another name for the one that it has."""
     source = """

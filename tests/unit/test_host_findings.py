@@ -47,6 +47,14 @@ def test_tensorflows_own_switch_for_eager_functions_is_named_with_its_line(loop:
     assert finding.knob == "run_eagerly=off"
 
 
+def test_eager_execution_that_the_run_was_asked_for_is_no_fault_of_the_script() -> None:
+    knobs = ev.Knobs(t=T0, in_force={"run_eagerly": "on"})
+    finding = the("host.eager", state_of(start({"run_eagerly": "on"}), [knobs], windows(10)))
+    assert finding.lines[0] == "this run was asked for run_eagerly=on"
+    assert finding.next.startswith("Rerun without run_eagerly=on")
+    assert finding.knob is None
+
+
 def test_a_debugging_switch_is_named_while_it_is_on() -> None:
     on = ev.DebugSwitch(t=T0, name="check_numerics", on=True, place="train.py:3")
     off = ev.DebugSwitch(t=T0 + 1, name="check_numerics", on=False, place="train.py:9")

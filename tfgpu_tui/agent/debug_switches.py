@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import sys
+from types import FrameType
 from typing import Any
 
-from .runtime import on_import, send_latest
+from .runtime import guarded, on_import, send_latest
 from .script_calls import place_of
 
 SWITCHES = {
@@ -34,10 +35,15 @@ def _telling(original: Any, name: str, on: bool) -> Any:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        send_latest("debug_switch", key=name, name=name, on=on, place=place_of(sys._getframe(1)))
+        _tell(name, on, sys._getframe(1))
         return result
 
     return call
+
+
+@guarded("debug_switches")
+def _tell(name: str, on: bool, caller: FrameType) -> None:
+    send_latest("debug_switch", key=name, name=name, on=on, place=place_of(caller))
 
 
 for _name in SWITCHES:

@@ -96,8 +96,17 @@ def settle() -> None:
 atexit.register(settle)
 
 
+def _drop_threads() -> None:
+    """Forget the loops of threads that are gone: what an exception ended there never says so."""
+    threads = sys._current_frames()
+    for loop in [loop for loop in _running if loop.thread not in threads]:
+        _running.remove(loop)
+        loop.ended()
+
+
 @guarded(HOOK)
 def begin(owner: Any, phase: str, frame_id: int) -> None:
+    _drop_threads()
     _drop_dead()
     # A validation carries the number of its fit, an evaluation on its own that of the last one.
     fit = steps.new_loop() if phase == "train" else steps.current_loop()
@@ -106,9 +115,9 @@ def begin(owner: Any, phase: str, frame_id: int) -> None:
         outer.emit()
     loop = Loop(owner, phase, fit, frame_id)
     _running.append(loop)
-    for other in _running:
-        other.beside = other.beside or other.thread != loop.thread
-    loop.beside = any(other.thread != loop.thread for other in _running)
+    apart = [other for other in _running if other.thread != loop.thread]
+    for one in [loop, *apart] if apart else ():
+        one.beside = True
     _goes_on(loop)
 
 

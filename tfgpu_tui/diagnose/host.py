@@ -115,7 +115,11 @@ def _eager(state: RunState) -> Iterator[Finding]:
     switched = not compiled and told is not None and told.in_force.get("run_eagerly") == "on"
     if not compiled and not switched and state.loop != "eager":
         return
-    if compiled:
+    asked = state.run.knobs.get("run_eagerly") if state.run is not None else None
+    if asked == "on":
+        how = "this run was asked for run_eagerly=on"
+        step = "Rerun without run_eagerly=on: it is for a look inside, and slow."
+    elif compiled:
         how = "compiled with run_eagerly=True"
         step = "Compile without run_eagerly (or compile(run_eagerly=False)) once debugging is done."
     elif switched:
@@ -126,7 +130,6 @@ def _eager(state: RunState) -> Iterator[Finding]:
         step = "Put @tf.function on the function that does one training step."
     seen = loop_lines(state)
     ops = eager_ops_per_step(state)
-    asked = state.run is not None and state.run.knobs.get("run_eagerly")
     yield Finding(
         id="host.eager",
         severity="warning",
