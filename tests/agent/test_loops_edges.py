@@ -472,7 +472,10 @@ def test_a_fit_that_failed_in_a_thread_is_over() -> None:
 def test_keras_on_another_backend_has_steps_and_no_wait() -> None:
     """No other backend is installed here: Keras only gives another name for the one that it has."""
     source = """
+    import sys
     import numpy as np, keras
+    if keras.__version__.startswith("2."):
+        sys.exit("Keras 2 has one backend")
     from keras.src.backend import config
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -480,6 +483,8 @@ def test_keras_on_another_backend_has_steps_and_no_wait() -> None:
     model.fit(np.zeros((320, 4), "f"), np.zeros((320, 1), "f"), batch_size=32, verbose=0)
     """
     events, process = run_script(source)
+    if "Keras 2 has one backend" in process.stderr:
+        pytest.skip("Keras 2 has one backend")
     assert process.returncode == 0, process.stderr
     windows = of_type(events, "steps", phase="train")
     assert sum(e["steps"] for e in windows) == 10
