@@ -60,9 +60,9 @@ class RunState:
     last_call_t: float | None = None
     """When the last call of fit, predict or evaluate returned."""
     array_copies: dict[str, ev.ArrayCopy] = field(default_factory=dict)
+    """By device."""
     debug_switches: dict[str, str] = field(default_factory=dict)
     """Those that are on -> where the script turned them on."""
-    """By device."""
     fits: int = 0
     batch_size: int | None = None
     first_step_t: float | None = None
