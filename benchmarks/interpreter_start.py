@@ -15,13 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.agent.conftest import INJECT, Recorder
+from tests.agent.conftest import AS_THE_SCRIPT, INJECT, Recorder
 
 
-def start_ms(python: str, environment: dict[str, str]) -> float:
+def start_ms(python: str, environment: dict[str, str], before: list[str]) -> float:
     """Milliseconds from exec to exit of a python that does nothing."""
     start = time.perf_counter()
-    subprocess.run([python, "-c", "pass"], env=environment, check=True)
+    subprocess.run([*before, python, "-c", "pass"], env=environment, check=True)
     return (time.perf_counter() - start) * 1e3
 
 
@@ -35,16 +35,13 @@ def main() -> None:
     plain = {k: v for k, v in os.environ.items() if not k.startswith("TFGPU_TUI_") and k not in left_out}
     recorder = Recorder()
     try:
-        child = {**plain, "PYTHONPATH": str(INJECT), "TFGPU_TUI_SOCKET": recorder.path, "TFGPU_TUI_PARENT": "0"}
-        cases = {
-            "plain": plain,
-            "child process": child,
-            "main process": {**child, "TFGPU_TUI_PARENT": str(os.getpid())},
-        }
+        child = {**plain, "PYTHONPATH": str(INJECT), "TFGPU_TUI_SOCKET": recorder.path, "TFGPU_TUI_SCRIPT": "0"}
+        nobody = [*AS_THE_SCRIPT[:2], 'exec "$@"', "sh"]
+        cases = {"plain": (plain, nobody), "child process": (child, nobody), "main process": (child, AS_THE_SCRIPT)}
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(arguments.pairs):
-            for name, environment in cases.items():
-                times[name].append(start_ms(arguments.python, environment))
+            for name, (environment, before) in cases.items():
+                times[name].append(start_ms(arguments.python, environment, before))
     finally:
         recorder.close()
     for name, values in times.items():

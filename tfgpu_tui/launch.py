@@ -64,8 +64,9 @@ def start(spec: LaunchSpec) -> RunDir:
 
     The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not
-    where Python looks first for its modules. All that it needs for the script stands in its command line, and the run's
-    socket is passed on: so it starts the script before it imports anything. Raises rundir.StateDirError.
+    where Python looks first for its modules. All that it needs for the script stands in its command line and its
+    environment, and the run's socket is passed on: so it starts the script before it imports anything. Raises
+    rundir.StateDirError.
     """
     run = create(spec, "pty")
     meta = rundir.read_meta(run)
@@ -76,7 +77,7 @@ def start(spec: LaunchSpec) -> RunDir:
         listener = None  # the keeper tries again, and says why
     fd = -1 if listener is None else listener.fileno()
     command = [spec.python, *spec.argv]
-    order = Order.words(str(run.path), fd, spec.columns, spec.rows, child.additions(meta, os.environ), command)
+    order = Order.words(str(run.path), fd, spec.columns, spec.rows, command)
     try:
         with run.supervisor_log.open("ab") as log:
             subprocess.Popen(
@@ -85,6 +86,7 @@ def start(spec: LaunchSpec) -> RunDir:
                 stdout=log,
                 stderr=log,
                 cwd=spec.cwd,
+                env=Order.environment(os.environ, child.additions(meta, os.environ)),
                 pass_fds=[] if listener is None else [fd],
                 start_new_session=True,
             )

@@ -21,6 +21,9 @@ Answer = Callable[[Event], "dict[str, Any] | None"]
 
 INJECT = Path(__file__).resolve().parents[2] / "tfgpu_tui" / "agent" / "inject"
 
+AS_THE_SCRIPT = ["/bin/sh", "-c", 'export TFGPU_TUI_SCRIPT=$$; exec "$@"', "sh"]
+"""Before a command: it runs as the script itself, which knows its own number."""
+
 
 def other_pythons() -> list[str]:
     """TFGPU_TUI_TEST_PYTHONS: interpreters with another TensorFlow or Keras, on which the agent's tests run, too."""
@@ -150,9 +153,8 @@ def run_script(
         callers = variables.get("PYTHONPATH")
         variables["PYTHONPATH"] = f"{INJECT}:{callers}" if callers else str(INJECT)
         variables["TFGPU_TUI_SOCKET"] = recorder.path
-        variables["TFGPU_TUI_PARENT"] = str(os.getpid())
     process = subprocess.Popen(
-        [python, *command, *args],
+        [*(AS_THE_SCRIPT if agent else ()), python, *command, *args],
         env=variables,
         cwd=cwd or folder,
         stdin=subprocess.DEVNULL,
@@ -175,6 +177,12 @@ def run_script(
 def of_type(events: list[Event], kind: str, **fields: Any) -> list[Event]:
     """The events of one type whose fields have these values."""
     return [e for e in events if e["type"] == kind and all(e.get(k) == v for k, v in fields.items())]
+
+
+def main_pid(events: list[Event]) -> int:
+    """The script's own process, as its agent says it: when python starts, and again with TensorFlow."""
+    (pid,) = {e["pid"] for e in of_type(events, "agent_connected", main=True)}
+    return int(pid)
 
 
 def keras_flavour(events: list[Event]) -> str:

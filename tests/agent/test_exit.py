@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .conftest import of_type, other_pythons, run_script
+from .conftest import main_pid, of_type, other_pythons, run_script
 
 SCRIPT = """
     import sys, threading, time
@@ -66,9 +66,9 @@ def test_the_end_of_a_child_is_not_the_scripts() -> None:
     """
     events, process = run_script(source)
     assert process.stdout == "child\n", process.stderr
-    (main,) = of_type(events, "agent_connected", main=True)
+    main = main_pid(events)
     assert len({e["pid"] for e in of_type(events, "agent_connected")}) > 1
-    assert [e["pid"] for e in of_type(events, "phase") if e["phase"] == "exiting"] == [main["pid"]]
+    assert [e["pid"] for e in of_type(events, "phase") if e["phase"] == "exiting"] == [main]
 
 
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Event, of_type, other_pythons, run_script
+from .conftest import Event, main_pid, of_type, other_pythons, run_script
 
 PYTHONS = [sys.executable, *other_pythons()]
 
@@ -391,10 +391,10 @@ def test_a_child_that_trains_reports_by_itself() -> None:
     """
     events, process = run_script(source)
     assert process.returncode == 0, process.stderr
-    (main,) = of_type(events, "agent_connected", main=True)
+    main = main_pid(events)
     (child,) = of_type(events, "agent_connected", main=False)
     steps = of_type(events, "steps")
-    assert {w["pid"] for w in steps} == {child["pid"]} != {main["pid"]}
+    assert {w["pid"] for w in steps} == {child["pid"]} != {main}
     assert sum(w["steps"] for w in steps) == 8
     assert of_type(events, "train_end", pid=child["pid"])
 

@@ -9,7 +9,7 @@ import pytest
 from tfgpu_tui import events
 from tfgpu_tui.state import RunState
 
-from .conftest import of_type, other_pythons, run_script
+from .conftest import main_pid, of_type, other_pythons, run_script
 
 SCRIPT = """
     import time
@@ -41,9 +41,9 @@ def test_workers_tell_their_own_time(python: str) -> None:
     told, process = run_script(SCRIPT, python)
     assert process.returncode == 0, process.stderr
     assert of_type(told, "hook_off") == []
-    (main,) = of_type(told, "agent_connected", main=True)
+    main = main_pid(told)
     by_process = {e["pid"]: e["user"] for e in of_type(told, "user_code")}
-    assert len(by_process) == 2 and main["pid"] not in by_process
+    assert len(by_process) == 2 and main not in by_process
     calls = seconds = 0.0
     for (entry,) in by_process.values():
         assert (entry["name"], entry["kind"]) == ("Rows.__getitem__", "getitem")

@@ -27,7 +27,7 @@ json.dump({
     "order": [m for m in sys.modules if m != "_socket"],
 }, open(os.environ["RESULT"], "w"))
 """
-ADDED = {"PYTHONPATH", "TFGPU_TUI_SOCKET", "TFGPU_TUI_PARENT", "TFGPU_TUI_KNOBS"}
+ADDED = {"PYTHONPATH", "TFGPU_TUI_SOCKET", "TFGPU_TUI_SCRIPT", "TFGPU_TUI_KNOBS"}
 """The README's list."""
 
 

@@ -50,11 +50,11 @@ KNOB_HOOKS: dict[str, str] = {
 """Knob -> the module that applies it inside the process: loaded before the other hooks, and only where it was asked."""
 
 
-def start(hello_socket: Any = None) -> None:
-    """Make the link to the supervisor; `hello_socket` is the connection on which sitecustomize said hello, or None."""
+def start(socket_path: str) -> None:
+    """Make the link to the supervisor, whose socket lies there."""
     from . import runtime
 
-    runtime.start(hello_socket)
+    runtime.start(socket_path)
 
 
 def install() -> Any:

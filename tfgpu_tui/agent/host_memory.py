@@ -12,6 +12,7 @@ from statistics import median
 from typing import List, Optional, Tuple
 
 from . import growth_cause, keras_loop, runtime, steps
+from .descriptors import OwnFile
 from .runtime import every, send
 
 SAMPLE_S = 0.1
@@ -24,14 +25,14 @@ BETWEEN_LOOKS_STEPS = 40
 BETWEEN_LOOKS_S = 1.5
 MAX_SEARCHES = 3
 
+_statm = OwnFile("/proc/self/statm")
 Point = Tuple[int, int]
 """(training steps done, resident bytes without those of our own looks)"""
 
 
 def resident_bytes() -> int:
     """This process's resident memory (proc(5), /proc/self/statm)."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(_statm.read().split()[1]) * resource.getpagesize()
 
 
 def slope(points: List[Point]) -> float:

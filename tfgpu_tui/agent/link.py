@@ -1,4 +1,4 @@
-"""The line to the supervisor: a bounded queue, one non-blocking socket, two daemon threads.
+"""The line to the supervisor: a bounded queue, one connection, two daemon threads.
 
 The training's threads only append to the queue. One thread empties it at most four times a second and reads commands;
 the other one runs the periodic functions, so that a long one (an analysis) holds nothing up. When the supervisor is
@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Optional
+
+from .descriptors import Connection, Taken
 
 PERIOD_S = 0.25
 WORK_PERIOD_S = 0.1
@@ -39,21 +40,12 @@ def stamped(kind: str, fields: dict[str, Any]) -> Event:
     return {"v": 1, "t": time.time(), "src": "agent", "pid": os.getpid(), "type": kind, **fields}
 
 
-_main = os.environ.get("TFGPU_TUI_PARENT") == str(os.getppid())
-"""Seen when the agent is loaded: a script whose parent is killed gets another one, and is the script still."""
+_script = os.environ.get("TFGPU_TUI_SCRIPT")
 
 
 def is_main() -> bool:
-    """Whether this process is the script itself: the child of the process that started it for us."""
-    return _main
-
-
-def _forked() -> None:
-    global _main
-    _main = False
-
-
-os.register_at_fork(after_in_child=_forked)
+    """Whether this process is the script itself: the one that was started for us, under this very number."""
+    return _script == str(os.getpid())
 
 
 def hello() -> Event:
@@ -89,23 +81,15 @@ def encode(event: Event) -> bytes:
 class Link:
     """Created in every process that has something to say; connects when it first says it."""
 
-    def __init__(
-        self,
-        path: str,
-        sock: Optional[Any] = None,
-        on_command: Callable[[Event], None] = lambda command: None,
-    ) -> None:
-        """`sock` is a raw connected `_socket.socket` on which the hello was already sent."""
+    def __init__(self, path: str, on_command: Callable[[Event], None] = lambda command: None) -> None:
         self._path = path
         self._on_command = on_command
         self._periodic: list[tuple[float, Callable[[], None]]] = []
         self._dead = False
         self.dropped = 0
-        self._socket: Optional[socket.socket] = None
+        self._taken_told = False
+        self._connection: Optional[Connection] = None
         self._forget()
-        if sock is not None:
-            self._socket = socket.socket(fileno=sock.detach())
-            self._socket.setblocking(False)
 
     def _forget(self) -> None:
         """Start clean: no connection, nothing queued, fresh locks."""
@@ -128,9 +112,9 @@ class Link:
 
     def after_fork(self) -> None:
         """In the child: the connection, the thread and what was queued are the parent's."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         self._forget()
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
@@ -189,7 +173,7 @@ class Link:
 
     def _reachable(self) -> bool:
         """False while there is nobody to send to: then the end of the process does not wait."""
-        return self._socket is not None or self._lost_at is None
+        return self._connection is not None or self._lost_at is None
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="tfgpu-tui link", daemon=True)
@@ -229,34 +213,45 @@ class Link:
                 due[index] = time.monotonic() + seconds
 
     def _connect(self) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        self._unsent = encode(hello()) + self._unsent
         try:
-            sock.connect(self._path)
+            self._connection = Connection(self._path)
         except OSError:
-            sock.close()
             self._lose()
             return
-        self._socket = sock
+        self._unsent = encode(hello()) + self._unsent
         self._lost_at = None
 
     def _lose(self) -> None:
-        """The connection broke, or could not be made. A line of which a part was sent is lost."""
+        """The connection broke, or could not be made."""
         now = time.monotonic()
         self._lost_at = now if self._lost_at is None else self._lost_at
         self._retry_at = now + RETRY_S
-        self._received = b""
-        if self._within_line:
-            self._unsent = self._unsent.partition(b"\n")[2]
-            self._within_line = False
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._disconnect()
         if now - self._lost_at >= PATIENCE_S:
             self._dead = True
             self._unsent = b""
             self._queue.clear()
+
+    def _failed(self, error: OSError) -> None:
+        if not isinstance(error, Taken):
+            self._lose()
+            return
+        self._disconnect()
+        self._connect()  # the supervisor is there still
+        if not self._taken_told:
+            self._taken_told = True
+            told = {"part": "agent", "message": "the script closed the agent's connection; another one was made"}
+            self.put(stamped("fault", told))
+
+    def _disconnect(self) -> None:
+        """A line of which a part was sent is lost."""
+        self._received = b""
+        if self._within_line:
+            self._unsent = self._unsent.partition(b"\n")[2]
+            self._within_line = False
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _take(self) -> list[Event]:
         if len(self._unsent) > UNSENT_LIMIT_BYTES:
@@ -271,31 +266,30 @@ class Link:
 
     def _send(self) -> None:
         due = self._queue if self._lost_at is None else time.monotonic() >= self._retry_at
-        if self._socket is None and not self._dead and due:
+        if self._connection is None and not self._dead and due:
             self._connect()
-        if self._socket is None:
+        if self._connection is None:
             return
         self._unsent += b"".join(encode(event) for event in self._take())
         try:
             while self._unsent:
-                # MSG_NOSIGNAL: a script may have given SIGPIPE its deadly default back.
-                sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+                sent = self._connection.send(self._unsent)
                 self._within_line = self._unsent[sent - 1 : sent] != b"\n"
                 self._unsent = self._unsent[sent:]
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
-            self._lose()
+        except OSError as error:
+            self._failed(error)
 
     def _receive(self) -> None:
-        if self._socket is None:
+        if self._connection is None:
             return
         try:
-            data = self._socket.recv(65536)
+            data = self._connection.receive()
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
-            self._lose()
+        except OSError as error:
+            self._failed(error)
             return
         if not data:
             self._lose()

@@ -34,12 +34,12 @@ _traces_told = -1
 # -- the line to the supervisor
 
 
-def start(hello_socket: Any = None) -> None:
-    """Once per process: make the link. `hello_socket` is the connection of sitecustomize, or None."""
+def start(socket_path: str) -> None:
+    """Once per process: make the link."""
     global _link
     if _link is not None:
         return
-    _link = Link(os.environ["TFGPU_TUI_SOCKET"], hello_socket, _obey)
+    _link = Link(socket_path, _obey)
     atexit.register(_end)  # the first that is registered is the last that runs
     os.register_at_fork(after_in_child=_link.after_fork)
 

@@ -12,7 +12,7 @@ if not __package__:
 
 from tfgpu_tui.keeper import spawn
 
-order = spawn.Order(sys.argv[1:])
+order = spawn.Order(sys.argv[1:], os.environ)
 script = spawn.carry_out(order)
 
 from tfgpu_tui.keeper.keep import main  # noqa: E402 (some 40 ms, beside the script's own start)

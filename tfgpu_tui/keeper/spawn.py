@@ -1,4 +1,5 @@
-"""Starts the script in a terminal of its own: the first thing that the keeper does, so it imports next to nothing."""
+"""Starts the script: in a terminal of its own, which is the first thing that the keeper does, or with its caller's
+streams. Imports next to nothing: the user waits for the script's first line."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ import signal
 import struct
 import termios
 import time
+from collections.abc import Callable, Mapping, MutableMapping
 
-_DEFAULTS = (
+_OF_A_TERMINAL = (
     signal.SIGINT,
     signal.SIGHUP,
     signal.SIGQUIT,
     signal.SIGTERM,
     signal.SIGTSTP,
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
 )
-"""A launcher under nohup hands down ignored signals, Python ignores the last two: a fresh terminal starts with none."""
+"""A launcher under nohup hands down ignored signals: a fresh terminal starts with none of these."""
+_PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Ignored by each python as it starts (initsigs in pylifecycle.c)."""
+_ADDITION = "TFGPU_TUI_ADDITION_"
 
 
 class Spawned:
@@ -32,24 +35,27 @@ class Spawned:
 
 
 class Order:
-    """What the keeper is to start, as its command line says it: RUN_FOLDER LISTENER COLUMNS ROWS [NAME=VALUE …] --
-    COMMAND …, where LISTENER is the descriptor of the run's socket (-1: there is none) and the pairs are what the
-    script's environment has besides ours. The current folder is the script's."""
+    """What the keeper is to start. Its command line, which every user of the machine can read, says RUN_FOLDER LISTENER
+    COLUMNS ROWS COMMAND …, where LISTENER is the descriptor of the run's socket (-1: there is none); its environment,
+    which is its user's alone, holds what the script's has besides ours. The current folder is the script's."""
 
-    def __init__(self, words: list[str]) -> None:
-        end = words.index("--")
+    def __init__(self, words: list[str], environment: MutableMapping[str, str]) -> None:
+        """Takes the additions out of `environment`, which is our own."""
         self.run_folder = words[0]
         self.listener, self.columns, self.rows = map(int, words[1:4])
-        self.additions = dict(pair.split("=", 1) for pair in words[4:end])
-        self.command = words[end + 1 :]
+        self.command = words[4:]
+        names = [name for name in environment if name.startswith(_ADDITION)]
+        self.additions = {name[len(_ADDITION) :]: environment.pop(name) for name in names}
 
     @staticmethod
-    def words(
-        run_folder: str, listener: int, columns: int, rows: int, additions: dict[str, str], command: list[str]
-    ) -> list[str]:
+    def words(run_folder: str, listener: int, columns: int, rows: int, command: list[str]) -> list[str]:
         """The command line that says this."""
-        numbers = [str(number) for number in (listener, columns, rows)]
-        return [run_folder, *numbers, *(f"{name}={value}" for name, value in additions.items()), "--", *command]
+        return [run_folder, *(str(number) for number in (listener, columns, rows)), *command]
+
+    @staticmethod
+    def environment(base: Mapping[str, str], additions: Mapping[str, str]) -> dict[str, str]:
+        """The keeper's environment that says this."""
+        return {**base, **{_ADDITION + name: value for name, value in additions.items()}}
 
 
 def carry_out(order: Order) -> Spawned | str:
@@ -62,9 +68,9 @@ def carry_out(order: Order) -> Spawned | str:
         return str(error)
 
 
-def script_environment(base: dict[str, str], additions: dict[str, str]) -> dict[str, str]:
-    """The environment of a script that this process starts."""
-    env = {**base, **additions, "TFGPU_TUI_PARENT": str(os.getpid())}
+def script_environment(base: Mapping[str, str], additions: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a script that this process starts; `start` adds the script's own number."""
+    env = {**base, **additions}
     if "TFGPU_TUI_STOP_AFTER" not in additions:
         env.pop("TFGPU_TUI_STOP_AFTER", None)  # of an outer run, when one monitored script starts another
     return env
@@ -75,11 +81,20 @@ def in_terminal(command: list[str], additions: dict[str, str], columns: int, row
     output is as live as in a shell and SIGWINCH, Ctrl+C and hang-ups mean what they mean there. `additions` are what
     its environment has besides ours. Raises OSError where the interpreter can't be started."""
     started = time.monotonic()
-    env = script_environment(dict(os.environ), additions)
+    env = script_environment(os.environ, additions)
     master, slave = os.openpty()
+
+    def enter_terminal() -> None:
+        os.setsid()
+        for stream in (0, 1, 2):
+            os.dup2(slave, stream)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        for number in _OF_A_TERMINAL:
+            signal.signal(number, signal.SIG_DFL)
+
     try:
         set_window_size(master, columns, rows)
-        pid = _start(command, env, slave)
+        pid = start(command, env, enter_terminal)
     except BaseException:
         os.close(master)
         raise
@@ -89,23 +104,36 @@ def in_terminal(command: list[str], additions: dict[str, str], columns: int, row
     return Spawned(pid, master, started)
 
 
-def _start(command: list[str], env: dict[str, str], terminal: int) -> int:
-    """fork and exec by hand: `subprocess` takes some milliseconds to import, and this process has one thread."""
+def start(command: list[str], env: dict[str, str], prepare: Callable[[], None] = lambda: None) -> int:
+    """Starts the script by fork and exec, `prepare()` between the two; returns its process. Raises OSError.
+
+    To the script goes what our caller handed down to us: blocked and ignored signals, an alarm clock. This process
+    itself blocks none from here on, and hears of its children's ends: a caller that ignores SIGCHLD would have the
+    kernel throw exit statuses away. By hand, because `subprocess` takes some milliseconds to import, and because the
+    script is told its own number. This process has one thread.
+    """
     answer, failed = os.pipe()  # closed by an exec that works
+    on_child = signal.getsignal(signal.SIGCHLD)
+    if on_child == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    alarm = signal.setitimer(signal.ITIMER_REAL, 0)  # survives an exec, and not a fork
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
     if pid == 0:
         try:
-            os.setsid()
-            for stream in (0, 1, 2):
-                os.dup2(terminal, stream)
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            for number in _DEFAULTS:
-                signal.signal(number, signal.SIG_DFL)
+            _without_handlers()
+            if on_child == signal.SIG_IGN:
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            prepare()
+            env["TFGPU_TUI_SCRIPT"] = str(os.getpid())
+            signal.setitimer(signal.ITIMER_REAL, *alarm)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.execvpe(command[0], command, env)
         except OSError as error:
             os.write(failed, str(error.errno).encode())
         finally:
             os._exit(127)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(failed)
     with open(answer, "rb") as pipe:
         number_text = pipe.read()
@@ -113,6 +141,13 @@ def _start(command: list[str], env: dict[str, str], terminal: int) -> int:
         os.waitpid(pid, 0)
         raise OSError(int(number_text), os.strerror(int(number_text)), command[0])
     return pid
+
+
+def _without_handlers() -> None:
+    """As exec would have it, and before: a signal that comes meanwhile is the script's, and not lost in ours."""
+    for number in signal.valid_signals():
+        if number in _PYTHONS_OWN or callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def set_window_size(terminal: int, columns: int, rows: int) -> None:

@@ -10,13 +10,12 @@ import fcntl
 import json
 import os
 import stat
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from tfgpu_tui import knobs
-from tfgpu_tui.keeper.spawn import script_environment
+from tfgpu_tui.keeper.spawn import script_environment, start
 from tfgpu_tui.rundir import Meta
 
 INJECT = Path(__file__).parent.parent / "agent" / "inject"
@@ -47,31 +46,32 @@ class Child:
 
     terminal: int | None = None
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
         self.core_dumped: bool | None = None
         """Of a script that a signal ended; known once `status` says so."""
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+        self._status: tuple[int | None, int | None] | None = None
 
     def status(self) -> tuple[int | None, int | None] | None:
-        """(exit code, None) or (None, signal) once it ended; None while it runs. Never blocks."""
-        if self.process.returncode is None:
-            with contextlib.suppress(ChildProcessError):
-                ended = how_it_ended(self.pid)  # first: Popen keeps the signal and forgets the core
-                self.core_dumped = ended[1] if ended is not None else None
-        code = self.process.poll()
-        if code is None:
-            return None
-        return (None, -code) if code < 0 else (code, None)
+        """(exit code, None) or (None, signal) once it ended; (None, None) where how it ended can't be known; None while
+        it runs. Never blocks."""
+        if self._status is None:
+            try:
+                ended = how_it_ended(self.pid)
+            except ChildProcessError:
+                ended = None
+                self._status = None, None
+            if ended is not None:
+                code, self.core_dumped = ended
+                self._status = (None, -code) if code < 0 else (code, None)
+                os.waitpid(self.pid, 0)
+        return self._status
 
     def send_signal(self, number: int) -> None:
         """Signals the script alone: beside us, the group is the caller's. One that has ended is no error."""
         if self.status() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+            with contextlib.suppress(PermissionError):  # a script that became another user
+                os.kill(self.pid, number)
 
 
 def how_it_ended(pid: int) -> tuple[int, bool | None] | None:
@@ -117,6 +117,5 @@ def additions(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
 def spawn_inherited(meta: Meta) -> Child:
     """Starts the script with the caller's own streams, terminal, process group and file descriptors: to the script
     it looks just like plain python. Raises OSError where the interpreter can't be started."""
-    env = script_environment(dict(os.environ), additions(meta, os.environ))
-    process = subprocess.Popen([meta.python, *meta.argv], cwd=meta.cwd, env=env, close_fds=False)
-    return Child(process)
+    env = script_environment(os.environ, additions(meta, os.environ))
+    return Child(start([meta.python, *meta.argv], env, lambda: os.chdir(meta.cwd)))

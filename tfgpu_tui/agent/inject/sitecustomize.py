@@ -4,53 +4,57 @@ The supervisor puts this folder first on PYTHONPATH, so python's own `site.py` i
 of the run. It stays tiny: most of those processes never see TensorFlow. It takes itself off `sys.path`, and hands over
 to the `sitecustomize` that it hides, if there is one, through the import system itself, so that a missing or failing
 one is reported by `site.py` exactly as without us. Nothing here may print or raise.
+
+A script may start pythons of any age: the syntax is that of 2.7, and one that is too old for the agent only hands over.
 """
 
 import os
 import sys
 
-# Annotations of `Any` are quoted, and `__future__` is not imported: each module that is loaded here is paid by every
-# process of the run.
+# Types stand in comments, and `__future__` is not imported: each module that is loaded here is paid by every process
+# of the run.
 if False:
-    from typing import Any
+    from typing import Any  # noqa: F401
 
 _ENTRY = os.path.dirname(__file__)
 _AGENT = os.path.dirname(os.path.abspath(_ENTRY))
 _PACKAGE = "_tfgpu_agent"
 _TRIGGERS = frozenset(("tensorflow", "keras", "tf_keras"))
-# The connection on which the main process said hello; the agent takes it over.
-_hello: "Any" = None
+_SOCKET = os.environ.get("TFGPU_TUI_SOCKET", "")
+_IS_TOO_OLD = sys.version_info < (3, 9)
 
 
-def _say_hello() -> None:
-    """Tell the supervisor that the agent is alive, though TensorFlow may never be imported. Main process only."""
-    global _hello
-    if os.environ.get("TFGPU_TUI_PARENT") != str(os.getppid()):
-        return
+def _tell(line):
+    # type: (str) -> None
+    """One line to the supervisor, on a connection of its own: none stays open for the script to close or to inherit."""
     import _socket  # not `socket`: that one costs several milliseconds
+
+    try:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(_SOCKET)
+            sock.send(line.encode(), _socket.MSG_NOSIGNAL)
+        finally:
+            sock.close()
+    except OSError:
+        pass
+
+
+def _say_hello():
+    # type: () -> None
+    """Tell the supervisor that the agent is alive, though TensorFlow may never be imported. The script's own process
+    only, which is the one that was started under this number."""
+    if os.environ.get("TFGPU_TUI_SCRIPT") != str(os.getpid()):
+        return
     import time
 
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    sock.setblocking(False)
     line = '{"v":1,"t":%.6f,"src":"agent","pid":%d,"type":"agent_connected","main":true,"python":"%d.%d.%d"}\n'
-    try:
-        sock.connect(os.environ["TFGPU_TUI_SOCKET"])
-        sock.send((line % (time.time(), os.getpid(), *sys.version_info[:3])).encode(), _socket.MSG_NOSIGNAL)
-    except OSError:
-        sock.close()
-        return
-    _hello = sock
+    _tell(line % ((time.time(), os.getpid()) + sys.version_info[:3]))  # noqa: RUF005 (2.7)
 
 
-def _forget_hello() -> None:
-    """In a forked child: the connection is the parent's."""
-    global _hello
-    if _hello is not None:
-        _hello.close()
-        _hello = None
-
-
-def _agent() -> "Any":
+def _agent():
+    # type: () -> Any
     """The agent package, loaded by its path: the tool may live in an environment that this python can't import from."""
     package = sys.modules.get(_PACKAGE)
     if package is None:
@@ -59,34 +63,32 @@ def _agent() -> "Any":
         spec = util.spec_from_file_location(
             _PACKAGE, os.path.join(_AGENT, "__init__.py"), submodule_search_locations=[_AGENT]
         )
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise ImportError(_AGENT)
         package = util.module_from_spec(spec)
         sys.modules[_PACKAGE] = package
         spec.loader.exec_module(package)
-        package.start(_hello)
+        package.start(_SOCKET)
     return package
 
 
-def _failed(error: BaseException) -> None:
-    """The agent itself does not load: say so on the connection, if there is one."""
-    if _hello is None:
-        return
+def _failed(error):
+    # type: (BaseException) -> None
+    """The agent itself does not load: say so."""
     import json
     import time
 
     event = {"v": 1, "t": time.time(), "src": "agent", "pid": os.getpid(), "type": "hook_off", "hook": "agent"}
     event["reason"] = "%s: %s" % (type(error).__name__, error)
-    try:
-        _hello.send((json.dumps(event) + "\n").encode())
-    except OSError:
-        pass
+    _tell(json.dumps(event) + "\n")
 
 
 class _Trigger:
     """A meta-path entry that finds nothing itself: the first import of TensorFlow makes way for the agent's own."""
 
     @staticmethod
-    def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+    def find_spec(name, path=None, target=None):
+        # type: (str, Any, Any) -> Any
         if name not in _TRIGGERS or _trigger not in sys.meta_path:
             return None
         place = sys.meta_path.index(_trigger)
@@ -101,14 +103,16 @@ class _Trigger:
         return finder.find_spec(name, path, target)
 
 
-_trigger = _Trigger()
+_trigger = _Trigger()  # type: Any
 
 
-def _watch_for_errors() -> None:
+def _watch_for_errors():
+    # type: () -> None
     """Chain `sys.excepthook`: report the exception that ends the process, then do what would have been done."""
     previous = sys.excepthook
 
-    def excepthook(cls: "Any", value: "Any", traceback: "Any") -> None:
+    def excepthook(cls, value, traceback):
+        # type: (Any, Any, Any) -> None
         # After Ctrl-C, nothing may be imported: some modules evaluate text as they load, and that makes python forget
         # that it has to die of SIGINT (run_eval_code_obj in pythonrun.c).
         if _PACKAGE in sys.modules or not issubclass(cls, KeyboardInterrupt):
@@ -121,19 +125,33 @@ def _watch_for_errors() -> None:
     sys.excepthook = excepthook
 
 
+def _remove_bytecode():
+    # type: () -> None
+    """What an old python wrote as it loaded this file: 2.7 beside it, where nobody would ever remove it again."""
+    for path in (globals().get("__cached__"), _ENTRY + "/sitecustomize.pyc", _ENTRY + "/sitecustomize.pyo"):
+        try:
+            if path and os.path.exists(path):
+                os.remove(path)
+                os.rmdir(os.path.dirname(path))  # where it was made for that alone
+        except OSError:
+            pass
+
+
 sys.path[:] = [_p for _p in sys.path if _p != _ENTRY]
 sys.path_importer_cache.pop(_ENTRY, None)
-if "TFGPU_TUI_SOCKET" in os.environ:
+if _IS_TOO_OLD:
+    _remove_bytecode()
+elif _SOCKET:
     sys.meta_path.insert(0, _trigger)
-    os.register_at_fork(after_in_child=_forget_hello)
     try:
         _say_hello()
     except Exception:
-        _forget_hello()
+        pass
 # The sitecustomize that this one hides. Where there is none, the ModuleNotFoundError is the one that site.py expects.
-del sys.modules["sitecustomize"]
+# This module is held while it runs: Python 2 empties one that nobody holds.
+_self = sys.modules.pop("sitecustomize")
 try:
     import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
 finally:
-    if "TFGPU_TUI_SOCKET" in os.environ:
+    if _SOCKET and not _IS_TOO_OLD:
         _watch_for_errors()
