@@ -6,8 +6,10 @@ Nothing heavy is imported in here: `--help` must be instant, and a script starts
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -121,9 +123,25 @@ def _add_screen_options(parser: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. The tool's own errors are one line on stderr and exit status 2."""
+    """Runs one command; returns the exit status. The tool's own errors are one line on stderr and exit status 2.
+
+    Without `arguments` it is a process's own command: what the user asks of python by its environment is for the
+    script, and neither warnings of ours nor a prompt at our end (PYTHONINSPECT) come into its output."""
+    if arguments is not None:
+        return _carried_out(arguments)
+    warnings.simplefilter("ignore")
+    status = _carried_out(sys.argv[1:])
+    if sys.flags.inspect:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    return status
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
     try:
-        return _dispatch(split(sys.argv[1:] if arguments is None else arguments))
+        return _dispatch(split(arguments))
     except (
         UsageError,
         config.ConfigError,

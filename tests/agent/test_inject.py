@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,82 @@ def test_every_kind_of_child_wakes_the_agent_when_it_imports_keras(fake_keras: s
     assert process.stdout.splitlines() == [f"{kind} False True" for kind in kinds], process.stderr
     # The children import, but train nothing: they have nothing to say, so they don't even connect.
     assert {e["pid"] for e in of_type(events, "agent_connected")} == {main_pid(events)}
+
+
+def test_descriptors_are_those_of_plain_python(fake_keras: str, tmp_path: Path) -> None:
+    """Before TensorFlow and after; and a script that closes all that it does not know keeps what it opens then."""
+    source = f"""
+    import os, sys, time
+    def first_open():
+        return os.listdir("/proc/self/fd") and os.open("/dev/null", os.O_RDONLY)
+    def low():
+        return [n for n in sorted(map(int, os.listdir("/proc/self/fd"))) if n < 256]
+    def connected():
+        link, end = sys.modules["_tfgpu_agent.runtime"]._link, time.monotonic() + 20
+        while link._connection is None or not link._connection.held.is_ours:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    def say(step):
+        if {AWAKE}:
+            connected()
+            sys.modules["_tfgpu_agent.runtime"].send("metrics", step=step)
+    print(low(), first_open(), low())
+    os.closerange(3, 4096)
+    import {FAKE}
+    say(0)
+    print(low(), first_open(), low())
+    os.closerange(3, 256)
+    say(1)
+    os.closerange(3, 4096)
+    files = [open("mine%d" % n, "w") for n in range(8)]
+    say(2)
+    for n, file in enumerate(files):
+        file.write("line %d" % n)
+        file.close()
+    print([open("mine%d" % n).read() for n in range(8)], low())
+    """
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "ours").mkdir()
+    environment = {"PYTHONPATH": fake_keras}
+    _, plain = run_script(source, agent=False, environment=environment, cwd=tmp_path / "plain")
+    events, process = run_script(source, environment=environment, cwd=tmp_path / "ours")
+    assert (process.stdout, process.stderr) == (plain.stdout, plain.stderr) and plain.stderr == ""
+    assert [e["step"] for e in of_type(events, "metrics")] == [0, 1, 2]
+    assert len(of_type(events, "fault")) == 1, "the second loop; the first one passed the agent's by"
+    assert of_type(events, "hook_off") == []
+
+
+def test_pythons_of_any_age_load_it_without_a_word(tmp_path: Path) -> None:
+    """A tool that the script starts may run on Python 2.7; nothing of it stays in our folder."""
+    folder = tmp_path / "agent" / "inject"
+    folder.mkdir(parents=True)
+    ours = folder / "sitecustomize.py"
+    ours.write_text((INJECT / "sitecustomize.py").read_text())
+    own = tmp_path / "own"
+    own.mkdir()
+    code = "import sys; print(sys.path, getattr(sys, 'own', 'sitecustomize' in sys.modules), sys.version_info < (3, 9))"
+    for python in pythons():
+        for hidden in (None, "import sys\nsys.own = 7\n", "1 / 0\n", "import no_such_module\n"):
+            shutil.rmtree(own)
+            own.mkdir()
+            if hidden is not None:
+                (own / "sitecustomize.py").write_text(hidden)
+            said = []
+            for path in (str(own), f"{folder}:{own}"):
+                environment = {**os.environ, "PYTHONPATH": path, "TFGPU_TUI_SOCKET": str(tmp_path / "none")}
+                environment.pop("PYTHONDONTWRITEBYTECODE", None)
+                done = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True)
+                said.append((done.returncode, done.stdout, done.stderr))
+            assert said[0] == said[1], python
+            if "True" in said[0][1].split()[-1]:  # the others are the agent's own kind
+                assert list(folder.iterdir()) == [ours], python
+            shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+
+
+def pythons() -> list[str]:
+    """This one, and each other that can be found, however old."""
+    found = [*Path.home().glob(".pyenv/versions/*/bin/python"), *Path("/usr/bin").glob("python[23].[0-9]")]
+    return [*{str(path.resolve()) for path in found}, sys.executable]
 
 
 def test_isolated_python_has_no_agent_and_no_trouble() -> None:

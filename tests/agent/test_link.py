@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tfgpu_tui.agent import link as link_module
+from tfgpu_tui.agent.descriptors import Connection
 from tfgpu_tui.agent.link import QUEUE_LIMIT, Link, encode, stamped
 
 
@@ -118,6 +120,64 @@ def test_a_line_that_was_half_sent_is_not_sent_again(server: socket.socket, monk
         events = lines(again, lambda e: bool(e) and e[-1].get("step") == 39)
     steps = [e["step"] for e in events[1:]]
     assert events[0]["type"] == "agent_connected" and steps == list(range(steps[0], 40))
+
+
+@pytest.mark.parametrize("by", ["socket", "file", "nothing"])
+def test_a_descriptor_that_the_script_closed_is_the_scripts(server: socket.socket, tmp_path: Path, by: str) -> None:
+    """Its number now stands for a file or a socket of the script: no byte goes there or is read, nor is it closed."""
+    link = Link(server.getsockname())
+    link.put(stamped("log", {}))
+    connection, _ = server.accept()
+    lines(connection, lambda e: len(e) >= 2)
+    mine, peer = socket.socketpair()
+    with connection, mine, peer, (tmp_path / "file").open("w+") as file:
+        for time_ in (1, 2):
+            assert link._connection is not None
+            number = link._connection.held.number
+            if by == "nothing":
+                os.close(number)
+            else:
+                os.dup2(mine.fileno() if by == "socket" else file.fileno(), number)  # as close and open do
+            peer.send(b"for the script")
+            link.put(stamped("metrics", {"step": time_}))
+            again, _ = server.accept()
+            with again:
+                events = lines(again, lambda e, wanted=4 - time_: len(e) >= wanted)  # type: ignore[misc]
+                told = {"agent_connected", "metrics", "fault"} if time_ == 1 else {"agent_connected", "metrics"}
+                assert {e["type"] for e in events} == told, "said once"
+                assert mine.recv(100) == b"for the script"
+                with pytest.raises(BlockingIOError):
+                    peer.recv(100, socket.MSG_DONTWAIT)
+                if time_ == 2:
+                    link.close()
+                    del link
+                    gc.collect()
+            if by != "nothing":
+                os.close(number)
+        assert file.seek(0, os.SEEK_END) == 0
+
+
+def test_a_supervisor_that_can_not_be_reached_yet_gets_one_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "RETRY_S", 0.0)
+    tries: list[None] = []
+
+    def connect(path: str) -> Connection:
+        tries.append(None)
+        return Connection(path)
+
+    monkeypatch.setattr(link_module, "Connection", connect)
+    link = Link(str(tmp_path / "s"))
+    link.put(stamped("log", {}))
+    wait_until(lambda: len(tries) > 1)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        listening.settimeout(20)
+        connection, _ = listening.accept()
+        with connection:
+            assert [e["type"] for e in lines(connection, lambda e: len(e) >= 2)] == ["agent_connected", "log"]
 
 
 def test_a_peer_that_goes_away_for_long_ends_the_link_for_good(
