@@ -40,7 +40,8 @@ os.umask(0o077)
 os.nice(5)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 300))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-open("/proc/self/oom_score_adj", "w").write("300")
+adjusted = max(300, int(open("/proc/self/oom_score_adj").read()))
+open("/proc/self/oom_score_adj", "w").write(str(adjusted))
 os.execv(sys.argv[1], sys.argv[1:])
 """
 START = """
