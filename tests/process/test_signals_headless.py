@@ -41,9 +41,15 @@ TERM = int(signal.SIGTERM)
 class Job:
     """The tool as a shell or a scheduler starts it: the leader of a process group of its own."""
 
-    def __init__(self, place: Workplace, *arguments: str | Path, before: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        place: Workplace,
+        *arguments: str | Path,
+        before: tuple[str, ...] = (),
+        command: list[str] | None = None,
+    ) -> None:
         self.process = subprocess.Popen(
-            [*before, *place.command("--headless", *arguments)],
+            [*before, *(command or place.command("--headless")), *map(str, arguments)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place.folder, env=place.env,
             preexec_fn=os.setpgrp,
         )  # fmt: skip

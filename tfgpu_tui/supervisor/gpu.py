@@ -16,7 +16,8 @@ from tfgpu_tui.events import GpuSample
 from tfgpu_tui.search_path import own_python
 
 CHILD = Path(__file__).parent / "nvml_child.py"
-NESTED = os.stat("/proc/self/ns/pid").st_ino != 0xEFFFFFFC
+_PIDS = Path("/proc/self/ns/pid")
+NESTED = _PIDS.exists() and _PIDS.stat().st_ino != 0xEFFFFFFC
 """True in a container: the first pid namespace has this number (PROC_PID_INIT_INO in the kernel's proc_ns.h)."""
 INIT_DEADLINE_S = 10.0
 """nvmlInit takes seconds where the driver is not kept loaded (no persistence mode)."""

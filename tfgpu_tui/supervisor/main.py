@@ -92,14 +92,13 @@ def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
         if begun.script is not None:
             begun.relay.attach(begun.script.pid, [begun.meta.python, *begun.meta.argv])
         outcome = _monitor(begun, status_every_s)
-        status, text = outcome.status, outcome.text
+        from tfgpu_tui.terminal import printable_lines
+
+        _write(printable_lines(outcome.text))
+        status = outcome.status
     except BaseException as error:  # a foreign module may do anything; the script's end and status are not ours to lose
-        status, text = _without_monitor(begun, error), ""
-    try:
-        if text:
-            _print(text)
-    finally:
-        begun.relay.close()
+        status = _without_monitor(begun, error)
+    begun.relay.close()
     return status
 
 
@@ -161,7 +160,8 @@ def _without_monitor(begun: _Begun, error: BaseException) -> int:
         rundir.remove_socket(Path(begun.meta.socket))
     ended = begun.script is None or begun.script.status() is not None
     what = "there is no report" if ended else "the script goes on, without a report"
-    _print(f"tfgpu-tui: the monitor failed ({_in_a_line(error)}): {what}")
+    why = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode()
+    _write(f"tfgpu-tui: the monitor failed ({why.splitlines()[0]}): {what}")
     with contextlib.suppress(Exception), begun.run.supervisor_log.open("a") as log:
         import traceback
 
@@ -174,16 +174,10 @@ def _without_monitor(begun: _Begun, error: BaseException) -> int:
     return code if code is not None else 128 + (number or 0)
 
 
-def _in_a_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\n", " ")
-
-
-def _print(text: str) -> None:
-    with contextlib.suppress(Exception):  # nobody reads stderr any more, or what prints it failed
-        from tfgpu_tui.terminal import printable_lines
-
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads stderr any more; the report is in the run's folder
         if sys.stderr is not None:  # closed by the caller: print would take stdout, which is the script's
-            print(printable_lines(text), file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
 
 def _note_signals(signals: Iterable[signal.Signals]) -> list[signal.Signals]:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import select
 import stat
 import time
@@ -59,7 +58,7 @@ def _put(file: Path, there: os.stat_result | None, data: bytes) -> None:
 
 
 def _replace(file: Path, there: os.stat_result | None, data: bytes) -> None:
-    unnamed = file.with_name(f".tfgpu-tui-{secrets.token_hex(8)}")  # not to be guessed, and nobody's link is followed
+    unnamed = file.with_name(f".tfgpu-tui-{os.urandom(8).hex()}")  # not to be guessed, and nobody's link is followed
     fd = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         if there is not None:

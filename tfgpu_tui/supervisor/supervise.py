@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -86,6 +88,8 @@ def supervise(started: Started) -> Outcome:
         recorder.record(_run_started(started))
     elif started.kept is not None:
         _go_on(started.kept, recorder)
+    if started.kept is None:
+        _keep_off_stderr(recorder)
     for part, message in started.faults:
         recorder.fault(part, message)
     try:
@@ -108,19 +112,37 @@ def _look_after(started: Started, script: processes.Script, recorder: Recorder) 
     run: _Run | None = None
     try:
         run = _Run(started, script, recorder)
-        return asyncio.run(run.until_ended())
+        with contextlib.closing(run.until_ended()) as until_ended:  # there may be no loop to begin it
+            return asyncio.run(until_ended)
     except Exception as error:
         if started.kept is not None:
             raise  # the keeper starts another supervisor
         recorder.note_traceback()
         recorder.fault("monitor", repr(error))
-        say(f"the monitor failed ({error!r}): the script goes on, and the report holds what was seen until now")
+        with contextlib.suppress(OSError):
+            why = printable_lines(repr(error))
+            say(f"the monitor failed ({why}): the script goes on, and the report holds what was seen until now")
         if run is not None:
             run.close_sampler()
         children.wait_for(script.pid)
         status = script.status()
         assert status is not None
         return status
+
+
+def _keep_off_stderr(recorder: Recorder) -> None:
+    """What libraries print of themselves goes into supervisor.log: stderr is the script's."""
+
+    class IntoLog(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            recorder.note(self.format(record))
+
+    logging.basicConfig(handlers=[IntoLog()], force=True)
+    logging.captureWarnings(True)
+    sys.unraisablehook = lambda failed: recorder.note(
+        f"{failed.err_msg or 'ignored'} {failed.object!r}: {failed.exc_value!r}"
+    )
+    threading.excepthook = lambda failed: recorder.note(f"in {failed.thread}: {failed.exc_value!r}")
 
 
 def _run_started(started: Started) -> RunStarted:
