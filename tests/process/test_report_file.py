@@ -14,7 +14,7 @@ import pytest
 
 from tests.process.conftest import Workplace
 from tfgpu_tui.supervisor import report_file
-from tfgpu_tui.supervisor.report_file import write_report
+from tfgpu_tui.supervisor.report_file import descriptor_of, write_report
 
 REPORT = {"schema": 1, "long": "x" * 200_000}
 
@@ -95,11 +95,12 @@ def test_a_pipe_is_written_whole_or_given_up(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_descriptors_of_the_caller(place: Workplace) -> None:
-    """`/dev/stdout` is behind what the script wrote there, whatever it is; `>(jq …)` of a shell is a `/dev/fd/N`."""
+    """Behind what the script wrote to its stdout, whatever that is; `>(jq …)` of a shell is a `/dev/fd/N`."""
+    assert descriptor_of("/dev/stdout") == 1  # not tried by that name, which a mistake could replace
     script = place.script("print('trained')")
     out = place.folder / "out"
     with out.open("w") as file:
-        command = place.command("--headless", "--report-json", "/dev/stdout", script)
+        command = place.command("--headless", "--report-json", "/proc/self/fd/1", script)
         subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, cwd=place.folder, env=place.env, check=True)
     first, _, rest = out.read_text().partition("\n")
     assert first == "trained" and json.loads(rest)["schema"] == 1

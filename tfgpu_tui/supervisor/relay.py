@@ -56,17 +56,19 @@ class Relay:
         signal.set_wakeup_fd(outbox, warn_on_full_buffer=False)
         self._handled = {
             number
-            for number in signal.valid_signals() - _NOT_OURS
-            if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN
+            for number in signal.valid_signals() - _NOT_OURS - {signal.SIGCHLD}
+            if signal.getsignal(number) is not signal.SIG_IGN
         }
         for number in self._handled:
             signal.signal(number, self._on_signal)
 
     def attach(self, script: int, command: Sequence[str]) -> None:
         """Right after the script's start: sends it what came before, and everything that comes."""
-        self._script = script
         import threading  # late: the script was waiting
 
+        self._script = script
+        self._handled.add(signal.SIGCHLD)  # only now: a caller that ignores it has it ignored in the script
+        signal.signal(signal.SIGCHLD, self._on_signal)
         self._start_witness(command)
         # What the caller had blocked is blocked in the script, and pending there; in here it would be lost.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._handled)
