@@ -350,7 +350,7 @@ def test_orphans_that_ended_do_not_stay_zombies(place: Workplace) -> None:
 def test_as_the_first_process_of_a_container(place: Workplace) -> None:
     """The kernel keeps from process 1 each signal that it has no handler for; `docker stop` sends SIGTERM to it."""
     unshare = ("unshare", "--pid", "--fork", "--mount-proc", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-    text = NOTES.replace('print("ready"', 'os.system("(sleep 0.05 &)")\nprint("ready", os.getppid() == 1,')
+    text = NOTES.replace('print("ready"', 'os.system("(sleep 0.05 &)")\nprint("ready", os.getppid() == 1')
     job = Job(place, place.script(text), str(TERM), str(int(signal.SIGUSR1)), before=unshare)
     job.wait_for("ready True")
     (first,) = children_of(job.pid)
