@@ -208,7 +208,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         knobs=knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set]),
         interval_s=settings.interval_s,
         stop_after=_stop_after(options.stop_after),
-        report_json=_writable(options.report_json),
+        report_json=_writable(options.report_json, _files_of(command, options)),
     )
     if settings.headless or settings.plain or not screen_is_possible():
         from tfgpu_tui.supervisor.main import run_foreground
@@ -216,6 +216,9 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         # On a terminal that can't show the screen, something should still show that the training lives.
         lines = settings.plain or (not settings.headless and os.isatty(2))
         return run_foreground(launch.create(spec, "headless"), STATUS_EVERY_S if lines else None)
+    if spec.report_json is not None and _descriptor_of(spec.report_json) is not None:
+        why = "beside the screen the report can't go to a descriptor of this terminal"
+        raise UsageError(f"--report-json {options.report_json}: {why}; give a file's name, or --headless, too")
     size = os.get_terminal_size(2)
     run = launch.start(spec._replace(columns=size.columns, rows=size.lines))
     from tfgpu_tui import verbs
@@ -254,18 +257,46 @@ def _stop_after(text: str | None) -> int | None:
     return int(text)
 
 
-def _writable(path: str | None) -> str | None:
-    """An absolute path that the report can be written to, as far as that can be told before. Raises UsageError."""
+def _writable(path: str | None, needed: Sequence[str]) -> str | None:
+    """An absolute path that the report can be written to, as far as that can be told before, and that is none of the
+    files that are `needed`. Raises UsageError."""
     if path is None:
         return None
-    target = Path(path).absolute()
-    if target.is_dir():
-        raise UsageError(f"--report-json {path}: this is a folder; give a file's name")
-    if not target.parent.is_dir():
-        raise UsageError(f"--report-json {path}: there is no folder {target.parent}")
-    if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
+    target = str(Path(path).absolute())
+    descriptor = _descriptor_of(target)
+    try:
+        if os.path.isdir(target):
+            raise UsageError(f"--report-json {path}: this is a folder; give a file's name")
+        there = os.stat(target if descriptor is None else descriptor)
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.realpath(target))
+        if not os.path.isdir(folder):
+            raise UsageError(f"--report-json {path}: there is no folder {folder}") from None
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise UsageError(f"--report-json {path}: this can't be written: {error.strerror}") from None
+    else:
+        writable = descriptor is not None or os.access(target, os.W_OK)
+        for name in needed:
+            if os.path.isfile(name) and os.path.samestat(os.stat(name), there):
+                raise UsageError(f"--report-json {path}: this is {name}, which the run reads; give another name")
+    if not writable:
         raise UsageError(f"--report-json {path}: this can't be written: permission denied")
-    return str(target)
+    return target
+
+
+def _descriptor_of(path: str) -> int | None:
+    from tfgpu_tui.supervisor.report_file import descriptor_of  # late: few ask for a report
+
+    return descriptor_of(path)
+
+
+def _files_of(command: list[str], options: argparse.Namespace) -> list[str]:
+    """What may be files that the run reads: the script or module, its arguments, the settings."""
+    module = command[1].replace(".", os.sep) if command[0] == "-m" else None
+    found = [f"{module}.py", os.path.join(module, "__main__.py")] if module is not None else []
+    settings = options.config or os.environ.get("TFGPU_TUI_CONFIG") or str(config.default_path())
+    return [*found, *command, settings]
 
 
 def _verb(command: Command, options: argparse.Namespace) -> int:

@@ -6,13 +6,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfgpu_tui import rundir
 from tfgpu_tui.keeper.spawn import Order
 from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.search_path import own_python
 from tfgpu_tui.supervisor import child, listening
 
 STAGES = ("batch", "interrupt", "terminate", "kill")
@@ -81,7 +81,7 @@ def start(spec: LaunchSpec) -> RunDir:
     try:
         with run.supervisor_log.open("ab") as log:
             subprocess.Popen(
-                [sys.executable, "-S", str(main), *order],
+                [*own_python(), "-S", str(main), *order],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

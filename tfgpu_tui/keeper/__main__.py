@@ -10,7 +10,11 @@ if not __package__:
     # By path Python puts this very folder first on the search path; what belongs there is the one above the package.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tfgpu_tui.keeper import spawn
+from tfgpu_tui import search_path
+
+search_path.users_folders_last()
+
+from tfgpu_tui.keeper import spawn  # noqa: E402 (its modules are looked for in that order)
 
 order = spawn.Order(sys.argv[1:], os.environ)
 script = spawn.carry_out(order)

@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from tfgpu_tui.keeper.output import OutputLog
 from tfgpu_tui.keeper.spawn import Order, Spawned
 from tfgpu_tui.keeper.status import Status
 from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.search_path import own_python
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children, listening
 
@@ -202,7 +202,7 @@ class Keeper:
         self._started = time.monotonic()
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, str(SUPERVISOR), str(self._run.path), *numbers],
+                [*own_python(), str(SUPERVISOR), str(self._run.path), *numbers],
                 stdin=subprocess.DEVNULL,
                 pass_fds=passed,
                 start_new_session=True,

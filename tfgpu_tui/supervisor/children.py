@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,11 +15,11 @@ _SUBREAPER = 36
 def adopt_orphans() -> None:
     """Processes of the run that lose their parent become this process's children, not those of the machine's first
     process: that is how a stop finds all of them."""
-    import ctypes  # some milliseconds, and the script runs already
-
     try:
+        import ctypes  # some milliseconds, and the script runs already
+
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):
         pass  # then only the script's own tree is found
 
 
@@ -30,6 +31,29 @@ def reap_adopted(kept: set[int]) -> None:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass
+
+
+class Reaper:
+    """Takes leave of adopted processes beside a program that waits for short children of its own."""
+
+    def __init__(self) -> None:
+        self._ended: set[int] = set()
+
+    def look(self, kept: set[int]) -> None:
+        """To be called a few times a second; `kept` are waited for elsewhere. Whoever starts a short child waits for it
+        within milliseconds: what ended already before the last look is an orphan."""
+        ended = {pid for pid in _children(os.getpid()) if pid not in kept and process_start(pid) is None}
+        for pid in ended & self._ended:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        self._ended = ended
+
+
+def wait_for(pid: int) -> None:
+    """Returns once the child `pid` ended (its status stays to be asked for); takes leave of every other that does."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)) is not None and ended.si_pid != pid:
+            os.waitpid(ended.si_pid, 0)
 
 
 def left_behind(root: int, not_below: set[int]) -> dict[int, int]:

@@ -31,14 +31,14 @@ class Control:
         kept: KeptScript | None,
         server: Server,
         recorder: Recorder,
-        other_child: Callable[[], int | None],
+        own_children: Callable[[], set[int]],
     ) -> None:
-        """`other_child()` is a process of the monitor itself beside the script, where it has one."""
+        """`own_children()` are the processes of the monitor itself beside the script."""
         self._script = script
         self._kept = kept
         self._server = server
         self._recorder = recorder
-        self._other_child = other_child
+        self._own_children = own_children
         self._stopper = Stopper(self._act, recorder.record)
         self._typing = Typing(script.terminal) if script.terminal is not None else None
 
@@ -53,9 +53,8 @@ class Control:
         self._stopper.progressed()
 
     def on_signal(self, number: signal.Signals, action: str) -> None:
-        if action == "forward":
-            self._script.send_signal(number)
-        else:
+        """`relayed` signals are the script's own affair (see relay.py)."""
+        if action == "stop":
             self._stopper.begin("terminate", reason=f"the supervisor got {number.name}")
 
     def _act(self, stage: str) -> bool:
@@ -76,7 +75,7 @@ class Control:
             return children.left_behind(self._script.pid, set())
         if kept is not None:
             return children.left_behind(kept.told.keeper, {os.getpid()})
-        return children.left_behind(os.getpid(), {self._other_child() or 0})
+        return children.left_behind(os.getpid(), self._own_children())
 
     async def close(self) -> None:
         """The script ended: no further stage. After a stop no process of the run lives on: SIGTERM to what the script

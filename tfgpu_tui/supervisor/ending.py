@@ -8,7 +8,8 @@ from pathlib import Path
 from tfgpu_tui import report
 from tfgpu_tui.events import RunEnded
 from tfgpu_tui.rundir import Meta, RunDir
-from tfgpu_tui.supervisor.record import Recorder, write_report
+from tfgpu_tui.supervisor.record import Recorder
+from tfgpu_tui.supervisor.report_file import write_report
 
 
 @dataclass(frozen=True)

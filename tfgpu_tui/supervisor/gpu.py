@@ -7,16 +7,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
 from tfgpu_tui.events import GpuSample
+from tfgpu_tui.search_path import own_python
 
 CHILD = Path(__file__).parent / "nvml_child.py"
-NESTED = os.stat("/proc/self/ns/pid").st_ino != 0xEFFFFFFC
+_PIDS = Path("/proc/self/ns/pid")
+NESTED = _PIDS.exists() and _PIDS.stat().st_ino != 0xEFFFFFFC
 """True in a container: the first pid namespace has this number (PROC_PID_INIT_INO in the kernel's proc_ns.h)."""
 INIT_DEADLINE_S = 10.0
 """nvmlInit takes seconds where the driver is not kept loaded (no persistence mode)."""
@@ -48,7 +49,7 @@ class GpuSampler:
         """`ours()` are the pids of the run; `command` replaces the child (tests)."""
         self._emit = emit
         self._ours = ours
-        self._command = command or [sys.executable, str(CHILD), str(interval_s)]
+        self._command = command or [*own_python(), str(CHILD), str(interval_s)]
         self._interval_s = interval_s
         self._init_deadline_s = init_deadline_s
         self._answer_deadline_s = answer_deadline_s

@@ -6,6 +6,7 @@ script, not for the first sample. Its socket listens before that, so an agent fi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,12 +14,13 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfgpu_tui import rundir
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children
+from tfgpu_tui.supervisor.relay import Relay
 
 if TYPE_CHECKING:
     from tfgpu_tui.supervisor.ending import Outcome
@@ -67,82 +69,115 @@ def run_kept(run: RunDir, channel: socket.socket, listener: socket.socket | None
     return 0
 
 
+class _Begun(NamedTuple):
+    """A headless run whose script was started, or could not be, before anything else of the monitor is loaded."""
+
+    run: RunDir
+    meta: Meta
+    relay: Relay
+    listener: socket.socket | None
+    at: float
+    script: script.Child | None
+    spawn_error: str | None
+    stderr_from: int | None
+    faults: list[tuple[str, str]]
+
+
 def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
     """Runs the script with this process's own streams, and returns the exit status for the shell: the script's own,
     or 128 + the signal that ended it. The report is on stderr afterwards; `status_every_s` are the seconds between
     status lines there, None for none."""
-    # Ctrl+C and Ctrl+\\ reach the script by the terminal itself: it decides, and we wait for it.
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _do_nothing)
-    forwarded = {
-        number: "forward"
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    outcome = _supervise(run, rundir.read_meta(run), forwarded, status_every_s)
-    from tfgpu_tui.terminal import printable_lines
-
+    begun = _begin(run)
     try:
-        if sys.stderr is not None:  # closed by the caller: print would take stdout, which is the script's
-            print(printable_lines(outcome.text), file=sys.stderr, flush=True)
-    except OSError:
-        pass  # nobody reads stderr any more; the report is in the run's folder
-    return outcome.status
+        if begun.script is not None:
+            begun.relay.attach(begun.script.pid, [begun.meta.python, *begun.meta.argv])
+        outcome = _monitor(begun, status_every_s)
+        from tfgpu_tui.terminal import printable_lines
+
+        _write(printable_lines(outcome.text))
+        status = outcome.status
+    except BaseException as error:  # a foreign module may do anything; the script's end and status are not ours to lose
+        status = _without_monitor(begun, error)
+    begun.relay.close()
+    return status
 
 
-def _do_nothing(number: int, frame: object) -> None:
-    pass
-
-
-def _supervise(
-    run: RunDir,
-    meta: Meta,
-    signals: dict[signal.Signals, str],
-    status_every_s: float | None = None,
-) -> Outcome:
+def _begin(run: RunDir) -> _Begun:
+    relay = Relay()
+    meta = rundir.read_meta(run)
     listener, socket_error = _listen(Path(meta.socket))
-    begun = time.time()
+    at = time.time()
     process: script.Child | None = None
     spawn_error: str | None = None
-    early = _note_signals(signals)
     stderr_from = script.end_of_stderr_file()
     try:
         process = script.spawn_inherited(meta)
     except OSError as error:
         spawn_error = str(error)
+    faults = [("socket", socket_error)] if socket_error else []
+    return _Begun(run, meta, relay, listener, at, process, spawn_error, stderr_from, faults)
+
+
+def _monitor(begun: _Begun, status_every_s: float | None) -> Outcome:
+    """The script runs: what takes time to import is imported now."""
     children.adopt_orphans()
-    # From here on the script runs: what takes time to import is imported now.
-    meta = meta._replace(
+    meta = begun.meta._replace(
         supervisor_pid=os.getpid(),
         supervisor_started=rundir.process_start(os.getpid()),
-        script_pid=process.pid if process else None,
-        script_started=rundir.process_start(process.pid) if process else None,
+        script_pid=begun.script.pid if begun.script else None,
+        script_started=rundir.process_start(begun.script.pid) if begun.script else None,
     )
-    faults = [("socket", socket_error)] if socket_error else []
     try:
-        rundir.write_meta(run, meta)
+        rundir.write_meta(begun.run, meta)
     except OSError as error:
-        faults.append(("meta.json", str(error)))
+        begun.faults.append(("meta.json", str(error)))
     from tfgpu_tui.supervisor import supervise
 
     return supervise.supervise(
         supervise.Started(
-            run=run,
+            run=begun.run,
             meta=meta,
-            script=process,
+            script=begun.script,
             kept=None,
-            begun=begun,
+            begun=begun.at,
             clock_base=None,
-            spawn_error=spawn_error,
-            listener=listener,
-            signals=signals,
-            early_signals=early,
-            faults=faults,
+            spawn_error=begun.spawn_error,
+            listener=begun.listener,
+            signals={},
+            early_signals=[],
+            faults=begun.faults,
             status_every_s=status_every_s,
-            stderr_from=stderr_from,
+            stderr_from=begun.stderr_from,
+            relay=begun.relay,
         )
     )
+
+
+def _without_monitor(begun: _Begun, error: BaseException) -> int:
+    """Says that the monitor is no more, waits for the script's end, and returns its exit status for a shell."""
+    if begun.listener is not None:
+        begun.listener.close()  # there may be no other descriptor left
+        rundir.remove_socket(Path(begun.meta.socket))
+    ended = begun.script is None or begun.script.status() is not None
+    what = "there is no report" if ended else "the script goes on, without a report"
+    why = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode()
+    _write(f"tfgpu-tui: the monitor failed ({why.splitlines()[0]}): {what}")
+    with contextlib.suppress(Exception), begun.run.supervisor_log.open("a") as log:
+        import traceback
+
+        log.write("".join(traceback.format_exception(error)))
+    if begun.script is None:
+        return script.CANNOT_RUN
+    if not ended:
+        children.wait_for(begun.script.pid)
+    code, number = begun.script.status() or (1, None)
+    return code if code is not None else 128 + (number or 0)
+
+
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads stderr any more; the report is in the run's folder
+        if sys.stderr is not None:  # closed by the caller: print would take stdout, which is the script's
+            print(text, file=sys.stderr, flush=True)
 
 
 def _note_signals(signals: Iterable[signal.Signals]) -> list[signal.Signals]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Any
 if not __package__:
     # By path Python puts this very folder first on the search path; what belongs there is the one above the package.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from tfgpu_tui import search_path
+
+    search_path.users_folders_last()
 
 import pynvml as nvml
 
@@ -121,6 +125,8 @@ def read_all(boards: list[Board], count: int, interval_s: float) -> list[dict[st
 
 
 if __name__ == "__main__":
+    # A scheduler that signals every process of a job means the script: our parent ends us by stdin, or by SIGKILL.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         sys.exit(main(float(sys.argv[1]), frozenset(int(i) for i in "".join(sys.argv[2:]).split(",") if i)))
     except BrokenPipeError:

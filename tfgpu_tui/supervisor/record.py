@@ -1,16 +1,13 @@
-"""Every event into the journal and into the run's state; the report when the run ends."""
+"""Every event into the journal and into the run's state."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import threading
 import time
 import traceback
-from pathlib import Path
-from typing import Any
 
 from tfgpu_tui import history
 from tfgpu_tui.events import Dropped, Event, Fault
@@ -127,17 +124,6 @@ def _read(run: RunDir) -> RunState:
     except OSError:
         return RunState()  # it will be said when it can't be written
     return state
-
-
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Writes a report, in one step where the path is an ordinary file (and not /dev/stdout, say). Raises OSError."""
-    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def say(message: str) -> None:

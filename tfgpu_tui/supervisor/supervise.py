@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from tfgpu_tui.diagnose import FindingLog, diagnose
 from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, Standing, TrainEnd
 from tfgpu_tui.plain import StatusPrinter
 from tfgpu_tui.rundir import Meta, RunDir
-from tfgpu_tui.supervisor import cgroup, environment
+from tfgpu_tui.supervisor import cgroup, children, environment
 from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor.clock import RunClock
 from tfgpu_tui.supervisor.control import Control
@@ -34,6 +36,7 @@ from tfgpu_tui.supervisor.messages import Messages, StderrFile
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
+from tfgpu_tui.supervisor.relay import Relay
 from tfgpu_tui.supervisor.server import Server
 from tfgpu_tui.terminal import printable_lines
 
@@ -68,12 +71,14 @@ class Started:
     spawn_error: str | None
     listener: socket.socket | None
     signals: dict[signal.Signals, str]
-    """What to do on which signal: `stop` the script step by step, or `forward` it to the script."""
+    """What to do on which signal: `stop` the script step by step."""
     early_signals: list[signal.Signals]
     faults: list[tuple[str, str]]
     status_every_s: float | None
     stderr_from: int | None = None
     """Where the script's first byte stands in the file that stderr is; None where it is none."""
+    relay: Relay | None = None
+    """Beside a script without a keeper, who passes the signals on to it."""
 
 
 def supervise(started: Started) -> Outcome:
@@ -83,6 +88,8 @@ def supervise(started: Started) -> Outcome:
         recorder.record(_run_started(started))
     elif started.kept is not None:
         _go_on(started.kept, recorder)
+    if started.kept is None:
+        _keep_off_stderr(recorder)
     for part, message in started.faults:
         recorder.fault(part, message)
     try:
@@ -91,13 +98,51 @@ def supervise(started: Started) -> Outcome:
         elif started.script is None:
             exit_code, number = _not_started(started, recorder)
         else:
-            exit_code, number = asyncio.run(_Run(started, started.script, recorder).until_ended())
+            exit_code, number = _look_after(started, started.script, recorder)
     finally:
         if started.listener is not None:
             started.listener.close()
             rundir.remove_socket(Path(started.meta.socket))
     core_dumped = started.script.core_dumped if started.script is not None else None
     return conclude(started.run, started.meta, recorder, started.begun, exit_code, number, core_dumped)
+
+
+def _look_after(started: Started, script: processes.Script, recorder: Recorder) -> tuple[int | None, int | None]:
+    """Exit code or signal of the script, also where the event loop or a sampler can't be had here."""
+    run: _Run | None = None
+    try:
+        run = _Run(started, script, recorder)
+        with contextlib.closing(run.until_ended()) as until_ended:  # there may be no loop to begin it
+            return asyncio.run(until_ended)
+    except Exception as error:
+        if started.kept is not None:
+            raise  # the keeper starts another supervisor
+        recorder.note_traceback()
+        recorder.fault("monitor", repr(error))
+        with contextlib.suppress(OSError):
+            why = printable_lines(repr(error))
+            say(f"the monitor failed ({why}): the script goes on, and the report holds what was seen until now")
+        if run is not None:
+            run.close_sampler()
+        children.wait_for(script.pid)
+        status = script.status()
+        assert status is not None
+        return status
+
+
+def _keep_off_stderr(recorder: Recorder) -> None:
+    """What libraries print of themselves goes into supervisor.log: stderr is the script's."""
+
+    class IntoLog(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            recorder.note(self.format(record))
+
+    logging.basicConfig(handlers=[IntoLog()], force=True)
+    logging.captureWarnings(True)
+    sys.unraisablehook = lambda failed: recorder.note(
+        f"{failed.err_msg or 'ignored'} {failed.object!r}: {failed.exc_value!r}"
+    )
+    threading.excepthook = lambda failed: recorder.note(f"in {failed.thread}: {failed.exc_value!r}")
 
 
 def _run_started(started: Started) -> RunStarted:
@@ -149,7 +194,8 @@ class _Run:
         self._dumps = MemoryDumps(recorder.record)
         self._output = Output(started.kept, started.run.output_log, self._read_output) if started.kept else None
         self._stderr = StderrFile(started.stderr_from)
-        self._control = Control(script, started.kept, self._server, recorder, lambda: self._gpu.child_pid)
+        self._control = Control(script, started.kept, self._server, recorder, self._own_children)
+        self._reaper = children.Reaper()
         self._log_told: tuple[int, bool] = (0, False)
 
     async def until_ended(self) -> tuple[int | None, int | None]:
@@ -181,7 +227,7 @@ class _Run:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        self._gpu.close()
+        self.close_sampler()
         await self._server.close()
         rundir.remove_socket(Path(self._meta.socket))
         self._close_output()
@@ -189,6 +235,15 @@ class _Run:
         assert status is not None
         self._look_for_oom_killer(status)
         return status
+
+    def close_sampler(self) -> None:
+        """Ends the NVML child, where there is one."""
+        self._gpu.close()
+
+    def _own_children(self) -> set[int]:
+        """The monitor's own processes that live as long as the run."""
+        relay = self._started.relay
+        return {pid for pid in (self._gpu.child_pid, relay.witness if relay else None) if pid is not None}
 
     def _look_for_oom_killer(self, status: tuple[int | None, int | None]) -> None:
         """The last sample came before the kill that it has to count."""
@@ -222,7 +277,13 @@ class _Run:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGCHLD, self._look_for_end)
+        if self._started.relay is not None:
+            self._started.relay.inform(
+                lambda: loop.call_soon_threadsafe(self._look_for_end),
+                lambda number: loop.call_soon_threadsafe(self._control.on_signal, number, "relayed"),
+            )
+        else:
+            loop.add_signal_handler(signal.SIGCHLD, self._look_for_end)
         for number, action in self._started.signals.items():
             loop.add_signal_handler(number, self._control.on_signal, number, action)
         for number in self._started.early_signals:
@@ -256,6 +317,8 @@ class _Run:
                 self._recorder.fault("clock", message)
             self._look_for_end()
             self._gpu.tick()
+            if self._started.kept is None:
+                self._reaper.look(self._own_children() | {self._script.pid})
             self._recorder.report_drops()
             await asyncio.sleep(WATCH_S)
 
