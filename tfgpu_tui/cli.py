@@ -199,7 +199,10 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         lines = settings.plain or (not settings.headless and os.isatty(2))
         return run_foreground(launch.create(spec, "headless"), STATUS_EVERY_S if lines else None)
     size = os.get_terminal_size(2)
-    run = launch.start(spec._replace(columns=size.columns, rows=size.lines))
+    callers = launch.callers_descriptors()
+    run = launch.start(spec._replace(columns=size.columns, rows=size.lines), callers)
+    for number in callers:  # the script has them: a pipe of its caller must not stay open because of the screen
+        os.close(number)
     from tfgpu_tui import verbs
 
     return verbs.show(run, settings)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfgpu_tui import rundir
 from tfgpu_tui.keeper.spawn import Order
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child, listening
 
 STAGES = ("batch", "interrupt", "terminate", "kill")
 """How hard to stop, in the order of the escalation: after the current batch, SIGINT, SIGTERM, SIGKILL."""
 CONTROL_TIMEOUT_S = 5.0
+JUST_NOW_S = 2.0
+"""Two screens that are asked for a rerun within so short a time mean the same one."""
 
 
 class ControlError(Exception):
@@ -59,15 +65,22 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
     )
 
 
-def start(spec: LaunchSpec) -> RunDir:
+def start(spec: LaunchSpec, descriptors: Sequence[int] = ()) -> RunDir:
+    """A new run, detached; see `begin`. Raises rundir.StateDirError."""
+    run = create(spec, "pty")
+    begin(run, descriptors)
+    return run
+
+
+def begin(run: RunDir, descriptors: Sequence[int] = ()) -> None:
     """Starts a detached keeper, which starts the script in a terminal of its own, then the supervisor; returns at once.
 
     The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not
     where Python looks first for its modules. All that it needs for the script stands in its command line, and the run's
-    socket is passed on: so it starts the script before it imports anything. Raises rundir.StateDirError.
+    socket is passed on: so it starts the script before it imports anything. `descriptors` are open ones of this process
+    that the script gets, too. Raises rundir.StateDirError, rundir.RunNotFound; then the run's folder is gone again.
     """
-    run = create(spec, "pty")
     meta = rundir.read_meta(run)
     main = Path(__file__).parent / "keeper" / "__main__.py"
     try:
@@ -75,8 +88,8 @@ def start(spec: LaunchSpec) -> RunDir:
     except OSError:
         listener = None  # the keeper tries again, and says why
     fd = -1 if listener is None else listener.fileno()
-    command = [spec.python, *spec.argv]
-    order = Order.words(str(run.path), fd, spec.columns, spec.rows, child.additions(meta, os.environ), command)
+    command = [meta.python, *meta.argv]
+    order = Order.words(str(run.path), fd, meta.columns, meta.rows, child.additions(meta, os.environ), command)
     try:
         with run.supervisor_log.open("ab") as log:
             subprocess.Popen(
@@ -84,21 +97,54 @@ def start(spec: LaunchSpec) -> RunDir:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=spec.cwd,
-                pass_fds=[] if listener is None else [fd],
+                cwd=meta.cwd,
+                pass_fds=[*descriptors, *([] if listener is None else [fd])],
                 start_new_session=True,
             )
     except OSError as error:
+        _remove(run, meta)
         raise rundir.StateDirError(f"the supervisor can't be started: {error}") from error
     finally:
         if listener is not None:
             listener.close()
-    return run
+
+
+def _remove(run: RunDir, meta: Meta) -> None:
+    import shutil  # late: 3 ms on the way to the script's first line
+
+    rundir.remove_socket(Path(meta.socket))
+    shutil.rmtree(run.path, ignore_errors=True)
+
+
+def callers_descriptors() -> list[int]:
+    """Open descriptors above stderr that this process was started with, such as a shell's `<(…)`: the script would have
+    them without us. Python's own are never inheritable."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
+
+
+def was_begun(run: RunDir) -> bool:
+    """Whether a keeper has (or had) this run: it writes that down, and before that it holds the run's socket, which was
+    there first. Raises rundir.RunNotFound."""
+    meta = rundir.read_meta(run)
+    if meta.keeper_pid is not None or meta.supervisor_pid is not None:
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(CONTROL_TIMEOUT_S)
+        return connection.connect_ex(meta.socket) == 0
 
 
 def rerun_spec(run: RunDir, knobs: dict[str, str]) -> LaunchSpec:
     """The same command with other knobs, as a child of `run`. Raises rundir.RunNotFound."""
-    meta = rundir.read_meta(run)
+    return spec_again(rundir.read_meta(run), knobs)
+
+
+def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
+    """The same command as that run's with other knobs, as its child."""
     return LaunchSpec(
         argv=meta.argv,
         cwd=meta.cwd,
@@ -112,11 +158,94 @@ def rerun_spec(run: RunDir, knobs: dict[str, str]) -> LaunchSpec:
     )
 
 
-def stop(run: RunDir, stage: str = "batch") -> None:
-    """Asks a run to stop, beginning with `stage`; harder stages follow by themselves. Raises ControlError."""
+def check(spec: LaunchSpec) -> None:
+    """Looks whether a command can be started again, before the run that has it is stopped for that. Raises
+    ControlError."""
+    passed = next(filter(None, (re.search(r"/(?:dev|proc/self)/fd/(\d+)", word) for word in spec.argv)), None)
+    if passed is not None and int(passed[1]) > 2:
+        raise ControlError(
+            f"a rerun can't have {passed[0]}: the shell made it for one start only; give the script a file instead"
+        )
+    if not os.path.isdir(spec.cwd):
+        raise ControlError(f"the folder {spec.cwd} is gone: this script can't be started there again")
+    if not os.access(spec.python, os.X_OK):
+        raise ControlError(f"{spec.python} can't be run any more: this script can't be started again")
+    script = Path(spec.cwd, spec.argv[0])
+    if spec.argv[0] != "-m" and not script.exists():
+        raise ControlError(f"{script} is gone: it can't be started again")
+
+
+class Again(NamedTuple):
+    """A rerun of a run that is over."""
+
+    run: RunDir
+    new: bool
+    """False: somebody else had started it."""
+
+
+def start_again(run: RunDir, knobs: dict[str, str]) -> Again:
+    """A rerun of a run that is over; one that goes on, or was started just now by somebody else, is that rerun. Raises
+    ControlError, rundir.RunNotFound, rundir.StateDirError."""
+    since = time.time() - JUST_NOW_S
+    with _claimed(run):
+        meta = rundir.read_meta(run)
+        if rundir.script_lives(meta):
+            raise ControlError(f"its script goes on without a monitor, as process {meta.script_pid}: end that first")
+        for other, of_other in rundir.metas():
+            if of_other.parent == meta.id and (rundir.is_running(of_other) or of_other.started >= since):
+                if not was_begun(other):  # its supervisor was killed just before
+                    begin(other)
+                return Again(other, new=False)
+        spec = spec_again(meta, knobs)
+        check(spec)
+        return Again(start(spec), new=True)
+
+
+@contextlib.contextmanager
+def _claimed(run: RunDir) -> Iterator[None]:
+    """One process at a time; a lock on the folder itself leaves no file behind. Raises ControlError."""
+    import fcntl
+
+    try:
+        folder = os.open(run.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ControlError(f"{run.path} can't be opened: {error.strerror}") from error
+    deadline = time.monotonic() + CONTROL_TIMEOUT_S
+    try:
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ControlError(f"another screen is starting a rerun of {run.id}") from None
+                time.sleep(0.02)
+                continue
+            except OSError:
+                pass  # a file system without locks
+            break
+        yield
+    finally:
+        os.close(folder)
+
+
+def stop(run: RunDir, stage: str = "batch") -> bool:
+    """Asks a run to stop, beginning with `stage`; harder stages follow by themselves. True where that took a rerun back
+    that was on its way. Raises ControlError."""
     if stage not in STAGES:
         raise ControlError(f"{stage!r} is no way to stop a run: use one of {', '.join(STAGES)}")
-    command(run, {"cmd": "stop", "stage": stage})
+    return command(run, {"cmd": "stop", "stage": stage}).get("taken_back") is True
+
+
+def rerun(run: RunDir, knobs: dict[str, str]) -> None:
+    """Asks a run to stop after its batch, and its supervisor to start it again, with these knobs, when the script has
+    ended. Raises ControlError."""
+    command(run, {"cmd": "rerun", "knobs": knobs, "stage": "batch"})
+
+
+def types_unseen(run: RunDir) -> bool:
+    """Whether the script's terminal does not show what is typed, as at a question for a password. Raises
+    ControlError."""
+    return command(run, {"cmd": "terminal"}).get("unseen") is True
 
 
 def resize(run: RunDir, columns: int, rows: int) -> None:
@@ -124,8 +253,8 @@ def resize(run: RunDir, columns: int, rows: int) -> None:
     command(run, {"cmd": "resize", "columns": columns, "rows": rows})
 
 
-def command(run: RunDir, request: dict[str, Any]) -> None:
-    """Sends one command over the run's socket and waits for the answer. Raises ControlError."""
+def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
+    """Sends one command over the run's socket, and returns the answer. Raises ControlError."""
     try:
         meta = rundir.read_meta(run)
     except rundir.RunNotFound as error:
@@ -144,3 +273,4 @@ def command(run: RunDir, request: dict[str, Any]) -> None:
         raise ControlError(f"{meta.id} does not answer on {meta.socket}: {reason}") from error
     if answer.get("ok") is not True:
         raise ControlError(answer.get("error") or f"{meta.id} closed the connection without an answer")
+    return dict(answer)

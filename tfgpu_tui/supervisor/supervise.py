@@ -34,6 +34,7 @@ from tfgpu_tui.supervisor.messages import Messages, StderrFile
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
+from tfgpu_tui.supervisor.rerun import PendingRerun
 from tfgpu_tui.supervisor.server import Server
 from tfgpu_tui.terminal import printable_lines
 
@@ -85,19 +86,28 @@ def supervise(started: Started) -> Outcome:
         _go_on(started.kept, recorder)
     for part, message in started.faults:
         recorder.fault(part, message)
+    rerun = PendingRerun(started.meta, recorder)
     try:
         if recorder.state.ended is not None:  # a supervisor before this one got so far
             exit_code, number = recorder.state.ended.exit_code, recorder.state.ended.signal
         elif started.script is None:
             exit_code, number = _not_started(started, recorder)
         else:
-            exit_code, number = asyncio.run(_Run(started, started.script, recorder).until_ended())
+            exit_code, number = asyncio.run(_Run(started, started.script, recorder, rerun).until_ended())
+            _begin_rerun(rerun, started)
     finally:
         if started.listener is not None:
             started.listener.close()
             rundir.remove_socket(Path(started.meta.socket))
     core_dumped = started.script.core_dumped if started.script is not None else None
     return conclude(started.run, started.meta, recorder, started.begun, exit_code, number, core_dumped)
+
+
+def _begin_rerun(rerun: PendingRerun, started: Started) -> None:
+    """Before the last event: what becomes of it is written down, and no process of the old run lives any more."""
+    new = rerun.begin(started.script.terminal if started.script is not None else None)
+    if new is not None and started.kept is None:
+        say(f"a rerun was asked for, and goes on by itself: tfgpu-tui attach {new}")
 
 
 def _run_started(started: Started) -> RunStarted:
@@ -136,7 +146,7 @@ def _not_started(started: Started, recorder: Recorder) -> tuple[int | None, int 
 class _Run:
     """The parts of a live run, wired to each other."""
 
-    def __init__(self, started: Started, script: processes.Script, recorder: Recorder) -> None:
+    def __init__(self, started: Started, script: processes.Script, recorder: Recorder, rerun: PendingRerun) -> None:
         self._started = started
         self._meta = started.meta
         self._script = script
@@ -149,7 +159,7 @@ class _Run:
         self._dumps = MemoryDumps(recorder.record)
         self._output = Output(started.kept, started.run.output_log, self._read_output) if started.kept else None
         self._stderr = StderrFile(started.stderr_from)
-        self._control = Control(script, started.kept, self._server, recorder, lambda: self._gpu.child_pid)
+        self._control = Control(script, started.kept, self._server, recorder, rerun, lambda: self._gpu.child_pid)
         self._log_told: tuple[int, bool] = (0, False)
 
     async def until_ended(self) -> tuple[int | None, int | None]:
@@ -240,8 +250,8 @@ class _Run:
             self._control.progressed()
         return taken
 
-    def _on_command(self, command: dict[str, Any]) -> None:
-        self._control.on_command(command)
+    def _on_command(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        return self._control.on_command(command)
 
     # Parts
 

@@ -22,7 +22,7 @@ from tfgpu_tui.state import RunState
 from tfgpu_tui.ui import exporting, keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import Control, RealControl
-from tfgpu_tui.ui.dialogs import QUIT, RERUN, Choice, Dialog, Help
+from tfgpu_tui.ui.dialogs import FOREIGN, QUIT, QUIT_RERUN, RERUN, Choice, Dialog, Help, foreign_text
 from tfgpu_tui.ui.draw import ASCII, UNICODE
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.menus import Menus
@@ -370,7 +370,10 @@ class MonitorApp(App[int]):
             self.draw()
             return
         trained_s = self.session.trained_s()
-        if trained_s > PRECIOUS_S:
+        command = self.session.foreign_command()
+        if command is not None:
+            self._ask("run this command?", foreign_text(command, stops=not self.session.over), FOREIGN)
+        elif trained_s > PRECIOUS_S:
             text = f"This run has trained for {trained_s / 60:.0f} minutes; what the script did not save is lost."
             self._ask("stop this run and start again?", text, RERUN)
         else:
@@ -384,7 +387,7 @@ class MonitorApp(App[int]):
             self._leave()
             return
         text = f"{status.script_name(self.view)} is running: {self.view.state.activity()}."
-        self._ask("leave?", text, QUIT)
+        self._ask("leave?", text, QUIT_RERUN if self.session.rerun_pending else QUIT)
 
     def action_detach(self) -> None:
         """Leaves the screen; the training goes on."""
@@ -413,8 +416,8 @@ class MonitorApp(App[int]):
             return
         if answer == "rerun":
             self.session.rerun()
-        elif answer in ("batch", "kill") and self.session.stop(answer):
-            self.session.say(f"asked the training to stop; {self.view.key('quit')} leaves once it has ended")
+        elif answer in ("batch", "kill"):
+            self.session.stop(answer)
         self._tick()
 
     def _told_to_leave(self) -> None:

@@ -91,6 +91,7 @@ def _left(view: View, width: int) -> list[_Group]:
         room = max(20, width - width_of(groups[0].spans) - 8 - (len(FROZEN) if view.frozen_since is not None else 0))
         groups.append(_Group(98, ((clip(printable(view.notice), room), "notice"),)))
     words = "lost: its supervisor went away" if view.lost else state.activity() + _next_stage(view)
+    words += _rerun_words(view)
     if view.behind is not None:
         words = view.waiting_words()
     if words != "training" or state.epoch is None:
@@ -122,6 +123,23 @@ def _next_stage(view: View) -> str:
         return ""
     left = max(0, round(stopping.t + stopping.grace_s - view.now))
     return f", {following[stopping.stage]} in {left} s"
+
+
+def _rerun_words(view: View) -> str:
+    """What becomes of a rerun that was asked for, at this screen or another one."""
+    rerun = view.state.rerun
+    if rerun is None or view.behind is not None:
+        return ""
+    if rerun.state == "failed":
+        return f"; its rerun did not start: {printable(rerun.error or 'no reason is known')}"
+    if rerun.pending and (view.lost or view.state.ended is not None):
+        return "; its rerun did not start"
+    if rerun.pending:
+        settings = ", ".join(f"{name}={value}" for name, value in rerun.knobs.items())
+        return ", then the rerun" + printable(f" with {settings}" if settings else "")
+    if rerun.state == "begun":
+        return f"; its rerun: {printable(rerun.id or '')}"
+    return "" if view.state.ended is not None else ", without a rerun"
 
 
 def _right(view: View) -> list[_Group]:
