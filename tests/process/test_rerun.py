@@ -41,6 +41,7 @@ width, names = os.get_terminal_size().columns, ("TFGPU_TUI_KNOBS", "TFGPU_TUI_SO
 print("ready", width, *(os.environ[name] for name in names), flush=True)
 time.sleep(60)
 """
+WITHOUT_CHILDREN = TRAINING.replace("left = ", "pass  # ")
 KILLED_AT_THE_START = """
 import os, signal, sys
 if sys.orig_argv[1:] and sys.orig_argv[1].endswith("supervisor/__main__.py"):
@@ -60,10 +61,16 @@ if sys.orig_argv[1:] and sys.orig_argv[1].endswith("supervisor/__main__.py"):
 
 
 @pytest.fixture
-def training(place: Workplace) -> Iterator[RunDir]:
+def text() -> str:
+    """Of the script that is rerun."""
+    return TRAINING
+
+
+@pytest.fixture
+def training(place: Workplace, text: str) -> Iterator[RunDir]:
     """A run that takes its time to end; whatever runs at the end of the test is killed."""
     (place.folder / "hold").touch()
-    run = place.start(place.script(TRAINING))
+    run = place.start(place.script(text))
     wait_for_output(run, "ready")
     wait_until(lambda: of_type(run, ChildStarted), "the supervisor is at work")
     yield run
@@ -151,9 +158,9 @@ def test_the_next_supervisor_takes_the_rerun_up(place: Workplace, training: RunD
     assert states(training) == ["asked", "begun"]
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("after", "text"), [(False, TRAINING), (True, TRAINING), (True, WITHOUT_CHILDREN)])
 def test_a_supervisor_that_is_killed_as_it_starts_the_rerun_starts_no_second_one(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, after: bool
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, after: bool, text: str
 ) -> None:
     """Before, or after the keeper was started; the new one is then an orphan that the old keeper adopts."""
     inject, flag = place.folder / "inject", place.folder / "flag"
@@ -247,17 +254,21 @@ def test_two_screens_rerun_a_run_that_is_over_once(place: Workplace) -> None:
 
 
 def test_a_descriptor_of_the_shell_reaches_the_script_and_nobody_else(place: Workplace) -> None:
-    """`<(…)`: as without us its writer notices when the script ends, while the screen is still open."""
-    script = place.script("import sys\nprint('read', open(sys.argv[1]).readline().strip(), flush=True)\n")
+    """`<(…)`: as without us its writer notices when the script closes it, while the script and the screen go on."""
+    script = place.script(
+        "import os, sys, time\n"
+        "with open(sys.argv[1]) as file: print('read', file.readline().strip(), flush=True)\n"
+        "os.close(int(sys.argv[1].rpartition('/')[2]))\n"
+        "while not os.path.exists('noticed'): time.sleep(0.02)\n"
+    )
     shell = f"{subprocess.list2cmdline(place.command(script))} <(yes a line; touch noticed)"
     terminal = Terminal([shutil.which("bash") or "/bin/bash", "-c", shell], place)
     try:
         wait_until(place.runs, "the run exists")
         run = place.only_run()
         wait_for_output(run, "read a line")
-        wait_for_state(run, "ended")
         wait_until(Path(place.folder, "noticed").exists, "the writer got its SIGPIPE")
-        assert not terminal.ended()
+        assert wait_for_state(run, "ended").exit_code == 0 and not terminal.ended()
         wait_until(lambda: b"finished" in terminal.read(), "the screen shows the end")
         terminal.type(b"r")
         wait_until(lambda: b"a rerun can't have /dev/fd/" in terminal.read(), "it is said that this can't be had again")
