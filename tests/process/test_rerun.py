@@ -93,8 +93,8 @@ def goes_on(place: Workplace, run: RunDir) -> RunDir:
     """The one rerun, alive after every process of the old run has ended."""
     assert wait_for_state(run, "ended").exit_code == 5
     meta = rundir.read_meta(run)
-    for pid in (meta.keeper_pid, meta.supervisor_pid, meta.script_pid):
-        wait_until(lambda pid=pid: pid is None or rundir.process_start(pid) is None, "the old run's processes ended")
+    old = [pid for pid in (meta.keeper_pid, meta.supervisor_pid, meta.script_pid) if pid is not None]
+    wait_until(lambda: not any(map(rundir.process_start, old)), "the old run's processes ended")
     (new,) = others(place, run)
     wait_for_output(new, "ready")
     wait_until(lambda: of_type(new, ChildStarted), "it is looked after")
