@@ -168,7 +168,9 @@ def check(spec: LaunchSpec) -> None:
         )
     if not os.path.isdir(spec.cwd):
         raise ControlError(f"the folder {spec.cwd} is gone: this script can't be started there again")
-    if not os.access(spec.python, os.X_OK):
+    import shutil  # late: see `_remove`
+
+    if shutil.which(spec.python) is None:
         raise ControlError(f"{spec.python} can't be run any more: this script can't be started again")
     script = Path(spec.cwd, spec.argv[0])
     if spec.argv[0] != "-m" and not script.exists():

@@ -177,7 +177,10 @@ def test_whose_run_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     elsewhere.mkdir(parents=True)
     foreign = RunDir(elsewhere)
     rundir.write_meta(foreign, read_meta(ours))
-    assert RealControl().foreign_command(foreign) == "cd '/a b' && /usr/bin/python3 'my train.py'"
+    command = "cd '/a b' && /usr/bin/python3 'my train.py'"
+    assert RealControl().foreign_command(foreign) == command
+    monkeypatch.setattr("os.getuid", lambda: 12345)  # somebody else looks into a state folder that is shared
+    assert RealControl().foreign_command(ours) == command
 
 
 async def test_what_the_script_hides_is_hidden_on_the_screen(training_run: Make, control: FakeControl) -> None:

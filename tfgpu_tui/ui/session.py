@@ -109,7 +109,7 @@ class Session:
             self._alive_at = now
             self.view.lost = not self._is_running()
         self._seen_running = self._seen_running or not self.over
-        if self._seen_running and self.view.state.ended is not None:
+        if self._seen_running and self.over:
             self._follow_rerun()
 
     def say(self, words: str) -> None:
