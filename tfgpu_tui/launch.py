@@ -185,12 +185,22 @@ class Again(NamedTuple):
     """False: somebody else had started it."""
 
 
-def start_again(run: RunDir, knobs: dict[str, str]) -> Again:
-    """A rerun of a run that is over; one that goes on, or was started just now by somebody else, is that rerun. Raises
-    ControlError, rundir.RunNotFound, rundir.StateDirError."""
+def shell_command(meta: Meta) -> str:
+    """What a rerun of that run would start, and where, as a shell would be told it."""
+    import shlex
+
+    return f"cd {shlex.quote(meta.cwd)} && {shlex.join([meta.python, *meta.argv])}"
+
+
+def start_again(run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again:
+    """A rerun of a run that is over; one that goes on, or was started just now by somebody else, is that rerun.
+    `confirmed` is the `shell_command` that somebody said yes to, where they were asked. Raises ControlError,
+    rundir.RunNotFound, rundir.StateDirError."""
     since = time.time() - JUST_NOW_S
     with _claimed(run):
         meta = rundir.read_meta(run)
+        if confirmed is not None and shell_command(meta) != confirmed:
+            raise ControlError(f"{run.meta_path} was changed while you were asked: nothing was run")
         if rundir.script_lives(meta):
             raise ControlError(f"its script goes on without a monitor, as process {meta.script_pid}: end that first")
         for other, of_other in rundir.metas():

@@ -248,6 +248,8 @@ def test_two_screens_rerun_a_run_that_is_over_once(place: Workplace) -> None:
     wait_for_state(new, "ended")
     wait_until(lambda: launch.start_again(over, {}).new, "later it is a new rerun")
     wait_until(lambda: all(run.state == "ended" for run in place.runs()), "all are over")
+    with pytest.raises(launch.ControlError, match="was changed while you were asked"):
+        launch.start_again(over, {}, confirmed="cd / && python3 another.py")
     (place.folder / "script.py").unlink()
     with pytest.raises(launch.ControlError, match=r"script\.py is gone"):
         launch.start_again(others(place, new)[0], {})

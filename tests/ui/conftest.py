@@ -49,7 +49,8 @@ class FakeControl:
             raise ControlError(self.error)
         self.reruns.append((run.id, knobs))
 
-    def start_again(self, run: RunDir, knobs: dict[str, str]) -> Again:
+    def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again:
+        assert confirmed == self.command
         self.started.append(knobs)
         assert self.next_run is not None
         return Again(self.next_run(knobs), new=len(self.started) == 1)

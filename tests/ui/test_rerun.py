@@ -163,7 +163,9 @@ async def test_a_command_of_somebody_else_is_shown_before_it_is_run(training_run
         await pilot.press("escape")
         await until(pilot, lambda: "run this command?" not in text_of(app))
         assert not control.started
-        await pilot.press("r", "x")
+        await pilot.press("g", "r")
+        await shows(pilot, "settings: memory_growth=on")
+        await pilot.press("x")
         await until(pilot, lambda: len(control.started) == 1)
 
 

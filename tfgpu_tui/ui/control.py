@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +21,7 @@ class Control(Protocol):
 
     def rerun(self, run: RunDir, knobs: dict[str, str]) -> None: ...
 
-    def start_again(self, run: RunDir, knobs: dict[str, str]) -> Again: ...
+    def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again: ...
 
     def foreign_command(self, run: RunDir) -> str | None: ...
 
@@ -52,15 +51,12 @@ class RealControl:
     def rerun(self, run: RunDir, knobs: dict[str, str]) -> None:
         launch.rerun(run, knobs)
 
-    def start_again(self, run: RunDir, knobs: dict[str, str]) -> Again:
-        return launch.start_again(run, knobs)
+    def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again:
+        return launch.start_again(run, knobs, confirmed)
 
     def foreign_command(self, run: RunDir) -> str | None:
         """What a rerun would start, and where, for a run that may be somebody else's; None for one of the run list."""
-        if _is_ours(run):
-            return None
-        meta = rundir.read_meta(run)
-        return f"cd {shlex.quote(meta.cwd)} && {shlex.join([meta.python, *meta.argv])}"
+        return None if _is_ours(run) else launch.shell_command(rundir.read_meta(run))
 
     def resize(self, run: RunDir, columns: int, rows: int) -> None:
         launch.resize(run, columns, rows)

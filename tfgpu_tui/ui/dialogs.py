@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from textual import events
@@ -49,7 +49,7 @@ FOREIGN = (
     Choice("x", "rerun", "run it"),
     Choice("escape", "cancel", "run nothing", "Esc"),
 )
-COMMAND_CHARACTERS = 400
+COMMAND_CHARACTERS, SETTINGS_CHARACTERS = 400, 120
 """Of a command that is asked about: so much is read before it is run, and leaves room for the answers."""
 DELETE = (
     Choice("x", "delete", "delete it"),
@@ -90,14 +90,23 @@ WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
-def foreign_text(command: str, stops: bool) -> str:
-    """The question before a run that may be somebody else's is started again: with the very command."""
-    shown = printable(command)
-    if len(shown) > COMMAND_CHARACTERS:
-        more = len(shown) - COMMAND_CHARACTERS
-        shown = f"{shown[:COMMAND_CHARACTERS]} … and {more} characters more, in its meta.json"
+def foreign_text(command: str, asked: Mapping[str, str], stops: bool) -> str:
+    """The question before a run that may be somebody else's is started again: with the very command, and the settings
+    that it gets."""
     when = ", once this one has stopped after its batch" if stops else ""
-    return f"This run does not come from your own list of runs. Its command would run with your rights{when}:\n{shown}"
+    lines = [
+        f"This run does not come from your own list of runs. Its command would run with your rights{when}:",
+        _beginning(command, COMMAND_CHARACTERS),
+    ]
+    if asked:
+        settings = ", ".join(f"{name}={value}" for name, value in asked.items())
+        lines.append(f"settings: {_beginning(settings, SETTINGS_CHARACTERS)}")
+    return "\n".join(lines)
+
+
+def _beginning(text: str, characters: int) -> str:
+    shown, more = printable(text), len(text) - characters
+    return shown if more <= 0 else f"{shown[:characters]} … and {more} characters more"
 
 
 class Dialog(ModalScreen[str]):

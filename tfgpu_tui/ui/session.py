@@ -298,22 +298,19 @@ class Session:
         return state.last_step_t - state.first_step_t
 
     def foreign_command(self) -> str | None:
-        """What a rerun would start, with its settings, where this run may be somebody else's; None for one of ours."""
-        try:
-            command = self.control.foreign_command(self.feed.run)
-        except ERRORS:
-            return None  # the rerun itself says why it can't be read
-        asked = self.view.next_knobs
-        return command and command + "".join(f" [{name}={value}]" for name, value in asked.items())
+        """What a rerun would start where this run may be somebody else's; None for one of ours. Raises one of
+        control.ERRORS."""
+        return self.control.foreign_command(self.feed.run)
 
-    def rerun(self) -> None:
+    def rerun(self, confirmed: str | None = None) -> None:
         """Asks the run to stop after its batch; its supervisor starts the new one when it has ended, with a screen or
-        without. A run that is over has none: it is started again from here."""
+        without. A run that is over has none: it is started again from here. `confirmed` is the foreign command that was
+        said yes to."""
         if self.view.frozen_since is not None:
             self.toggle_freeze()
         asked = dict(self.view.next_knobs)
         if self.over:
-            self._start_again(asked)
+            self._start_again(asked, confirmed)
             return
         try:
             self.control.rerun(self.feed.run, asked)
@@ -341,9 +338,9 @@ class Session:
         except ERRORS:
             return  # it ended meanwhile, and has no terminal any more
 
-    def _start_again(self, asked: dict[str, str]) -> None:
+    def _start_again(self, asked: dict[str, str], confirmed: str | None) -> None:
         try:
-            again = self.control.start_again(self.feed.run, asked)
+            again = self.control.start_again(self.feed.run, asked, confirmed)
         except ERRORS as error:
             self.say(f"the rerun did not start: {error}")
             return
