@@ -195,6 +195,17 @@ def test_a_rerun_can_be_taken_back_and_asked_for_again(place: Workplace, trainin
     assert states(training) == ["asked", "taken_back", "asked", "begun"]
 
 
+@pytest.mark.parametrize("text", [TRAINING.replace("SIGINT, leave", "SIGINT, signal.SIG_IGN")])
+def test_a_rerun_waits_for_the_whole_escalation(place: Workplace, training: RunDir, text: str) -> None:
+    """A harder stage of the same rerun is no stop that takes it back."""
+    launch.rerun(training, KNOBS)
+    launch.command(training, {"cmd": "rerun", "knobs": KNOBS, "stage": "kill"})
+    assert wait_for_state(training, "ended").signal == signal.SIGKILL
+    assert states(training) == ["asked", "begun"]
+    (new,) = others(place, training)
+    wait_for_output(new, "ready")
+
+
 def test_a_rerun_that_can_not_start_stops_nothing_and_one_that_fails_says_why(place: Workplace) -> None:
     work = place.folder / "gone"
     work.mkdir()
