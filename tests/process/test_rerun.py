@@ -23,7 +23,7 @@ from tests.process.conftest import (
     wait_until,
 )
 from tests.process.test_screen_entry import ALTERNATE_SCREEN, Terminal
-from tfgpu_tui import launch, rundir
+from tfgpu_tui import again, launch, rundir
 from tfgpu_tui.events import ChildStarted, Rerun, RunEnded, RunStarted, Stopping
 from tfgpu_tui.rundir import RunDir
 
@@ -248,22 +248,22 @@ def test_a_headless_run_is_rerun_beside_its_caller(place: Workplace) -> None:
 def test_two_screens_rerun_a_run_that_is_over_once(place: Workplace) -> None:
     over = place.start(place.script("print('x')"))
     wait_for_state(over, "ended")
-    found: list[launch.Again] = []
-    screens = [threading.Thread(target=lambda: found.append(launch.start_again(over, KNOBS))) for _ in range(4)]
+    found: list[again.Again] = []
+    screens = [threading.Thread(target=lambda: found.append(again.start(over, KNOBS))) for _ in range(4)]
     for screen in screens:
         screen.start()
     for screen in screens:
         screen.join()
-    assert [again.new for again in found].count(True) == 1 and len({again.run for again in found}) == 1
+    assert [one.new for one in found].count(True) == 1 and len({one.run for one in found}) == 1
     (new,) = others(place, over)
     wait_for_state(new, "ended")
-    wait_until(lambda: launch.start_again(over, {}).new, "later it is a new rerun")
+    wait_until(lambda: again.start(over, {}).new, "later it is a new rerun")
     wait_until(lambda: all(run.state == "ended" for run in place.runs()), "all are over")
     with pytest.raises(launch.ControlError, match="was changed while you were asked"):
-        launch.start_again(over, {}, confirmed="cd / && python3 another.py")
+        again.start(over, {}, confirmed="cd / && python3 another.py")
     (place.folder / "script.py").unlink()
     with pytest.raises(launch.ControlError, match=r"script\.py is gone"):
-        launch.start_again(others(place, new)[0], {})
+        again.start(others(place, new)[0], {})
 
 
 def test_a_descriptor_of_the_shell_reaches_the_script_and_nobody_else(place: Workplace) -> None:

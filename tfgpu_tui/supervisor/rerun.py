@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from tfgpu_tui import knobs, launch, rundir
+from tfgpu_tui import again, knobs, launch, rundir
 from tfgpu_tui.events import Rerun
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor.record import Recorder
@@ -43,7 +43,7 @@ class PendingRerun:
         if self._asked is not None:
             return
         try:
-            launch.check(launch.spec_again(self._meta, asked))
+            again.check(launch.spec_again(self._meta, asked))
         except launch.ControlError as error:
             raise ValueError(str(error)) from error
         self._tell("asked", asked)
@@ -78,7 +78,7 @@ class PendingRerun:
         if asked.id is not None:
             return RunDir(rundir.state_dir() / "runs" / asked.id)
         spec = launch.spec_again(self._meta, asked.knobs)
-        launch.check(spec)
+        again.check(spec)
         if terminal is not None:
             size = os.get_terminal_size(terminal)
             spec = spec._replace(columns=size.columns, rows=size.lines)

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.launch import Again
+from tfgpu_tui import again, launch, rundir
+from tfgpu_tui.again import Again
 from tfgpu_tui.rundir import RunDir, RunSummary
 
 PROFILED_STEPS = 5
@@ -52,11 +52,11 @@ class RealControl:
         launch.rerun(run, knobs)
 
     def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again:
-        return launch.start_again(run, knobs, confirmed)
+        return again.start(run, knobs, confirmed)
 
     def foreign_command(self, run: RunDir) -> str | None:
         """What a rerun would start, and where, for a run that may be somebody else's; None for one of the run list."""
-        return None if _is_ours(run) else launch.shell_command(rundir.read_meta(run))
+        return None if _is_ours(run) else again.shell_command(rundir.read_meta(run))
 
     def resize(self, run: RunDir, columns: int, rows: int) -> None:
         launch.resize(run, columns, rows)
