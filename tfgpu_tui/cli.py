@@ -220,7 +220,10 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         why = "beside the screen the report can't go to a descriptor of this terminal"
         raise UsageError(f"--report-json {options.report_json}: {why}; give a file's name, or --headless, too")
     size = os.get_terminal_size(2)
-    run = launch.start(spec._replace(columns=size.columns, rows=size.lines))
+    callers = launch.callers_descriptors()
+    run = launch.start(spec._replace(columns=size.columns, rows=size.lines), callers)
+    for number in callers:  # the script has them: a pipe of its caller must not stay open because of the screen
+        os.close(number)
     from tfgpu_tui import verbs
 
     return verbs.show(run, settings)

@@ -648,6 +648,24 @@ class Stopping(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rerun(Event):
+    """A rerun that was asked for while this run goes on: its supervisor starts it when the script has ended. Told
+    whenever its state changes, always before the run's last event."""
+
+    type: ClassVar[str] = "rerun"
+    state: str
+    """asked | taken_back | begun (`id` is the new run's) | failed (`error` says why)."""
+    knobs: dict[str, str] = field(default_factory=dict)
+    id: str | None = None
+    error: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        """It will start when the script has ended."""
+        return self.state == "asked"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standing(Event):
     """Which findings stand, as the supervisor judged them: told whenever that changes, so that a reader who begins at a
     checkpoint knows since when."""
@@ -675,7 +693,7 @@ ALL_EVENTS: tuple[type[Event], ...] = (
     ArrayCopy, DebugSwitch, Metrics, Pipeline, UserCode, ScriptLines, Placement, LayerTimes, TfMemory, ProcessMemory,
     GrowthCause, OutOfMemory, HostSample, GpuSample,
     Preflight, Diagnostic, Log, ScriptError, ChildEnded, HookOff, AgentCost, Dropped, Fault, Stopping,
-    Standing, RunEnded,
+    Rerun, Standing, RunEnded,
 )  # fmt: skip
 _BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
 _FIELDS: dict[str, frozenset[str]] = {e.type: frozenset(f.name for f in fields(e)) for e in ALL_EVENTS}

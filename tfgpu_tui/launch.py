@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfgpu_tui import rundir
 from tfgpu_tui.keeper.spawn import Order
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.search_path import own_python
 from tfgpu_tui.supervisor import child, listening
 
@@ -59,16 +61,23 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
     )
 
 
-def start(spec: LaunchSpec) -> RunDir:
+def start(spec: LaunchSpec, descriptors: Sequence[int] = ()) -> RunDir:
+    """A new run, detached; see `begin`. Raises rundir.StateDirError."""
+    run = create(spec, "pty")
+    begin(run, descriptors)
+    return run
+
+
+def begin(run: RunDir, descriptors: Sequence[int] = ()) -> None:
     """Starts a detached keeper, which starts the script in a terminal of its own, then the supervisor; returns at once.
 
     The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not
     where Python looks first for its modules. All that it needs for the script stands in its command line and its
-    environment, and the run's socket is passed on: so it starts the script before it imports anything. Raises
-    rundir.StateDirError.
+    environment, and the run's socket is passed on: so it starts the script before it imports anything. `descriptors`
+    are open ones of this process that the script gets, too. Raises rundir.StateDirError, rundir.RunNotFound; then the
+    run's folder is gone again.
     """
-    run = create(spec, "pty")
     meta = rundir.read_meta(run)
     main = Path(__file__).parent / "keeper" / "__main__.py"
     try:
@@ -76,8 +85,8 @@ def start(spec: LaunchSpec) -> RunDir:
     except OSError:
         listener = None  # the keeper tries again, and says why
     fd = -1 if listener is None else listener.fileno()
-    command = [spec.python, *spec.argv]
-    order = Order.words(str(run.path), fd, spec.columns, spec.rows, command)
+    command = [meta.python, *meta.argv]
+    order = Order.words(str(run.path), fd, meta.columns, meta.rows, command)
     try:
         with run.supervisor_log.open("ab") as log:
             subprocess.Popen(
@@ -85,22 +94,55 @@ def start(spec: LaunchSpec) -> RunDir:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=spec.cwd,
+                cwd=meta.cwd,
                 env=Order.environment(os.environ, child.additions(meta, os.environ)),
-                pass_fds=[] if listener is None else [fd],
+                pass_fds=[*descriptors, *([] if listener is None else [fd])],
                 start_new_session=True,
             )
     except OSError as error:
+        _remove(run, meta)
         raise rundir.StateDirError(f"the supervisor can't be started: {error}") from error
     finally:
         if listener is not None:
             listener.close()
-    return run
+
+
+def _remove(run: RunDir, meta: Meta) -> None:
+    import shutil  # late: 3 ms on the way to the script's first line
+
+    rundir.remove_socket(Path(meta.socket))
+    shutil.rmtree(run.path, ignore_errors=True)
+
+
+def callers_descriptors() -> list[int]:
+    """Open descriptors above stderr that this process was started with, such as a shell's `<(…)`: the script would have
+    them without us. Python's own are never inheritable."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
+
+
+def was_begun(run: RunDir) -> bool:
+    """Whether a keeper has (or had) this run: it writes that down, and before that it holds the run's socket, which was
+    there first. Raises rundir.RunNotFound."""
+    meta = rundir.read_meta(run)
+    if meta.keeper_pid is not None or meta.supervisor_pid is not None:
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(CONTROL_TIMEOUT_S)
+        return connection.connect_ex(meta.socket) == 0
 
 
 def rerun_spec(run: RunDir, knobs: dict[str, str]) -> LaunchSpec:
     """The same command with other knobs, as a child of `run`. Raises rundir.RunNotFound."""
-    meta = rundir.read_meta(run)
+    return spec_again(rundir.read_meta(run), knobs)
+
+
+def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
+    """The same command as that run's with other knobs, as its child."""
     return LaunchSpec(
         argv=meta.argv,
         cwd=meta.cwd,
@@ -114,11 +156,24 @@ def rerun_spec(run: RunDir, knobs: dict[str, str]) -> LaunchSpec:
     )
 
 
-def stop(run: RunDir, stage: str = "batch") -> None:
-    """Asks a run to stop, beginning with `stage`; harder stages follow by themselves. Raises ControlError."""
+def stop(run: RunDir, stage: str = "batch") -> bool:
+    """Asks a run to stop, beginning with `stage`; harder stages follow by themselves. True where that took a rerun back
+    that was on its way. Raises ControlError."""
     if stage not in STAGES:
         raise ControlError(f"{stage!r} is no way to stop a run: use one of {', '.join(STAGES)}")
-    command(run, {"cmd": "stop", "stage": stage})
+    return command(run, {"cmd": "stop", "stage": stage}).get("taken_back") is True
+
+
+def rerun(run: RunDir, knobs: dict[str, str]) -> None:
+    """Asks a run to stop after its batch, and its supervisor to start it again, with these knobs, when the script has
+    ended. Raises ControlError."""
+    command(run, {"cmd": "rerun", "knobs": knobs, "stage": "batch"})
+
+
+def types_unseen(run: RunDir) -> bool:
+    """Whether the script's terminal does not show what is typed, as at a question for a password. Raises
+    ControlError."""
+    return command(run, {"cmd": "terminal"}).get("unseen") is True
 
 
 def resize(run: RunDir, columns: int, rows: int) -> None:
@@ -126,8 +181,8 @@ def resize(run: RunDir, columns: int, rows: int) -> None:
     command(run, {"cmd": "resize", "columns": columns, "rows": rows})
 
 
-def command(run: RunDir, request: dict[str, Any]) -> None:
-    """Sends one command over the run's socket and waits for the answer. Raises ControlError."""
+def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
+    """Sends one command over the run's socket, and returns the answer. Raises ControlError."""
     try:
         meta = rundir.read_meta(run)
     except rundir.RunNotFound as error:
@@ -146,3 +201,4 @@ def command(run: RunDir, request: dict[str, Any]) -> None:
         raise ControlError(f"{meta.id} does not answer on {meta.socket}: {reason}") from error
     if answer.get("ok") is not True:
         raise ControlError(answer.get("error") or f"{meta.id} closed the connection without an answer")
+    return dict(answer)

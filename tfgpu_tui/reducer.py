@@ -405,6 +405,12 @@ def _stopping(s: RunState, e: ev.Stopping) -> None:
     s.stopped_early = s.stopped_early or e.reason
 
 
+def _rerun(s: RunState, e: ev.Rerun) -> None:
+    s.rerun = e
+    if e.state == "taken_back" and s.stopped_early == "rerun":
+        s.stopped_early = "user"  # what is left of it is a stop
+
+
 HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunStarted: _run_started,
     ev.RunEnded: _run_ended,
@@ -445,5 +451,6 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.Dropped: _dropped,
     ev.Fault: _fault,
     ev.Stopping: _stopping,
+    ev.Rerun: _rerun,
     ev.Standing: _standing,
 }

@@ -275,6 +275,15 @@ def _started(path: Path) -> float:
         return 0.0
 
 
+def metas() -> list[tuple[RunDir, Meta]]:
+    """Every run under the state folder with how it was started, newest first; journals are not read."""
+    found = []
+    for path in _folders():
+        with contextlib.suppress(RunNotFound):
+            found.append((RunDir(path), read_meta(RunDir(path))))
+    return sorted(found, key=lambda pair: (pair[1].started, pair[0].id), reverse=True)
+
+
 def list_runs() -> list[RunSummary]:
     """Every run under the state folder, newest first; a folder whose meta.json is unreadable is left out."""
     found = []

@@ -148,6 +148,8 @@ class RunState:
     agent_cost: ev.AgentCost | None = None
     stopping: ev.Stopping | None = None
     stopped_early: str | None = None
+    rerun: ev.Rerun | None = None
+    """The newest that was asked for while this run went on."""
     standing: dict[str, float] = field(default_factory=dict)
     """Findings that stand -> since when, as the supervisor told it."""
     _current: StepTotals | None = field(default=None, init=False, repr=False, compare=False)

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,10 +37,12 @@ def show(run: RunDir, settings: config.Settings, mode: Literal["live", "replay"]
 
 def _say_what_became(run: RunDir) -> None:
     """Of the run, or of the newest rerun of it that was started in the screen. To a terminal that is gone: nothing."""
-    newest = next((found for found in rundir.list_runs() if _descends(found, run.id)), None)
+    newest = _newest_rerun(run)
     if newest is None:
         return
-    if newest.state == "running":
+    if newest.state == "running" and _rerun_follows(newest):
+        line = f"{newest.id} stops, and its rerun starts by itself.\nCome back: tfgpu-tui attach\n"
+    elif newest.state == "running":
         # One line each, so that a narrow terminal breaks no command in the middle.
         line = f"{newest.id} goes on.\nCome back: tfgpu-tui attach {newest.id}\nStop it:   tfgpu-tui stop {newest.id}\n"
     else:
@@ -49,18 +51,33 @@ def _say_what_became(run: RunDir) -> None:
         os.write(1, line.encode(errors="replace"))
 
 
-def _descends(run: RunSummary, ancestor: str) -> bool:
+def _newest_rerun(run: RunDir) -> RunSummary | None:
+    """The newest of the run, its reruns, theirs, and so on; None where none is in the list."""
+    try:
+        known = rundir.metas()
+    except rundir.RunNotFound:
+        return None
+    parents = {found.id: meta.parent for found, meta in known}
+    return next((rundir.summary(found) for found, _ in known if _descends(found.id, run.id, parents)), None)
+
+
+def _descends(run_id: str, ancestor: str, parents: Mapping[str, str | None]) -> bool:
     seen: set[str] = set()
-    current: str | None = run.id
-    while current and current not in seen:
+    current: str | None = run_id
+    while current is not None and current not in seen:
         if current == ancestor:
             return True
         seen.add(current)
-        try:
-            current = rundir.read_meta(rundir.find(current)).parent
-        except rundir.RunNotFound:
-            return False
+        current = parents.get(current)
     return False
+
+
+def _rerun_follows(run: RunSummary) -> bool:
+    state, reader = history.latest(RunDir(run.path).journal)
+    with reader:
+        for event in reader:
+            state.apply(event)
+    return state.rerun is not None and state.rerun.pending
 
 
 def attach(options: argparse.Namespace) -> int:
@@ -163,7 +180,7 @@ def _state_words(run: RunSummary) -> str:
 def stop(options: argparse.Namespace) -> int:
     """Asks a run to stop."""
     run = rundir.find(options.run)
-    launch.stop(run, options.stage)
+    taken_back = launch.stop(run, options.stage)
     how = {
         "batch": "after its current batch",
         "interrupt": "by SIGINT",
@@ -171,6 +188,8 @@ def stop(options: argparse.Namespace) -> int:
         "kill": "by SIGKILL",
     }
     print(f"{run.id} was asked to stop {how[options.stage]}; tfgpu-tui runs shows when it has")
+    if taken_back:
+        print("a rerun of it was on its way, and was taken back")
     return 0
 
 

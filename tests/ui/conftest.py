@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from tests.ui import recording
 from tests.ui.recording import Script
+from tfgpu_tui.again import Again
 from tfgpu_tui.config import Settings
 from tfgpu_tui.launch import ControlError
 from tfgpu_tui.rundir import RunDir, RunNotFound, RunSummary, summary
@@ -31,7 +32,10 @@ class FakeControl:
     typed: list[str] = field(default_factory=list)
     profiled: int = 0
     stopped: list[tuple[str, str]] = field(default_factory=list)
+    reruns: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     started: list[dict[str, str]] = field(default_factory=list)
+    command: str | None = None
+    unseen: bool = False
     sizes: list[tuple[int, int]] = field(default_factory=list)
     running: bool = True
     error: str | None = None
@@ -41,10 +45,22 @@ class FakeControl:
             raise ControlError(self.error)
         self.stopped.append((run.id, stage))
 
-    def start_again(self, run: RunDir, knobs: dict[str, str]) -> RunDir:
+    def rerun(self, run: RunDir, knobs: dict[str, str]) -> None:
+        if self.error:
+            raise ControlError(self.error)
+        self.reruns.append((run.id, knobs))
+
+    def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again:
+        assert confirmed == self.command
         self.started.append(knobs)
         assert self.next_run is not None
-        return self.next_run(knobs)
+        return Again(self.next_run(knobs), new=len(self.started) == 1)
+
+    def foreign_command(self, run: RunDir) -> str | None:
+        return self.command
+
+    def types_unseen(self, run: RunDir) -> bool:
+        return self.unseen
 
     def resize(self, run: RunDir, columns: int, rows: int) -> None:
         self.sizes.append((columns, rows))

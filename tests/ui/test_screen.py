@@ -12,7 +12,6 @@ from textual.geometry import Region
 
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, now_script, rows_of, screen, shows, text_of, until
-from tests.ui.recording import Script
 from tfgpu_tui import events as ev
 from tfgpu_tui.rundir import JournalWriter, RunDir
 from tfgpu_tui.ui.feed import ReplayClock
@@ -183,36 +182,6 @@ async def test_growth_key_steps_through_on_off_script(training_run: Make, contro
         await until(pilot, lambda: "next run" not in text_of(app))
 
 
-async def test_rerun_stops_waits_starts_and_compares(training_run: Make, control: FakeControl, tmp_path: Path) -> None:
-    first = training_run()
-    faster = Script(run_id="train-2", step_ms=14.0, wait=0.05, start=time.time() - 40, parent="train-1",
-                    knobs=(("memory_growth", "on"),))  # fmt: skip
-
-    def start(knobs: dict[str, str]) -> RunDir:
-        return recording.write(tmp_path / "train-2", [*recording.opening(faster), *recording.first_steps(faster)])
-
-    control.next_run = start
-    app = screen(first, control)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "Input-bound")
-        await pilot.press("g", "r")
-        await shows(pilot, "rerun", "epoch 5")
-        assert control.stopped == [("train-1", "batch")] and not control.started
-        append(first, ev.Stopping(t=time.time(), src="child", stage="interrupt", grace_s=5.0))
-        await shows(pilot, "rerun", "stopping: sent SIGINT, SIGTERM in")
-        append(first, ev.RunEnded(t=time.time(), src="child", exit_code=0, wall_s=34.0))
-        await until(pilot, lambda: control.started == [{"memory_growth": "on"}])
-        await shows(pilot, "rerun started", "growth on")
-        for batch in recording.training(faster, 20):
-            append(RunDir(tmp_path / "train-2"), *batch)
-        text = await shows(pilot, "compare with the run before", "31.9 ms ±", "14.0 ms ±", "faster")
-        assert "memory_growth" in text and "better" in text
-        await pilot.press("c")
-        await until(pilot, lambda: "compare with" not in text_of(app))
-        await pilot.press("c")
-        await shows(pilot, "compare with the run before")
-
-
 async def test_enter_on_a_finding_reruns_with_its_knob(
     training_run: Make, control: FakeControl, tmp_path: Path
 ) -> None:
@@ -240,7 +209,7 @@ async def test_a_long_training_is_not_stopped_without_being_asked(training_run: 
         await pilot.press("r")
         await shows(pilot, "start again?")
         await pilot.press("enter")
-        await until(pilot, lambda: control.stopped == [("train-1", "batch")])
+        await until(pilot, lambda: control.reruns == [("train-1", {})])
 
 
 async def test_a_rerun_that_cannot_start_is_said(training_run: Make, control: FakeControl) -> None:

@@ -66,6 +66,18 @@ def carry_out(order: Order) -> Spawned | str:
         return in_terminal(order.command, order.additions, order.columns, order.rows)
     except OSError as error:
         return str(error)
+    finally:
+        _close_callers_descriptors()
+
+
+def _close_callers_descriptors() -> None:
+    """Those above stderr that the script has inherited: only it, and none of us, holds the caller's pipes open."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                os.close(int(name))
+        except OSError:
+            pass  # that of the listing itself
 
 
 def script_environment(base: Mapping[str, str], additions: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is done to the script from outside: stops, signals, its window's size, what is typed for it."""
+"""What is done to the script from outside: stops, a rerun, signals, its window's size, what is typed for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor import children
 from tfgpu_tui.supervisor.kept import KeptScript
 from tfgpu_tui.supervisor.record import Recorder
+from tfgpu_tui.supervisor.rerun import PendingRerun
 from tfgpu_tui.supervisor.server import Server
 from tfgpu_tui.supervisor.stopping import CHILDREN_S, SIGNALS, STAGES, Stopper
 from tfgpu_tui.supervisor.typing_in import Typing
@@ -31,6 +32,7 @@ class Control:
         kept: KeptScript | None,
         server: Server,
         recorder: Recorder,
+        rerun: PendingRerun,
         own_children: Callable[[], set[int]],
     ) -> None:
         """`own_children()` are the processes of the monitor itself beside the script."""
@@ -38,6 +40,7 @@ class Control:
         self._kept = kept
         self._server = server
         self._recorder = recorder
+        self._rerun = rerun
         self._own_children = own_children
         self._stopper = Stopper(self._act, recorder.record)
         self._typing = Typing(script.terminal) if script.terminal is not None else None
@@ -54,6 +57,8 @@ class Control:
 
     def on_signal(self, number: signal.Signals, action: str) -> None:
         """`relayed` signals are the script's own affair (see relay.py)."""
+        if number == signal.SIGTERM:
+            self._rerun.take_back()  # whoever ends the monitor wants no other one
         if action == "stop":
             self._stopper.begin("terminate", reason=f"the supervisor got {number.name}")
 
@@ -83,7 +88,7 @@ class Control:
         self._stopper.close()
         if self._typing is not None:
             self._typing.close()
-        if not self._stopper.begun:
+        if not self._stopper.begun or self._rerun.begun:  # what the script left behind was ended before the rerun began
             return
         for number, patience_s in ((signal.SIGTERM, CHILDREN_S), (signal.SIGKILL, KILLED_S)):
             if not (left := self._left_behind()):
@@ -94,31 +99,69 @@ class Control:
             while self._left_behind() and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
 
-    def on_command(self, command: dict[str, Any]) -> None:
-        name = command.get("cmd")
-        if name == "stop":
-            stage = command.get("stage", "batch")
-            if stage not in STAGES:
-                raise ValueError(f"{stage!r} is no way to stop a run: use one of {', '.join(STAGES)}")
-            self._stopper.begin(stage)
-        elif name == "resize":
-            columns, rows = command.get("columns"), command.get("rows")
-            if not isinstance(columns, int) or not isinstance(rows, int):
-                raise ValueError("resize needs whole numbers of columns and rows")
-            if self._script.terminal is not None:  # a headless script has its caller's terminal
-                set_window_size(self._script.terminal, columns, rows)
-        elif name == "profile":
-            steps = command.get("steps", 5)
-            if not isinstance(steps, int) or steps < 1:
-                raise ValueError("profile needs a whole number of steps")
-            if not self._server.command_agents({"cmd": "profile", "steps": steps}):
-                raise ValueError("the script has no agent that could profile it")
-        elif name == "input":
-            text = command.get("text")
-            if not isinstance(text, str):
-                raise ValueError("input needs a text")
-            if self._typing is None:
-                raise ValueError("this script has its caller's own terminal: type there")
-            self._typing.type(text)
-        else:
-            raise ValueError(f"unknown command {name!r}")
+    def on_command(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        """Carries it out, and returns what the answer says besides `ok`. Raises ValueError, with a sentence for the
+        viewer."""
+        carry_out = {
+            "stop": self._stop,
+            "rerun": self._start_again,
+            "resize": self._resize,
+            "profile": self._profile,
+            "input": self._type,
+            "terminal": self._look_at_terminal,
+        }.get(str(command.get("cmd")))
+        if carry_out is None:
+            raise ValueError(f"unknown command {command.get('cmd')!r}")
+        return carry_out(command)
+
+    def _stop(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Whoever stops a run after a rerun was asked for wants it stopped, and no other one."""
+        stage = _stage(command)
+        taken_back = self._rerun.take_back()
+        self._stopper.begin(stage)
+        return {"taken_back": taken_back}
+
+    def _start_again(self, command: dict[str, Any]) -> None:
+        if command.get("cancel"):
+            if not self._rerun.take_back():
+                raise ValueError("no rerun is on its way")
+            return
+        stage = _stage(command)
+        self._rerun.ask(command.get("knobs"))
+        if self._script.status() is None:
+            self._stopper.begin(stage, reason="rerun")
+
+    def _resize(self, command: dict[str, Any]) -> None:
+        columns, rows = command.get("columns"), command.get("rows")
+        if not isinstance(columns, int) or not isinstance(rows, int):
+            raise ValueError("resize needs whole numbers of columns and rows")
+        if self._script.terminal is not None:  # a headless script has its caller's terminal
+            set_window_size(self._script.terminal, columns, rows)
+
+    def _profile(self, command: dict[str, Any]) -> None:
+        steps = command.get("steps", 5)
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError("profile needs a whole number of steps")
+        if not self._server.command_agents({"cmd": "profile", "steps": steps}):
+            raise ValueError("the script has no agent that could profile it")
+
+    def _type(self, command: dict[str, Any]) -> None:
+        text = command.get("text")
+        if not isinstance(text, str):
+            raise ValueError("input needs a text")
+        self._its_own_terminal().type(text)
+
+    def _look_at_terminal(self, command: dict[str, Any]) -> dict[str, Any]:
+        return {"unseen": self._its_own_terminal().unseen}
+
+    def _its_own_terminal(self) -> Typing:
+        if self._typing is None:
+            raise ValueError("this script has its caller's own terminal: type there")
+        return self._typing
+
+
+def _stage(command: dict[str, Any]) -> str:
+    stage = command.get("stage", "batch")
+    if stage not in STAGES:
+        raise ValueError(f"{stage!r} is no way to stop a run: use one of {', '.join(STAGES)}")
+    return str(stage)

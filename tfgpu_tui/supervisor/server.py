@@ -39,11 +39,11 @@ class Server:
     def __init__(
         self,
         on_event: Callable[[Event], bool],
-        on_command: Callable[[dict[str, Any]], None],
+        on_command: Callable[[dict[str, Any]], dict[str, Any] | None],
         on_refused: Callable[[str], None],
     ) -> None:
-        """`on_command` raises ValueError, with a sentence for the viewer, where a command makes no sense;
-        `on_refused` is told why something was not taken."""
+        """`on_command` returns what its answer says besides `ok`, and raises ValueError, with a sentence for the
+        viewer, where a command makes no sense; `on_refused` is told why something was not taken."""
         self._on_event = on_event
         self._on_command = on_command
         self._on_refused = on_refused
@@ -131,10 +131,9 @@ class Server:
 
     def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
         try:
-            self._on_command(command)
+            return {"ok": True, **(self._on_command(command) or {})}
         except ValueError as error:
             return {"ok": False, "error": str(error)}
-        return {"ok": True}
 
     def _take(self, data: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         event = events.from_dict({**data, "src": "agent"}) if data.get("type") in FROM_AGENTS else None

@@ -37,6 +37,7 @@ from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.relay import Relay
+from tfgpu_tui.supervisor.rerun import PendingRerun
 from tfgpu_tui.supervisor.server import Server
 from tfgpu_tui.terminal import printable_lines
 
@@ -92,13 +93,15 @@ def supervise(started: Started) -> Outcome:
         _keep_off_stderr(recorder)
     for part, message in started.faults:
         recorder.fault(part, message)
+    rerun = PendingRerun(started.meta, recorder)
     try:
         if recorder.state.ended is not None:  # a supervisor before this one got so far
             exit_code, number = recorder.state.ended.exit_code, recorder.state.ended.signal
         elif started.script is None:
             exit_code, number = _not_started(started, recorder)
         else:
-            exit_code, number = _look_after(started, started.script, recorder)
+            exit_code, number = _look_after(started, started.script, recorder, rerun)
+            _begin_rerun(rerun, started)
     finally:
         if started.listener is not None:
             started.listener.close()
@@ -107,11 +110,13 @@ def supervise(started: Started) -> Outcome:
     return conclude(started.run, started.meta, recorder, started.begun, exit_code, number, core_dumped)
 
 
-def _look_after(started: Started, script: processes.Script, recorder: Recorder) -> tuple[int | None, int | None]:
+def _look_after(
+    started: Started, script: processes.Script, recorder: Recorder, rerun: PendingRerun
+) -> tuple[int | None, int | None]:
     """Exit code or signal of the script, also where the event loop or a sampler can't be had here."""
     run: _Run | None = None
     try:
-        run = _Run(started, script, recorder)
+        run = _Run(started, script, recorder, rerun)
         with contextlib.closing(run.until_ended()) as until_ended:  # there may be no loop to begin it
             return asyncio.run(until_ended)
     except Exception as error:
@@ -143,6 +148,13 @@ def _keep_off_stderr(recorder: Recorder) -> None:
         f"{failed.err_msg or 'ignored'} {failed.object!r}: {failed.exc_value!r}"
     )
     threading.excepthook = lambda failed: recorder.note(f"in {failed.thread}: {failed.exc_value!r}")
+
+
+def _begin_rerun(rerun: PendingRerun, started: Started) -> None:
+    """Before the last event: what becomes of it is written down, and no process of the old run lives any more."""
+    new = rerun.begin(started.script.terminal if started.script is not None else None)
+    if new is not None and started.kept is None:
+        say(f"a rerun was asked for, and goes on by itself: tfgpu-tui attach {new}")
 
 
 def _run_started(started: Started) -> RunStarted:
@@ -181,7 +193,7 @@ def _not_started(started: Started, recorder: Recorder) -> tuple[int | None, int 
 class _Run:
     """The parts of a live run, wired to each other."""
 
-    def __init__(self, started: Started, script: processes.Script, recorder: Recorder) -> None:
+    def __init__(self, started: Started, script: processes.Script, recorder: Recorder, rerun: PendingRerun) -> None:
         self._started = started
         self._meta = started.meta
         self._script = script
@@ -194,7 +206,7 @@ class _Run:
         self._dumps = MemoryDumps(recorder.record)
         self._output = Output(started.kept, started.run.output_log, self._read_output) if started.kept else None
         self._stderr = StderrFile(started.stderr_from)
-        self._control = Control(script, started.kept, self._server, recorder, self._own_children)
+        self._control = Control(script, started.kept, self._server, recorder, rerun, self._own_children)
         self._reaper = children.Reaper()
         self._log_told: tuple[int, bool] = (0, False)
 
@@ -301,8 +313,8 @@ class _Run:
             self._control.progressed()
         return taken
 
-    def _on_command(self, command: dict[str, Any]) -> None:
-        self._control.on_command(command)
+    def _on_command(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        return self._control.on_command(command)
 
     # Parts
 

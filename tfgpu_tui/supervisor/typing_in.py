@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import termios
 
 WAITING_BYTES = 1 << 16
 
@@ -14,6 +15,16 @@ class Typing:
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
         self._waiting = b""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the terminal does not show what is typed, as at `getpass`: no echo, but whole lines. Without both the
+        program shows it itself, as readline does (termios(3); the master side tells of the script's)."""
+        try:
+            local_modes = termios.tcgetattr(self._terminal)[3]
+        except (OSError, termios.error):
+            return False  # the terminal is gone: the script ended
+        return not local_modes & termios.ECHO and bool(local_modes & termios.ICANON)
 
     def type(self, text: str) -> None:
         """Raises ValueError where the script did not read what was typed before."""

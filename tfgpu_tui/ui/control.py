@@ -1,11 +1,14 @@
-"""What the screen may do to runs: stop, start again, resize, look. A seam: tests put their own in its place."""
+"""What the screen may do to runs: stop, rerun, resize, look. A seam: tests put their own in its place."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 from typing import Protocol
 
-from tfgpu_tui import launch, rundir
+from tfgpu_tui import again, launch, rundir
+from tfgpu_tui.again import Again
 from tfgpu_tui.rundir import RunDir, RunSummary
 
 PROFILED_STEPS = 5
@@ -16,7 +19,11 @@ class Control(Protocol):
 
     def stop(self, run: RunDir, stage: str) -> None: ...
 
-    def start_again(self, run: RunDir, knobs: dict[str, str]) -> RunDir: ...
+    def rerun(self, run: RunDir, knobs: dict[str, str]) -> None: ...
+
+    def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again: ...
+
+    def foreign_command(self, run: RunDir) -> str | None: ...
 
     def resize(self, run: RunDir, columns: int, rows: int) -> None: ...
 
@@ -30,6 +37,8 @@ class Control(Protocol):
 
     def send_input(self, run: RunDir, text: str) -> None: ...
 
+    def types_unseen(self, run: RunDir) -> bool: ...
+
     def profile(self, run: RunDir) -> None: ...
 
 
@@ -39,8 +48,15 @@ class RealControl:
     def stop(self, run: RunDir, stage: str) -> None:
         launch.stop(run, stage)
 
-    def start_again(self, run: RunDir, knobs: dict[str, str]) -> RunDir:
-        return launch.start(launch.rerun_spec(run, knobs))
+    def rerun(self, run: RunDir, knobs: dict[str, str]) -> None:
+        launch.rerun(run, knobs)
+
+    def start_again(self, run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> Again:
+        return again.start(run, knobs, confirmed)
+
+    def foreign_command(self, run: RunDir) -> str | None:
+        """What a rerun would start, and where, for a run that may be somebody else's; None for one of the run list."""
+        return None if _is_ours(run) else again.shell_command(rundir.read_meta(run))
 
     def resize(self, run: RunDir, columns: int, rows: int) -> None:
         launch.resize(run, columns, rows)
@@ -64,8 +80,25 @@ class RealControl:
     def send_input(self, run: RunDir, text: str) -> None:
         launch.command(run, {"cmd": "input", "text": text})
 
+    def types_unseen(self, run: RunDir) -> bool:
+        return launch.types_unseen(run)
+
     def profile(self, run: RunDir) -> None:
         launch.command(run, {"cmd": "profile", "steps": PROFILED_STEPS})
+
+
+def _is_ours(run: RunDir) -> bool:
+    """Made by this user's own launcher, as far as that can be told: it lies in the list of runs, and nobody else owns
+    it."""
+    try:
+        at_home = os.path.samefile(run.path.parent, rundir.state_dir() / "runs")
+        return at_home and all(path.stat().st_uid == os.getuid() for path in _made_by_launcher(run))
+    except OSError:
+        return False
+
+
+def _made_by_launcher(run: RunDir) -> tuple[Path, Path]:
+    return run.path, run.meta_path
 
 
 ERRORS = (launch.ControlError, rundir.RunNotFound, rundir.StateDirError)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
 from textual.screen import ModalScreen
 
+from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, wrap
 from tfgpu_tui.ui.keys import GROUPS, SCROLL_HELP
 from tfgpu_tui.ui.palette import Palette
@@ -34,11 +35,22 @@ QUIT = (
     Choice("k", "kill", "kill the training now (SIGKILL)"),
     Choice("escape", "cancel", "stay here", "Esc"),
 )
+QUIT_RERUN = (
+    Choice("d", "detach", "detach: leave the screen, the rerun starts by itself"),
+    Choice("s", "batch", "take the rerun back: the training stops, and no other one starts"),
+    Choice("k", "kill", "kill the training now (SIGKILL), without a rerun"),
+    Choice("escape", "cancel", "stay here", "Esc"),
+)
 RERUN = (
     Choice("enter", "rerun", "stop this run after its batch and start again", "Enter"),
     Choice("escape", "cancel", "let it run", "Esc"),
 )
-
+FOREIGN = (
+    Choice("x", "rerun", "run it"),
+    Choice("escape", "cancel", "run nothing", "Esc"),
+)
+COMMAND_CHARACTERS, SETTINGS_CHARACTERS = 400, 120
+"""Of a command that is asked about: so much is read before it is run, and leaves room for the answers."""
 DELETE = (
     Choice("x", "delete", "delete it"),
     Choice("escape", "cancel", "keep it", "Esc"),
@@ -78,6 +90,25 @@ WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
+def foreign_text(command: str, asked: Mapping[str, str], stops: bool) -> str:
+    """The question before a run that may be somebody else's is started again: with the very command, and the settings
+    that it gets."""
+    when = ", once this one has stopped after its batch" if stops else ""
+    lines = [
+        f"This run does not come from your own list of runs. Its command would run with your rights{when}:",
+        _beginning(command, COMMAND_CHARACTERS),
+    ]
+    if asked:
+        settings = ", ".join(f"{name}={value}" for name, value in asked.items())
+        lines.append(f"settings: {_beginning(settings, SETTINGS_CHARACTERS)}")
+    return "\n".join(lines)
+
+
+def _beginning(text: str, characters: int) -> str:
+    shown, more = printable(text), len(text) - characters
+    return shown if more <= 0 else f"{shown[:characters]} … and {more} characters more"
+
+
 class Dialog(ModalScreen[str]):
     """A question: one key an answer; dismisses with the answer's name."""
 
@@ -104,7 +135,7 @@ class Dialog(ModalScreen[str]):
     def _draw(self) -> None:
         width = min(WIDTH, self.app.size.width)
         inner = width - 4
-        rows: list[Row] = [((line, ""),) for line in wrap(self._text, inner)]
+        rows: list[Row] = [((line, ""),) for part in self._text.split("\n") for line in wrap(part, inner)]
         rows.append(())
         for choice in self._choices:
             for i, line in enumerate(wrap(choice.words, inner - 8)):

@@ -143,7 +143,9 @@ class Menus:
     def type_lines(self) -> None:
         """Types lines to the script."""
         self._app.uncover("output")
-        self._app.push_screen(self._prompt("to the script:", "Enter sends the line, Esc ends", again=self._send))
+        prompt = self._prompt("to the script:", "Enter sends the line, Esc ends", again=self._send,
+                              unseen=self._app.session.types_unseen)  # fmt: skip
+        self._app.push_screen(prompt)
 
     def _send(self, text: str) -> bool:
         sent = self._app.session.send_line(text)

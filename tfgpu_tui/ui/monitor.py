@@ -21,8 +21,8 @@ from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
 from tfgpu_tui.ui import exporting, keys, search
 from tfgpu_tui.ui.board import Board
-from tfgpu_tui.ui.control import Control, RealControl
-from tfgpu_tui.ui.dialogs import QUIT, RERUN, Choice, Dialog, Help
+from tfgpu_tui.ui.control import ERRORS, Control, RealControl
+from tfgpu_tui.ui.dialogs import FOREIGN, QUIT, QUIT_RERUN, RERUN, Choice, Dialog, Help, foreign_text
 from tfgpu_tui.ui.draw import ASCII, UNICODE
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.menus import Menus
@@ -369,8 +369,16 @@ class MonitorApp(App[int]):
         if self.session.refused():
             self.draw()
             return
+        try:
+            command = self.session.foreign_command()
+        except ERRORS as error:
+            self.session.say(str(error))
+            self.draw()
+            return
         trained_s = self.session.trained_s()
-        if trained_s > PRECIOUS_S:
+        if command is not None:
+            self._ask_about(command, self.view.next_knobs)
+        elif trained_s > PRECIOUS_S:
             text = f"This run has trained for {trained_s / 60:.0f} minutes; what the script did not save is lost."
             self._ask("stop this run and start again?", text, RERUN)
         else:
@@ -384,7 +392,7 @@ class MonitorApp(App[int]):
             self._leave()
             return
         text = f"{status.script_name(self.view)} is running: {self.view.state.activity()}."
-        self._ask("leave?", text, QUIT)
+        self._ask("leave?", text, QUIT_RERUN if self.session.rerun_pending else QUIT)
 
     def action_detach(self) -> None:
         """Leaves the screen; the training goes on."""
@@ -404,17 +412,23 @@ class MonitorApp(App[int]):
         if not self.board.panes[name].display:
             self._zoom(name)
 
+    def _ask_about(self, command: str, asked: dict[str, str]) -> None:
+        """Somebody else's command is run only as it was shown."""
+        text = foreign_text(command, asked, stops=not self.session.over)
+        dialog = Dialog("run this command?", text, FOREIGN, self._view, self.palette)
+        self.push_screen(dialog, lambda answer: self._answer(answer, confirmed=command))
+
     def _ask(self, title: str, text: str, options: tuple[Choice, ...]) -> None:
         self.push_screen(Dialog(title, text, options, self._view, self.palette), self._answer)
 
-    def _answer(self, answer: str | None) -> None:
+    def _answer(self, answer: str | None, confirmed: str | None = None) -> None:
         if answer == "detach" or (answer in ("batch", "kill") and self.session.over):  # it ended meanwhile
             self._leave()
             return
         if answer == "rerun":
-            self.session.rerun()
-        elif answer in ("batch", "kill") and self.session.stop(answer):
-            self.session.say(f"asked the training to stop; {self.view.key('quit')} leaves once it has ended")
+            self.session.rerun(confirmed)
+        elif answer in ("batch", "kill"):
+            self.session.stop(answer)
         self._tick()
 
     def _told_to_leave(self) -> None:

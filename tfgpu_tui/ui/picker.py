@@ -150,10 +150,14 @@ _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -(10**9), 
 _SHOWN = {"enter": "Enter", "delete": "Del", "space": "space"}
 
 
+LOOK_S = 0.5
+UNSEEN_HINT = "the script hides what is typed here: so does this line. Enter sends it, Esc ends"
+
+
 class Prompt(ModalScreen[str | None]):
     """A line at the bottom to type into. Enter hands the text back, Esc None. `typing` hears every change. Where
     `check` finds something wrong, its words stand beside the text and the line stays open; where `again` is given,
-    Enter hands the text to it and the line stays open for the next."""
+    Enter hands the text to it and the line stays open for the next. While `unseen` says so, dots stand for the text."""
 
     def __init__(
         self,
@@ -166,16 +170,26 @@ class Prompt(ModalScreen[str | None]):
         typing: Callable[[str], None] = lambda text: None,
         check: Callable[[str], str | None] = lambda text: None,
         again: Callable[[str], bool] | None = None,
+        unseen: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__()
         self._label, self._hint, self._view, self._palette = label, hint, view, palette
         self.text, self._typing, self._check, self._again = text, typing, check, again
+        self._look, self._unseen = unseen, False
         self._wrong: str | None = None
 
     def compose(self) -> ComposeResult:
         yield RowsWidget("prompt", self._palette, classes="prompt-line")
 
     def on_mount(self) -> None:
+        self._look_again()
+        if self._look is not None:
+            self.set_interval(LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        """The script may turn its echo on or off at any time. What was once unseen stays so until the line is empty."""
+        if self._look is not None:
+            self._unseen = (self._unseen and bool(self.text)) or self._look()
         self._draw()
 
     def on_resize(self) -> None:
@@ -187,8 +201,10 @@ class Prompt(ModalScreen[str | None]):
         widget.styles.width, widget.styles.height = columns, 1
         widget.styles.offset = (0, rows - 1)
         room = max(8, columns - len(self._label) - 6)
-        shown = self.text[-room:]
-        hint = self._wrong or (self._hint if len(shown) + len(self._hint) + 2 <= room else "")
+        dot = "*" if self._view().glyphs.ascii else "•"
+        shown = (dot * len(self.text) if self._unseen else self.text)[-room:]
+        wanted = UNSEEN_HINT if self._unseen else self._hint
+        hint = self._wrong or (wanted if len(shown) + len(wanted) + 2 <= room else "")
         role = "warning" if self._wrong else "muted"
         row = fit(((f" {self._label} ", "key"), (shown, ""), (" ", "cursor"), (f"  {hint}", role)), columns)
         widget.show([to_ascii(row) if self._view().glyphs.ascii else row])
@@ -204,7 +220,7 @@ class Prompt(ModalScreen[str | None]):
             elif self._again is None:
                 self.dismiss(self.text)
             elif self._again(self.text):
-                self.text = ""
+                self._change("")
         elif event.key in ("backspace", "ctrl+h"):
             self._change(self.text[:-1])
         elif event.key == "ctrl+u":
@@ -219,5 +235,8 @@ class Prompt(ModalScreen[str | None]):
         self._draw()
 
     def _change(self, text: str) -> None:
+        begins = not self.text or not text
         self.text, self._wrong = text, None
         self._typing(text)
+        if begins:  # before its first character is drawn
+            self._look_again()

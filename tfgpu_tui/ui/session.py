@@ -47,8 +47,8 @@ class Session:
         self._compared = False
         self._findings = FindingLog()
         self._diagnosed_at = self._alive_at = self._notice_until = 0.0
-        self._rerun_knobs: dict[str, str] | None = None
         self._knows_run = False
+        self._seen_running = False
         self._before_feed: Feed | None = None
         self.feed = self._open(run, replay)
         self.view = View(state=self.feed.state, lines=self.feed.lines, glyphs=glyphs, keys=keys, behind=0)
@@ -58,6 +58,11 @@ class Session:
     def over(self) -> bool:
         """True where there is nothing left to stop: the run ended, was lost, or is a recording."""
         return self.view.state.ended is not None or self.view.lost or self.view.replay is not None
+
+    @property
+    def rerun_pending(self) -> bool:
+        """True where a rerun of this run was asked for, at whatever screen, and starts when the script has ended."""
+        return self.view.state.rerun is not None and self.view.state.rerun.pending
 
     @property
     def behind(self) -> bool:
@@ -94,17 +99,18 @@ class Session:
         self._compare_when_due()
 
     def look_after_run(self) -> None:
-        """Old notices, a supervisor that is gone, a rerun that is due."""
+        """Old notices, a supervisor that is gone, a rerun that has begun."""
         now = time.monotonic()
-        if self.view.notice is not None and now >= self._notice_until and self._rerun_knobs is None:
+        if self.view.notice is not None and now >= self._notice_until:
             self.view.notice = None
         if self.view.replay is not None or self.feed.behind:
             return
         if self.view.state.ended is None and now - self._alive_at >= ALIVE_PERIOD_S:
             self._alive_at = now
             self.view.lost = not self._is_running()
-        if self._rerun_knobs is not None and (self.view.state.ended is not None or self.view.lost):
-            self._start_again(self._rerun_knobs)
+        self._seen_running = self._seen_running or not self.over
+        if self._seen_running and self.over:
+            self._follow_rerun()
 
     def say(self, words: str) -> None:
         """One sentence in the status line, for some seconds."""
@@ -275,7 +281,7 @@ class Session:
         """True, and said, where nothing can be started or stopped."""
         if self.view.replay is not None:
             self.say("this is a replay: the run is over")
-        elif self._rerun_knobs is not None:
+        elif self.rerun_pending and not self.over:
             self.say("a rerun is already on its way")
         elif self.feed.behind:
             # How long it trained, and so what a stop would throw away, is not known before that.
@@ -291,24 +297,38 @@ class Session:
             return 0.0
         return state.last_step_t - state.first_step_t
 
-    def rerun(self) -> None:
-        """Asks the run to stop after its batch; the new one starts when it has ended."""
+    def foreign_command(self) -> str | None:
+        """What a rerun would start where this run may be somebody else's; None for one of ours. Raises one of
+        control.ERRORS."""
+        return self.control.foreign_command(self.feed.run)
+
+    def rerun(self, confirmed: str | None = None) -> None:
+        """Asks the run to stop after its batch; its supervisor starts the new one when it has ended, with a screen or
+        without. A run that is over has none: it is started again from here. `confirmed` is the foreign command that was
+        said yes to."""
         if self.view.frozen_since is not None:
             self.toggle_freeze()
         asked = dict(self.view.next_knobs)
         if self.over:
-            self._start_again(asked)
-        elif self.stop("batch"):
-            self._rerun_knobs = asked
-            self.view.notice = "rerun"
+            self._start_again(asked, confirmed)
+            return
+        try:
+            self.control.rerun(self.feed.run, asked)
+        except ERRORS as error:
+            self.say(str(error))
+        else:
+            self.say("rerun asked for: it starts by itself, here or without a screen")
 
     def stop(self, stage: str) -> bool:
-        """Asks the run to stop; False, and said, where it can't be asked."""
+        """Asks the run to stop, and takes a rerun of it back; False, and said, where it can't be asked."""
+        pending = self.rerun_pending
         try:
             self.control.stop(self.feed.run, stage)
         except ERRORS as error:
             self.say(str(error))
             return False
+        leave = f"{self.view.key('quit')} leaves once it has ended"
+        self.say(f"no rerun: the training only stops; {leave}" if pending else f"asked the training to stop; {leave}")
         return True
 
     def resize(self, columns: int, rows: int) -> None:
@@ -318,16 +338,36 @@ class Session:
         except ERRORS:
             return  # it ended meanwhile, and has no terminal any more
 
-    def _start_again(self, asked: dict[str, str]) -> None:
-        self._rerun_knobs = None
+    def _start_again(self, asked: dict[str, str], confirmed: str | None) -> None:
         try:
-            run = self.control.start_again(self.feed.run, asked)
+            again = self.control.start_again(self.feed.run, asked, confirmed)
         except ERRORS as error:
             self.say(f"the rerun did not start: {error}")
             return
+        if again.new:
+            self._show_rerun(again.run, asked)
+        else:
+            self._show_rerun(again.run, {})
+            self.say(f"this is {again.run.id}, a rerun of that run, which was started already")
+
+    def _follow_rerun(self) -> None:
+        """To the run that the supervisor of this one has started."""
+        rerun = self.view.state.rerun
+        self._seen_running = False  # once: its reader may come back to this run
+        if rerun is None or rerun.state != "begun" or not rerun.id or "/" in rerun.id:
+            return
+        beside = RunDir(self.feed.run.path.with_name(rerun.id))
+        try:
+            run = beside if beside.meta_path.exists() else self.control.find(rerun.id)
+        except ERRORS as error:
+            self.say(f"the rerun can't be shown: {error}")
+            return
+        self._show_rerun(run, rerun.knobs)
+
+    def _show_rerun(self, run: RunDir, asked: dict[str, str]) -> None:
         before = self.view.state
         self.show(run, before=before)
-        self.view.next_knobs = asked
+        self.view.next_knobs = dict(asked)
         long_enough = compare.ready(before, before)
         later = "the comparison opens by itself" if long_enough else "the run before is too short to compare with"
         self.say(f"rerun started; {later}")
@@ -347,7 +387,7 @@ class Session:
         )  # fmt: skip
         self._show_replay()
         self._compared = self.compare_open = False
-        self._rerun_knobs = None
+        self._seen_running = False
         self._alive_at = time.monotonic()
 
     def compare_with(self, run: RunDir) -> None:
@@ -369,6 +409,13 @@ class Session:
             self.say(str(error))
         else:
             self.say("measuring the next steps by layer: ms come in placement")
+
+    def types_unseen(self) -> bool:
+        """True where the script's terminal does not show what is typed: neither does the screen."""
+        try:
+            return not self.over and self.control.types_unseen(self.feed.run)
+        except ERRORS:
+            return False  # sending the line says why
 
     def send_line(self, text: str, end: str = "\r") -> bool:
         """Types a line to the script; False, and said, where it can't be sent."""

@@ -95,6 +95,7 @@ def _left(view: View, width: int) -> list[_Group]:
         words = view.waiting_words()
     if words != "training" or state.epoch is None:
         groups.append(_Group(97, ((words, "critical" if failed else ""),)))
+    groups += _rerun(view, width - _width(groups, 3) - 5)
     if state.epoch is not None:
         of = f"/{state.epochs}" if state.epochs else ""
         groups.append(_Group(60, (("epoch ", "muted"), (f"{state.epoch}{of}", ""))))
@@ -122,6 +123,24 @@ def _next_stage(view: View) -> str:
         return ""
     left = max(0, round(stopping.t + stopping.grace_s - view.now))
     return f", {following[stopping.stage]} in {left} s"
+
+
+def _rerun(view: View, room: int) -> list[_Group]:
+    """What becomes of a rerun that was asked for, at this screen or another one; the reason of a failure in `room`
+    cells."""
+    rerun, over = view.state.rerun, view.lost or view.state.ended is not None
+    if rerun is None or view.behind is not None:
+        return []
+    if rerun.state == "failed" or (rerun.pending and over):
+        words = "the rerun did not start" + (f": {printable(rerun.error)}" if rerun.error else "")
+        return [_Group(97, ((clip(words, max(room, 23)), "critical"),))]
+    if rerun.pending:
+        settings = ", ".join(f"{name}={value}" for name, value in rerun.knobs.items())
+        with_settings = [_Group(50, ((printable(f"with {settings}"), "muted"),))] if settings else []
+        return [_Group(97, (("then the rerun", "notice"),)), *with_settings]
+    if rerun.state == "begun":
+        return [_Group(50, (("its rerun: ", "muted"), (printable(rerun.id or ""), "")))]
+    return [] if over else [_Group(97, (("without a rerun", ""),))]
 
 
 def _right(view: View) -> list[_Group]:
