@@ -31,8 +31,11 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 def _failed(state: RunState) -> Iterator[Finding]:
     ended = state.ended
-    if ended is None or state.stopping is not None:
-        return  # Still running, or ended because we were asked to end it.
+    if ended is None:
+        return
+    stopped = state.stopped(ended.exit_code, ended.signal)
+    if stopped is not None and (stopped != "stop-after" or ended.signal is not None):
+        return  # It ended because we were asked to end it.
     if ended.signal is not None:
         yield _killed(state, ended.signal, ended.core_dumped)
     elif not ended.exit_code and state.child_ends:

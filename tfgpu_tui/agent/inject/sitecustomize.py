@@ -6,6 +6,7 @@ to the `sitecustomize` that it hides, if there is one, through the import system
 one is reported by `site.py` exactly as without us. Nothing here may print or raise.
 """
 
+import atexit
 import os
 import sys
 
@@ -104,6 +105,13 @@ class _Trigger:
 _trigger = _Trigger()
 
 
+def _end() -> None:
+    """The script's own code is over, its functions for `atexit` too: this one was registered before they could be."""
+    package = sys.modules.get(_PACKAGE)
+    if package is not None:
+        package.end()
+
+
 def _watch_for_errors() -> None:
     """Chain `sys.excepthook`: report the exception that ends the process, then do what would have been done."""
     previous = sys.excepthook
@@ -125,6 +133,7 @@ sys.path[:] = [_p for _p in sys.path if _p != _ENTRY]
 sys.path_importer_cache.pop(_ENTRY, None)
 if "TFGPU_TUI_SOCKET" in os.environ:
     sys.meta_path.insert(0, _trigger)
+    atexit.register(_end)
     os.register_at_fork(after_in_child=_forget_hello)
     try:
         _say_hello()
