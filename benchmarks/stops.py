@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from tfgpu_tui import history, launch, rundir
 from tfgpu_tui.events import RunEnded, Steps, Stopping, TrainEnd
+from tfgpu_tui.run_words import STOP_SIGNALS
 from tfgpu_tui.rundir import RunDir
 
 DEMOS = ("slow_map", "python_generator", "pydataset_single", "remote_files")
@@ -57,7 +58,7 @@ def _stop_seen(run: RunDir, asked: float | None, status: int | None, cut: bool) 
         events = list(reader)
     stopped = [event.t for event in events if isinstance(event, TrainEnd) and event.stopped]
     ended = [event for event in events if isinstance(event, RunEnded)]
-    signals = [event for event in events if isinstance(event, Stopping) and event.stage != "batch"]
+    signals = [event for event in events if isinstance(event, Stopping) and event.stage in STOP_SIGNALS]
     begun = asked if asked is not None else (stopped[0] if stopped else None)
     seconds = ended[-1].t - begun if ended and begun is not None and not cut else None
     state, reader = history.latest(run.journal)
