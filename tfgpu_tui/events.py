@@ -80,10 +80,14 @@ class AgentConnected(Event):
 @dataclass(frozen=True, kw_only=True)
 class Phase(Event):
     """What the script is doing before (or between) steps: `importing`, `imported`, `building`, `tracing`, `training`,
-    `evaluating`, `predicting`, `idle`. Sent by the agent when it changes; for the words in the status line."""
+    `evaluating`, `predicting`, `idle`, `exiting`. Sent by the agent when it changes; for the words in the status
+    line."""
 
     type: ClassVar[str] = "phase"
     phase: str
+    ends_with: int | None = None
+    """With `exiting`: the exit code that the process will have, or minus the signal that it will die of; None where
+    that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -639,7 +643,8 @@ class Fault(Event):
 @dataclass(frozen=True, kw_only=True)
 class Stopping(Event):
     """A stop was asked for: `stage` is `batch`, `interrupt`, `terminate` or `kill`; the next comes after `grace_s`.
-    After the script's end: `children` and `kill children`, where processes of the run outlived it."""
+    After the script's last line: `interpreter` and `kill interpreter`, where its interpreter did not close. After its
+    end: `children` and `kill children`, where processes of the run outlived it."""
 
     type: ClassVar[str] = "stopping"
     stage: str
@@ -677,7 +682,8 @@ class Standing(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded(Event):
-    """Last line of a journal. One of `exit_code` and `signal` is set; neither where how it ended can't be known."""
+    """Last line of a journal. One of `exit_code` and `signal` is set; neither where how it ended can't be known. Of a
+    script whose interpreter we ended (`closed_by`) they are what its process would have ended with."""
 
     type: ClassVar[str] = "run_ended"
     exit_code: int | None = None
@@ -685,6 +691,12 @@ class RunEnded(Event):
     core_dumped: bool | None = None
     """Whether the kernel wrote a core dump; None where no signal ended it, or where that can't be known."""
     wall_s: float = 0.0
+    stopped: str | None = None
+    """Why it was stopped, where that is how it ended: `user`, `rerun`, `stop-after`, …"""
+    steps: int = 0
+    """Training steps until then."""
+    closed_by: int | None = None
+    """The signal that we ended its interpreter with, which did not close after the script's own code was over."""
 
 
 ALL_EVENTS: tuple[type[Event], ...] = (

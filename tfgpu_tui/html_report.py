@@ -75,13 +75,15 @@ def _text(value: Any) -> str:
 
 def _head(state: RunState, report: dict[str, Any], name: str) -> str:
     run, training = report["run"], report["training"]
-    if run["signal"] is not None:
+    if run["stopped"] is not None:
+        ending = run["stopped"]["words"]
+    elif run["signal"] is not None:
         ending = f"ended by {signal_name(run['signal'])}"
     elif run["exit_code"] is None:
         ending = "still running"
     else:
         ending = "finished" if run["exit_code"] == 0 else f"failed, exit {run['exit_code']}"
-    said = [f"{ending} after {units.duration(run['wall_s'])}"]
+    said = [f"{ending} {'after' if run['stopped'] is None else 'in'} {units.duration(run['wall_s'])}"]
     if training["steps"]:
         said.append(f"{training['steps']} steps, {units.duration(_s(training['step_ms']['mean']))} a step")
         if training["examples_per_s"] is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tfgpu_tui import events as ev
-from tfgpu_tui.run_words import end_words
+from tfgpu_tui.run_words import STOP_SIGNALS, end_words
 from tfgpu_tui.series import Decimated, Series
 from tfgpu_tui.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals, Training
 
@@ -49,6 +49,7 @@ def _phase(s: RunState, e: ev.Phase) -> None:
         s.marks.append(Mark(e.t, "validation", "validation"))
     s.phase = e.phase
     s.exiting_t = e.t if e.phase == "exiting" else None
+    s.ends_with = e.ends_with
 
 
 def _environment(s: RunState, e: ev.Environment) -> None:
@@ -402,6 +403,9 @@ def _standing(s: RunState, e: ev.Standing) -> None:
 
 def _stopping(s: RunState, e: ev.Stopping) -> None:
     s.stopping = e
+    if e.stage not in ("children", "kill children"):
+        s.stop_stage = e.stage
+        s.interpreter_signalled = s.exiting_t is not None and e.stage in STOP_SIGNALS
     s.stopped_early = s.stopped_early or e.reason
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from tfgpu_tui import report_gpus, report_memory, report_training, units
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
+from tfgpu_tui.events import RunEnded
 from tfgpu_tui.plain import finding_lines
+from tfgpu_tui.run_words import end_words, signal_name
 from tfgpu_tui.state import STEADY_STEPS, RunState
 from tfgpu_tui.terminal import printable
 
@@ -90,6 +92,18 @@ def _run(state: RunState) -> dict[str, Any]:
         "parent": run.parent if run else None,
         "simulated": run.simulated if run else None,
         "stopped_early": state.stopped_early,
+        "stopped": _stopped(ended),
+    }
+
+
+def _stopped(ended: RunEnded | None) -> dict[str, Any] | None:
+    if ended is None or ended.stopped is None:
+        return None
+    return {
+        "reason": ended.stopped,
+        "steps": ended.steps,
+        "words": end_words(ended),
+        "closed_by": ended.closed_by,
     }
 
 
@@ -299,7 +313,7 @@ def text(report: dict[str, Any]) -> str:
     out = [f"tfgpu-tui report  {' '.join(run['argv'] or [])}  ({run['id']})"]
     if run["simulated"]:
         out.append(f"  {run['simulated']}")
-    out.append(f"  {_ending(run)} after {units.duration(run['wall_s'])}")
+    out.append(f"  {_ending(run)} {'after' if run['stopped'] is None else 'in'} {units.duration(run['wall_s'])}")
     if training["steps"]:
         step = training["step_ms"]
         out.append(
@@ -338,6 +352,8 @@ def _bytes(mib: float | None) -> float | None:
 
 
 def _ending(run: dict[str, Any]) -> str:
+    if run["stopped"] is not None:
+        return str(run["stopped"]["words"]) + _closed(run)
     if run["signal"] is not None:
         return f"ended by signal {run['signal']}" + (" (core dumped)" if run["core_dumped"] else "")
     if run["exit_code"] is None and run["ended"] is not None:
@@ -345,6 +361,16 @@ def _ending(run: dict[str, Any]) -> str:
     if run["exit_code"] is None:
         return "still running"
     return "finished" if run["exit_code"] == 0 else f"failed with exit code {run['exit_code']}"
+
+
+def _closed(run: dict[str, Any]) -> str:
+    """What is to be said where we ended the interpreter of a script that was over."""
+    number = run["stopped"]["closed_by"]
+    if number is None:
+        return ""
+    unknown = run["exit_code"] is None and run["signal"] is None
+    status = "; what it would have exited with is not known" if unknown else ""
+    return f" (its interpreter did not close, and was ended by {signal_name(number)}{status})"
 
 
 def _pipeline_lines(stages: list[dict[str, Any]]) -> list[str]:

@@ -108,6 +108,10 @@ class RunSummary(NamedTuple):
     started: float
     ended: float | None
     path: Path
+    stopped: str | None = None
+    """Why it was stopped, where that is how it ended."""
+    ending: str | None = None
+    """How it ended, in words."""
 
 
 def state_dir() -> Path:
@@ -296,11 +300,12 @@ def list_runs() -> list[RunSummary]:
 def summary(run: RunDir) -> RunSummary:
     """What became of a run. Raises RunNotFound."""
     meta = read_meta(run)
-    from tfgpu_tui import events  # late: see journal.py
+    from tfgpu_tui import events, run_words  # late: see journal.py
 
     ended = last_event(run.journal)
     if isinstance(ended, events.RunEnded):
-        return RunSummary(run.id, meta.argv, "ended", ended.exit_code, ended.signal, meta.started, ended.t, run.path)
+        how = (ended.exit_code, ended.signal, meta.started, ended.t, run.path)
+        return RunSummary(run.id, meta.argv, "ended", *how, ended.stopped, run_words.end_words(ended))
     state = "running" if is_running(meta) else "lost"
     return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path)
 

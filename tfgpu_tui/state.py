@@ -8,7 +8,7 @@ from typing import Any
 
 from tfgpu_tui import events as ev
 from tfgpu_tui.reducer import HANDLERS
-from tfgpu_tui.run_words import PHASE_WORDS, STOP_WORDS, end_words
+from tfgpu_tui.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.series import Decimated, Series
 from tfgpu_tui.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals, Training
 
@@ -30,6 +30,8 @@ class RunState:
     phase: str | None = None
     exiting_t: float | None = None
     """When the script's own code was over, and its interpreter began to close."""
+    ends_with: int | None = None
+    """What its process will end with then: an exit code, or minus a signal; None where that is not known."""
     environment: ev.Environment = field(default_factory=lambda: ev.Environment(t=0.0))
     knobs_in_force: ev.Knobs | None = None
     model: ev.Model | None = None
@@ -147,6 +149,10 @@ class RunState:
     dropped: dict[str, int] = field(default_factory=dict)
     agent_cost: ev.AgentCost | None = None
     stopping: ev.Stopping | None = None
+    stop_stage: str | None = None
+    """The last stage of a stop that was for the script itself, not for what it left behind."""
+    interpreter_signalled: bool = False
+    """Whether that stage's signal was for an interpreter whose script was over."""
     stopped_early: str | None = None
     rerun: ev.Rerun | None = None
     """The newest that was asked for while this run went on."""
@@ -186,6 +192,25 @@ class RunState:
     def running(self) -> bool:
         """No end was written (yet)."""
         return self.ended is None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run was asked to end: `user`, `rerun`, `stop-after`, …; None where nobody asked."""
+        return self.stopped_early if self.stopping is None else self.stopping.reason.partition(":")[0]
+
+    def stopped(self, exit_code: int | None, signal: int | None) -> str | None:
+        """The reason of the stop, where that is why a script ended like this; None where it failed by itself, or
+        something else ended it."""
+        if signal is not None:
+            sent = self.stop_stage in STOP_SIGNALS and signal in STOP_SIGNALS.values()
+            # A loop of one's own is stopped by a KeyboardInterrupt, which Python passes on as SIGINT.
+            return self.stop_reason if sent or signal == STOP_SIGNALS["interrupt"] else None
+        failed = self.error is not None and self.error.exception != "KeyboardInterrupt"
+        return None if exit_code and failed else self.stop_reason
+
+    def closed_by(self, signal: int | None) -> int | None:
+        """The signal, where we ended with it an interpreter whose script was over; else None."""
+        return signal if self.interpreter_signalled and signal in STOP_SIGNALS.values() else None
 
     @property
     def started(self) -> float | None:

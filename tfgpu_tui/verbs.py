@@ -166,15 +166,7 @@ def _state_words(run: RunSummary) -> str:
     if run.state == "lost":
         lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
         return "monitor lost, script goes on" if lives else "monitor lost"
-    if run.state != "ended":
-        return run.state
-    if run.signal is None and run.exit_code is None:
-        return "ended, status unknown"
-    if run.signal is not None:
-        from tfgpu_tui.run_words import signal_name
-
-        return f"ended by {signal_name(run.signal)}"
-    return "finished" if run.exit_code == 0 else f"failed with status {run.exit_code}"
+    return run.ending or run.state
 
 
 def stop(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,32 @@ def test_the_end_of_a_child_is_not_the_scripts() -> None:
     main = main_pid(events)
     assert len({e["pid"] for e in of_type(events, "agent_connected")}) > 1
     assert [e["pid"] for e in of_type(events, "phase") if e["phase"] == "exiting"] == [main]
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+@pytest.mark.parametrize(
+    ("last_line", "ends_with"),
+    [
+        ("pass", 0),
+        ("raise ValueError", 1),
+        ("raise KeyboardInterrupt", -2),
+        ("sys.exit(3)", None),
+        ("sys.exit()", None),
+    ],
+)
+def test_what_a_script_ends_with_is_told_where_it_can_be_known(
+    tmp_path: Path, python: str, last_line: str, ends_with: int | None
+) -> None:
+    (tmp_path / "keras.py").touch()  # wakes the agent up
+    script = tmp_path / "script.py"
+    script.write_text(f"import atexit, sys\natexit.register(print, 'last')\nimport keras\n{last_line}\n")
+    events, process = run_script(script, python=python)
+    (exiting,) = of_type(events, "phase", phase="exiting")
+    assert exiting["ends_with"] == ends_with
+    assert process.returncode == ends_with or ends_with is None
+    as_module, _ = run_script(["-m", "script"], python=python, cwd=tmp_path)
+    told = of_type(as_module, "phase", phase="exiting")[0]["ends_with"]
+    assert told == (ends_with if ends_with != 0 else None)
 
 
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])

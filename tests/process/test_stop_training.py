@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
+import pytest
+
 from tests.process.conftest import Workplace, of_type, read_journal, wait_for_state, wait_until
 from tfgpu_tui import launch
-from tfgpu_tui.events import Steps, Stopping, TrainEnd
+from tfgpu_tui.events import Phase, RunEnded, Steps, Stopping, TrainEnd
+from tfgpu_tui.rundir import RunDir
 
 TRAINING = """
 import numpy as np
@@ -17,15 +24,66 @@ for _ in range(3):
 print("saved", flush=True)
 """
 
+FED_BY_PYTHON = """
+import sys, time
+import numpy as np
+import tensorflow as tf
+import keras
+def read(number):
+    time.sleep(0.001)
+    return np.ones(4, "float32")
+def load(number):
+    x = tf.ensure_shape(tf.numpy_function(read, [number], tf.float32), (4,))
+    return x, x[:1]
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = "alone" in sys.argv and batch == 30
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+data = tf.data.Dataset.range(100_000).map(load).batch(32)
+model.fit(data, epochs=100, verbose=0, callbacks=[Stop()])
+print("saved", flush=True)
+"""
+"""Its own end hangs, without the monitor too: the closing interpreter waits for a call of `read` (TensorFlow 2.21)."""
+
+STUCK = """
+import atexit, threading, time
+def last_words():
+    time.sleep(4)
+    print("saved", flush=True)
+atexit.register(last_words)
+import numpy as np
+import keras
+class Stuck:
+    def __del__(self, wait=threading.Event().wait):
+        wait()
+stuck = Stuck()
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.ones((64, 4), "float32")
+model.fit(x, x[:, :1], batch_size=8, epochs=100_000, verbose=0)
+"""
+
+
+def closing_s(run: RunDir) -> float:
+    """Seconds from the end of the script's own code to the end of its process."""
+    (exiting,) = [event for event in of_type(run, Phase) if isinstance(event, Phase) and event.phase == "exiting"]
+    (ended,) = of_type(run, RunEnded)
+    return ended.t - exiting.t
+
+
+def stages(run: RunDir) -> list[str]:
+    return [event.stage for event in read_journal(run) if isinstance(event, Stopping)]
+
 
 def test_a_stop_waits_for_the_batch_and_lets_the_script_finish(place: Workplace) -> None:
     run = place.start(place.script(TRAINING))
     wait_until(lambda: of_type(run, Steps), "steps were seen", 60)
     launch.stop(run)
     summary = wait_for_state(run, "ended")
-    assert (summary.exit_code, summary.signal) == (0, None)
+    assert (summary.exit_code, summary.signal, summary.stopped) == (0, None, "user")
     assert run.output_log.read_text().endswith("saved\n")
-    assert [event.stage for event in read_journal(run) if isinstance(event, Stopping)] == ["batch"]
+    assert stages(run) == ["batch"]
     ends = [event.stopped for event in read_journal(run) if isinstance(event, TrainEnd)]
     assert ends == ["stop"] * 3
 
@@ -35,3 +93,59 @@ def test_stop_after_ends_a_headless_run_with_the_scripts_own_status(place: Workp
     assert (done.returncode, done.stdout) == (0, b"saved\n")
     steps = sum(event.steps for event in of_type(place.only_run(), Steps) if isinstance(event, Steps))
     assert 40 <= steps <= 45, "the limit counts all fits of the run; each fit needs a batch to see it"
+    assert f"stopped after {steps} steps in " in done.stderr.decode()
+
+
+def test_a_stop_of_a_training_that_python_feeds_needs_no_signal(place: Workplace) -> None:
+    run = place.start(place.script(FED_BY_PYTHON))
+    wait_until(lambda: of_type(run, Steps), "steps were seen", 60)
+    launch.stop(run)
+    summary = wait_for_state(run, "ended")
+    assert (summary.exit_code, summary.signal) == (0, None)
+    assert summary.ending and summary.ending.startswith("stopped after ")
+    assert run.output_log.read_text().endswith("saved\n")
+    assert stages(run) == ["batch"]
+
+
+def test_stop_after_of_a_training_that_python_feeds_needs_no_signal(place: Workplace) -> None:
+    done = place.tool("--headless", "--stop-after", "40", place.script(FED_BY_PYTHON))
+    assert (done.returncode, done.stdout) == (0, b"saved\n")
+    assert stages(place.only_run()) == []
+
+
+def test_what_a_script_left_when_it_ended_by_itself_is_not_touched(place: Workplace) -> None:
+    """Plain python does not end then, and neither does it here: the run is another's to stop."""
+    script = place.script(FED_BY_PYTHON)
+    plain = subprocess.Popen([sys.executable, str(script), "alone"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert plain.stdout is not None
+    run = place.start(script, "alone")
+    assert plain.stdout.readline() == b"saved\n"
+    wait_until(lambda: "saved" in run.output_log.read_text(), "the script was over", 60)
+    with pytest.raises(subprocess.TimeoutExpired):
+        plain.wait(6)
+    plain.kill()
+    plain.communicate()
+    assert stages(run) == []
+    wait_for_state(run, "running")
+    launch.stop(run)
+    ended = wait_for_state(run, "ended")
+    assert (ended.exit_code, ended.ending) == (0, f"stopped after {steps_of(run)} steps")
+
+
+def steps_of(run: RunDir) -> int:
+    return sum(event.steps for event in of_type(run, Steps) if isinstance(event, Steps))
+
+
+def test_an_interpreter_that_waits_after_a_stop_is_ended(place: Workplace) -> None:
+    report = place.folder / "r.json"
+    done = place.tool("--headless", "--stop-after", "40", "--report-json", report, place.script(STUCK))
+    assert (done.returncode, done.stdout) == (0, b"saved\n"), "all that the script wants to run at its end did"
+    run = place.only_run()
+    assert stages(run) == ["interpreter"]
+    assert 3.0 < closing_s(run) < 10.0
+    told = json.loads(report.read_text())["run"]
+    assert (told["exit_code"], told["signal"]) == (0, None)
+    assert told["stopped"] | {"steps": 40} == {
+        "reason": "stop-after", "steps": 40, "words": f"stopped after {told['stopped']['steps']} steps", "closed_by": 15
+    }  # fmt: skip
+    assert b"its interpreter did not close, and was ended by SIGTERM" in done.stderr

@@ -176,6 +176,14 @@ def test_a_signal_is_a_finding_unless_we_sent_it() -> None:
     killed = ev.RunEnded(t=T0 + 6, signal=9)
     assert "run.killed" in ids(state_of(start(), windows(5), [killed]))
     assert "run.killed" not in ids(state_of(start(), windows(5), [ev.Stopping(t=T0 + 5, stage="kill"), killed]))
+    early = ev.TrainEnd(t=T0 + 5, src="agent", stopped="stop-after")
+    assert "run.killed" in ids(state_of(start(), windows(5), [early, killed])), "out of memory after it, say"
+    interrupted = ev.RunEnded(t=T0 + 6, signal=2)
+    assert "run.killed" not in ids(state_of(start(), windows(5), [early, interrupted])), "a loop of one's own"
+    error = ev.ScriptError(t=T0 + 6, exception="OSError", message="disk full", file="/h/u/net.py", line=12)
+    failed = ev.RunEnded(t=T0 + 7, exit_code=1)
+    for asked in (early, ev.Stopping(t=T0 + 5, stage="batch")):
+        assert "run.failed" in ids(state_of(start(), windows(5), [asked, error, failed])), "by itself, after the stop"
 
 
 def test_an_interpreter_that_does_not_close_is_said() -> None:
@@ -186,10 +194,13 @@ def test_an_interpreter_that_does_not_close_is_said() -> None:
     finding = the("run.slow_exit", state_of(start(), pipeline(SLOW_MAP), windows(5), [error, exiting, later]))
     assert "32" in finding.title
     assert "file 37 is broken, at net.py:12" in finding.lines[0]
-    assert "load_image (data.py:41)" in finding.lines[-1]
+    assert "load_image (data.py:41)" in finding.lines[-2] and "fault of TensorFlow" in finding.lines[-1]
     assert "kill -TERM 4711" in finding.next
     ended = ev.RunEnded(t=T0 + 41, exit_code=0)
     assert "33" in the("run.slow_exit", state_of(start(), windows(5), [exiting, later, ended])).title
+    stop = ev.Stopping(t=T0 + 7, stage="batch")
+    after_stop = the("run.slow_exit", state_of(start(), pipeline(SLOW_MAP), windows(5), [stop, exiting, later, ended]))
+    assert "load_image" not in " ".join(after_stop.lines) and "Nothing in the script" in after_stop.next
     again = ev.Phase(t=T0 + 9, src="agent", phase="training")
     assert "run.slow_exit" not in ids(state_of(start(), windows(5), [exiting, again, later]))
 

@@ -89,10 +89,31 @@ def test_measured_stages_are_not_replaced_by_a_mere_graph() -> None:
         ([ev.RunEnded(t=T0 + 1, exit_code=3)], "failed, exit 3"),
         ([ev.RunEnded(t=T0 + 1, signal=9)], "ended by SIGKILL"),
         ([ev.Stopping(t=T0 + 1, stage="batch"), ev.RunEnded(t=T0 + 1, exit_code=0)], "stopped early"),
+        ([ev.RunEnded(t=T0 + 1, exit_code=0, stopped="user", steps=60)], "stopped after 60 steps"),
+        ([ev.RunEnded(t=T0 + 1, signal=2, stopped="stop-after", steps=1)], "stopped after 1 step"),
+        ([ev.RunEnded(t=T0 + 1, exit_code=0, stopped="rerun", steps=60)], "stopped for a rerun"),
+        ([ev.RunEnded(t=T0 + 1, signal=9, stopped="user")], "stopped, by SIGKILL"),
+        ([ev.RunEnded(t=T0 + 1, exit_code=3, stopped="user", steps=60)], "stopped after 60 steps, exit 3"),
     ],
 )
 def test_the_status_says_what_the_run_does(more: list[ev.Event], words: str) -> None:
     assert state_of(start(), more).activity() == words
+
+
+@pytest.mark.parametrize(
+    ("more", "signal", "closed_by"),
+    [
+        ([ev.Stopping(t=T0 + 1, stage="batch"), ev.Phase(t=T0 + 2, phase="exiting", ends_with=-2)], 2, None),
+        ([ev.Stopping(t=T0 + 1, stage="interrupt"), ev.Phase(t=T0 + 2, phase="exiting", ends_with=-2)], 2, None),
+        ([ev.Phase(t=T0 + 1, phase="exiting", ends_with=0), ev.Stopping(t=T0 + 2, stage="interpreter")], 15, 15),
+        ([ev.Phase(t=T0 + 1, phase="exiting", ends_with=0), ev.Stopping(t=T0 + 2, stage="interpreter")], 11, None),
+        ([ev.Phase(t=T0 + 1, phase="exiting", ends_with=0)], 15, None),
+    ],
+)
+def test_an_interpreter_that_we_ended_is_told_from_one_that_died(
+    more: list[ev.Event], signal: int, closed_by: int | None
+) -> None:
+    assert state_of(start(), more).closed_by(signal) == closed_by
 
 
 def test_hostile_numbers_of_names_are_bounded() -> None:

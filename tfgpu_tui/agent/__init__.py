@@ -70,6 +70,13 @@ def install() -> Any:
     return imports.PatchingFinder()
 
 
+def end() -> None:
+    """The script's own code is over."""
+    from . import runtime
+
+    runtime.end()
+
+
 def report_error(cls: type[BaseException], value: BaseException, traceback: Any) -> Any:
     """Send the exception that is about to end this process. Returns its traceback without the agent's own frames."""
     from . import errors, tracebacks

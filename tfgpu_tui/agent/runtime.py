@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -24,6 +25,9 @@ _phase_lock = threading.Lock()
 _after: list[AfterExecution] = []
 _before_trace: list[Callable[[], None]] = []
 _commands: dict[str, Callable[[Event], None]] = {}
+_at_the_end: list[Callable[[], None]] = []
+_is_file = False
+"""Whether the script is a file, not a module (`-m`) nor text (`-c`)."""
 _tracing = threading.local()
 _traces = 0
 _aside = 0
@@ -36,19 +40,45 @@ _traces_told = -1
 
 def start(socket_path: str) -> None:
     """Once per process: make the link."""
-    global _link
+    global _link, _is_file
     if _link is not None:
         return
+    _is_file = "__file__" in vars(sys.modules["__main__"]) and sys.modules["__main__"].__spec__ is None
     _link = Link(socket_path, _obey)
-    atexit.register(_end)  # the first that is registered is the last that runs
     os.register_at_fork(after_in_child=_link.after_fork)
 
 
-def _end() -> None:
+def at_the_end(function: Callable[[], None]) -> Callable[[], None]:
+    """Decorator: `function()` runs when the last code of the script has run, and the agent's own last look at it, in
+    the main thread, while the interpreter still works."""
+    _at_the_end.append(_guarded_by_name(function))
+    return function
+
+
+def end() -> None:
+    """The script's own code is over, its functions for `atexit` too: the last that is told."""
     if is_main():
-        set_phase("exiting")
+        set_phase("exiting", ends_with=_ends_with())
     if _link is not None:
         _link.close()
+    try:
+        for function in _at_the_end:
+            function()
+    except KeyboardInterrupt:
+        pass  # the process is ending, only faster now
+
+
+def _ends_with() -> Optional[int]:
+    """The exit code of a process whose script is over, or minus the signal that it will die of; None where only the
+    interpreter knows: after `sys.exit`, and where the script is a module (`-m`).
+
+    Python notes an exception that ends it in `sys.last_type`. Where neither that nor `sys.exit` did, it has taken
+    `__file__` back out of the script's module before the functions for `atexit` run (`_PyRun_SimpleFile` in
+    pythonrun.c, Python 3.9 to 3.13)."""
+    cls = getattr(sys, "last_type", None)
+    if cls is not None:
+        return -signal.SIGINT if issubclass(cls, KeyboardInterrupt) else 1
+    return 0 if _is_file and "__file__" not in vars(sys.modules["__main__"]) else None
 
 
 def send(kind: str, /, **fields: Any) -> None:
@@ -178,8 +208,9 @@ def stop_after() -> Optional[int]:
 # -- what the training is doing
 
 
-def set_phase(phase: str) -> None:
-    """Tell what the script is doing, when it changes. Only the main process and processes that train speak."""
+def set_phase(phase: str, **fields: Any) -> None:
+    """Tell what the script is doing, when it changes. Only the main process and processes that train speak. `fields`
+    are further ones of the event."""
     global _phase
     if phase == _phase:
         return
@@ -187,7 +218,7 @@ def set_phase(phase: str) -> None:
         if phase != _phase:
             _phase = phase
             if is_main() or phase not in ("importing", "imported"):
-                send_latest("phase", phase=phase)
+                send_latest("phase", phase=phase, **fields)
 
 
 def phase() -> str:

@@ -31,8 +31,11 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 def _failed(state: RunState) -> Iterator[Finding]:
     ended = state.ended
-    if ended is None or state.stopping is not None:
-        return  # Still running, or ended because we were asked to end it.
+    if ended is None:
+        return
+    stopped = state.stopped(ended.exit_code, ended.signal)
+    if stopped is not None and (stopped != "stop-after" or ended.signal is not None):
+        return  # It ended because we were asked to end it.
     if ended.signal is not None:
         yield _killed(state, ended.signal, ended.core_dumped)
     elif not ended.exit_code and state.child_ends:
@@ -135,14 +138,15 @@ def _other_backend(state: RunState) -> Iterator[Finding]:
 
 
 def _slow_exit(state: RunState) -> Iterator[Finding]:
-    """TensorFlow waits for calls into an interpreter that takes no more calls: its process then stays for ever."""
+    """TensorFlow waits for calls into an interpreter that takes no more calls: its process then stays for ever. After a
+    stop that is no fault of the script: the monitor ends what waits."""
     if state.exiting_t is None:
         return
     over = state.ended is not None
     waited_s = state.now - state.exiting_t
     if waited_s < SLOW_EXIT_S:
         return
-    suspect = python_stage(state)
+    suspect = python_stage(state) if state.stop_reason is None else None
     lines = ["its memory, on the GPU too, is held until then"] if not over else []
     if state.error is not None and not over:
         lines.insert(0, f"it failed: {headline(state.error.exception, state.error.message)}, at {_place(state.error)}")
@@ -151,7 +155,11 @@ def _slow_exit(state: RunState) -> Iterator[Finding]:
         lines.append(
             f"perhaps TensorFlow waits for {stage_label(suspect)}: Python, which a closing interpreter refuses"
         )
-        steps.append("Let the script delete its datasets' iterators before it ends.")
+        lines.append("a fault of TensorFlow (2.21), without the monitor too, where a pipeline is left before its end")
+        steps.append("Let the script delete its own iterators and call gc.collect() before it ends.")
+    elif state.stop_reason is not None:
+        lines.append("the run was asked to stop; what its script left is closed, and takes long")
+        steps += ["Nothing in the script asks for a change."] if over else []
     elif over:
         steps.append("Look for a __del__, a thread or a library that takes so long to close.")
     yield Finding(

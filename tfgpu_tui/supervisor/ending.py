@@ -32,6 +32,10 @@ def conclude(
     """The last event, then report.json in the run's folder and wherever else it was asked for."""
     now = recorder.clock.now()
     recorder.report_drops()
+    ended_by = number
+    closed_by = recorder.state.closed_by(number)
+    if closed_by is not None:  # the script was over: it ended as its interpreter would have
+        exit_code, number, core_dumped = *_split(recorder.state.ends_with), None
     if recorder.state.ended is None:
         recorder.record(
             RunEnded(
@@ -42,10 +46,13 @@ def conclude(
                 signal=number,
                 core_dumped=core_dumped,
                 wall_s=max(0.0, now - begun),
+                stopped=recorder.state.stopped(exit_code, number),
+                steps=recorder.state.train.steps,
+                closed_by=closed_by,
             )
         )
     recorder.close()
-    status = exit_code if exit_code is not None else 128 + (number or 0)
+    status = exit_code if exit_code is not None else 128 + (number or ended_by or 0)
     try:
         built = report.build(recorder.state)
         text = report.text(built)
@@ -59,3 +66,10 @@ def conclude(
         except OSError as error:
             text += f"\ntfgpu-tui: the report can't be written to {path}: {error.strerror}"
     return Outcome(status, text)
+
+
+def _split(code: int | None) -> tuple[int | None, int | None]:
+    """Exit code and signal."""
+    if code is None:
+        return None, None
+    return (None, -code) if code < 0 else (code, None)

@@ -25,6 +25,7 @@ from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import cgroup, children, environment
 from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor.clock import RunClock
+from tfgpu_tui.supervisor.closing import Closing
 from tfgpu_tui.supervisor.control import Control
 from tfgpu_tui.supervisor.ending import Outcome, conclude
 from tfgpu_tui.supervisor.gpu import GpuSampler
@@ -207,6 +208,7 @@ class _Run:
         self._output = Output(started.kept, started.run.output_log, self._read_output) if started.kept else None
         self._stderr = StderrFile(started.stderr_from)
         self._control = Control(script, started.kept, self._server, recorder, rerun, self._own_children)
+        self._closing = Closing(script.pid, recorder.state, recorder.record)
         self._reaper = children.Reaper()
         self._log_told: tuple[int, bool] = (0, False)
 
@@ -328,6 +330,8 @@ class _Run:
             for message in self._recorder.clock.changes():
                 self._recorder.fault("clock", message)
             self._look_for_end()
+            if self._script.status() is None:
+                self._closing.look()
             self._gpu.tick()
             if self._started.kept is None:
                 self._reaper.look(self._own_children() | {self._script.pid})

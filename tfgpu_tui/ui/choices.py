@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 from tfgpu_tui import knobs, units
-from tfgpu_tui.run_words import signal_name
 from tfgpu_tui.rundir import RunSummary
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Role, Row, pad
@@ -83,6 +82,5 @@ def _ending(run: RunSummary) -> tuple[str, Role]:
         return "running", "good"
     if run.state != "ended":
         return "lost", "warning"
-    if run.signal is not None:
-        return f"ended by {signal_name(run.signal)}", "critical"
-    return ("finished", "") if not run.exit_code else (f"failed, exit {run.exit_code}", "critical")
+    failed = run.stopped is None and bool(run.exit_code or run.signal is not None)
+    return run.ending or run.state, "critical" if failed else ""

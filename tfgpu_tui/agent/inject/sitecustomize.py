@@ -106,6 +106,14 @@ class _Trigger:
 _trigger = _Trigger()  # type: Any
 
 
+def _end():
+    # type: () -> None
+    """The script's own code is over, its functions for `atexit` too: this one was registered before they could be."""
+    package = sys.modules.get(_PACKAGE)
+    if package is not None:
+        package.end()
+
+
 def _watch_for_errors():
     # type: () -> None
     """Chain `sys.excepthook`: report the exception that ends the process, then do what would have been done."""
@@ -142,7 +150,10 @@ sys.path_importer_cache.pop(_ENTRY, None)
 if _IS_TOO_OLD:
     _remove_bytecode()
 elif _SOCKET:
+    import atexit  # built in since Python 3
+
     sys.meta_path.insert(0, _trigger)
+    atexit.register(_end)
     try:
         _say_hello()
     except Exception:

@@ -82,7 +82,10 @@ def _width(groups: list[_Group], gap: int) -> int:
 
 def _left(view: View, width: int) -> list[_Group]:
     state, glyphs = view.state, view.glyphs
-    failed = bool(state.ended is not None and (state.ended.exit_code or state.ended.signal is not None)) or view.lost
+    ended = state.ended
+    failed = view.lost or (
+        ended is not None and ended.stopped is None and bool(ended.exit_code or ended.signal is not None)
+    )
     role = "critical" if failed else "good" if state.ended is None else "info"
     sign = glyphs.ended if state.ended is not None or view.lost else glyphs.running
     groups = [_Group(99, ((f"{sign} ", role), (clip(script_name(view), 28), "bold")))]
