@@ -175,7 +175,7 @@ def _without_monitor(begun: _Begun, error: BaseException) -> int:
 
 
 def _write(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads stderr any more; the report is in the run's folder
+    with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more; the report is in the run's folder
         if sys.stderr is not None:  # closed by the caller: print would take stdout, which is the script's
             print(text, file=sys.stderr, flush=True)
 

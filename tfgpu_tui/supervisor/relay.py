@@ -64,12 +64,12 @@ class Relay:
 
     def attach(self, script: int, command: Sequence[str]) -> None:
         """Right after the script's start: sends it what came before, and everything that comes."""
-        import threading  # late: the script was waiting
-
         self._script = script
+        self._start_witness(command)
         self._handled.add(signal.SIGCHLD)  # only now: a caller that ignores it has it ignored in the script
         signal.signal(signal.SIGCHLD, self._on_signal)
-        self._start_witness(command)
+        import threading  # late: the script was waiting
+
         # What the caller had blocked is blocked in the script, and pending there; in here it would be lost.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._handled)
         try:
@@ -91,8 +91,8 @@ class Relay:
         """The end: no signal changes the exit status from here on, and nothing is left behind."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._handled)
         if self.witness is not None:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self.witness, signal.SIGKILL)
+            _signal_child(self.witness, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.witness, 0)
             self.witness = None
 
@@ -188,12 +188,8 @@ class Relay:
     def _send(self, number: int) -> None:
         """To the script alone. The witness takes part in a continuation: a stop of the group stopped it, too."""
         if number == signal.SIGCONT and self.witness is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.witness, number)
-        # One that has ended is a zombie, or was waited for (ChildProcessError): its number is nobody's to signal.
-        with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
-            if os.waitid(os.P_PID, self._script, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                os.kill(self._script, number)
+            _signal_child(self.witness, number)
+        _signal_child(self._script, number)
 
     def _stop_with_script(self) -> None:
         """A shell looks at this process to know whether its job is stopped: it is once the script has stopped, which
@@ -203,6 +199,13 @@ class Relay:
                 if os.waitid(os.P_PID, self._script, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
                     self._stop_until = 0.0
                     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _signal_child(pid: int, number: int) -> None:
+    """One that was waited for is no child any more (ChildProcessError): its number may be another's."""
+    with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            os.kill(pid, number)
 
 
 def _bear_witness(words: int, command: Sequence[str]) -> int:
