@@ -176,11 +176,16 @@ def test_a_supervisor_that_is_killed_as_it_starts_the_rerun_starts_no_second_one
     assert new.output_log.read_text().count("ready") == 1 and len(of_type(new, ChildStarted)) == 1
 
 
-def test_a_stop_takes_the_rerun_back(place: Workplace, training: RunDir) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stop_takes_the_rerun_back(place: Workplace, training: RunDir, number: signal.Signals) -> None:
+    """By command, or by a signal that ends the monitor."""
     launch.rerun(training, KNOBS)
-    stopped = place.tool("stop", training.id, "--stage", "kill")
-    assert b"a rerun of it was on its way, and was taken back" in stopped.stdout
-    assert wait_for_state(training, "ended").signal == signal.SIGKILL
+    if number == signal.SIGTERM:
+        os.kill(supervisor_of(training), number)
+    else:
+        stopped = place.tool("stop", training.id, "--stage", "kill")
+        assert b"a rerun of it was on its way, and was taken back" in stopped.stdout
+    assert wait_for_state(training, "ended").signal == number
     assert states(training) == ["asked", "taken_back"] and not others(place, training)
 
 
