@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Optional, Set, Tuple
 from . import placement_record as record
 from .kernels import Types
 from .placement_graph import DT_DOUBLE, OURS, PLUMBING, Tally
+from .placement_layers import Facts
 from .placement_names import INPUT, LOSS, Key, Stack, short_device
 from .placement_reasons import Reasons
 from .runtime import guarded
@@ -23,7 +24,7 @@ class EagerStep:
     def __init__(self) -> None:
         self.tallies: Dict[Stack, Tally] = {}
         self.order: Dict[Stack, int] = {}
-        self.objects: Dict[Key, Any] = {}
+        self.layers: Dict[Key, Facts] = {}
         self.ops = 0
         self.unattributed = 0
         self.made_by: Dict[Tuple[str, int], Stack] = {}
@@ -76,7 +77,7 @@ def _applied() -> None:
     use_gradient_function(None)
     record.stop_observing_eager()
     step, _state.step = _state.step, EagerStep()
-    step.objects = dict(record.take().objects)
+    step.layers = record.take().facts()
     step.made_by.clear()
     step.values.clear()
     if _state.done is not None:
