@@ -17,6 +17,9 @@ from .placement_names import INPUT, LOSS, Key, Stack, short_device
 from .placement_reasons import Reasons
 from .runtime import guarded
 
+MAX_OPS = 50_000
+"""More ops than a step has: the script trains no more, and would be observed for ever."""
+
 
 class EagerStep:
     """What one observed step showed."""
@@ -71,17 +74,23 @@ def _applied() -> None:
         return
     if _state.thread != threading.get_ident():
         return
+    step = _stop()
+    step.layers = record.take().facts()
+    step.made_by.clear()
+    step.values.clear()
+    if _state.done is not None:
+        _state.done(step)
+
+
+def _stop() -> EagerStep:
+    """No more is observed. Returns what was."""
     from tensorflow.python.framework import op_callbacks
 
     op_callbacks.remove_op_callback(_on_op)
     use_gradient_function(None)
     record.stop_observing_eager()
     step, _state.step = _state.step, EagerStep()
-    step.layers = record.take().facts()
-    step.made_by.clear()
-    step.values.clear()
-    if _state.done is not None:
-        _state.done(step)
+    return step
 
 
 def use_gradient_function(function: Optional[Callable[..., Any]]) -> None:
@@ -127,6 +136,10 @@ def _count(op_type: str, inputs: Any, attrs: Any, outputs: Any) -> None:
     if device is None or op_type in OURS or op_type in PLUMBING:
         return
     step = _state.step
+    if step.ops >= MAX_OPS:
+        _stop()
+        record.take()
+        return
     backward = step.differentiating is not None
     stack: Optional[Stack] = step.differentiating or record.eager_stack() or None
     if stack is None and op_type.startswith("Iterator"):
