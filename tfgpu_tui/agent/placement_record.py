@@ -7,6 +7,7 @@ calls, except for the one step that `placement_eager` observes. Ran with Keras 3
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -36,6 +37,9 @@ OPTIMIZER_CLASSES = (
 
 MARK = "_tfgpu_placement"
 """On our wrappers: a class may be reached under two module names."""
+
+
+_numbers = itertools.count()
 
 
 class GraphRecord:
@@ -69,7 +73,7 @@ class Recording:
         """What stands for the layer in stacks."""
         known = self._keys.get(id(layer))
         if known is None or self.layers[known].reference() is not layer:
-            known = self._keys[id(layer)] = len(self.layers)
+            known = self._keys[id(layer)] = next(_numbers)
             self.layers[known] = Layer(layer)
         return known
 
