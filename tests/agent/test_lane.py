@@ -32,7 +32,8 @@ class Function:
     def call(self) -> None:
         noted = fast.lanes[threading.get_ident()](id(self))
         assert noted is not None
-        place, note, wanted, look = noted
+        function, place, note, wanted, look = noted
+        assert function() is self
         note((place, 1.0, 2.0))
         if wanted:
             look()

@@ -9,6 +9,7 @@ import pytest
 
 from tfgpu_tui.agent import kernels, placement_rows
 from tfgpu_tui.agent.placement_graph import Traced, tally
+from tfgpu_tui.agent.placement_layers import Facts
 from tfgpu_tui.agent.placement_reasons import Cause, Reasons
 from tfgpu_tui.agent.placement_record import Recording
 
@@ -58,15 +59,8 @@ def node(name: str, op: str, device: str, *inputs: str) -> Any:
     return SimpleNamespace(name=name, op=op, device=f"/job:localhost/device:{device}", input=inputs, attr={"T": value})
 
 
-class Dense:
-    """A layer."""
-
-    name = "dense"
-    weights: tuple[Any, ...] = ()
-
-
 def test_the_row_of_a_layer_tells_its_devices_copies_and_reasons() -> None:
-    layer = Dense()
+    layer = Facts("dense", "Dense", library=False, model=False, variables={})
     traced = Traced(Recording())
     traced.owner = dict.fromkeys(("m/dense/MatMul", "m/dense/AsString", "m/dense/read"), (1,))
     traced.stacks = {(1,): 1}
@@ -89,14 +83,9 @@ def test_the_row_of_a_layer_tells_its_devices_copies_and_reasons() -> None:
 
 
 def test_more_layers_than_a_person_reads_are_summed_up() -> None:
-    class Layer:
-        def __init__(self, name: str) -> None:
-            self.name = name
-            self.weights: list[Any] = []
-
-    objects: dict[Any, Any] = {0: Layer("top"), **{i: Layer(f"layer{i}") for i in range(1, 3000)}}
+    layers: dict[Any, Facts] = {i: Facts(f"layer{i}", "Layer", False, False, {}) for i in range(3000)}
     tallies: dict[Any, Any] = {(0, i): tally_of_one() for i in range(1, 3000)}
-    table = placement_rows.table(tallies, dict.fromkeys(tallies, 1), objects, gpu=True)
+    table = placement_rows.table(tallies, dict.fromkeys(tallies, 1), layers, gpu=True)
     assert len(table.rows) <= placement_rows.MAX_ROWS + 1
     assert sum(sum(row["forward"].values()) for row in table.rows) == 2999
 

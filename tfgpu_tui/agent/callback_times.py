@@ -65,6 +65,15 @@ def install(callbacks: list[Any], phase: str, seconds: dict[str, float]) -> list
     return hooks
 
 
+def gone(hooks: list[TimedHook], reference: Any) -> None:
+    """For a weak reference to what calls the hooks: it is gone. In any thread, within any statement."""
+    try:
+        remove(hooks)
+        hooks.clear()
+    except Exception:
+        pass  # there may be no interpreter left to say it to
+
+
 def remove(hooks: list[TimedHook]) -> None:
     """Put the callbacks' own hooks back."""
     for hook in hooks:

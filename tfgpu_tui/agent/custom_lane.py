@@ -52,8 +52,11 @@ class Lane:
             if takes[index]:
                 vars(call)["_next_internal"] = self._next(index, call)
         note, look_now = self.notes.extend, functools.partial(look, self)
-        functions = {id(call): index for index, call in enumerate(calls) if not takes[index]}
-        self._noted = {key: (index, note, self.wanted, look_now) for key, index in functions.items()}.get
+        self._noted = {
+            id(call): (self.calls[index], index, note, self.wanted, look_now)
+            for index, call in enumerate(calls)
+            if not takes[index]
+        }.get
         fast.lanes[self.thread] = self._noted
 
     def _next(self, index: int, iterator: Any) -> Callable[[], Any]:

@@ -65,8 +65,8 @@ def _functions(module: Any) -> None:
         else:
             lane = lane_of(me)
             noted = None if lane is None else lane(id(self))
-            if noted is not None:
-                place, note, wanted, look = noted
+            if noted is not None and noted[0]() is self:
+                _, place, note, wanted, look = noted
                 start = counter()
                 try:
                     return original(self, *args, **kwargs)

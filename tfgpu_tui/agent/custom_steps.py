@@ -16,6 +16,7 @@ import atexit
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from operator import sub
 from typing import Any, Optional
 
@@ -50,11 +51,17 @@ class Pass:
             return True
         return any(ref() is iterator for ref in self.iterators)
 
+    def add(self, iterator: Any) -> None:
+        self.iterators = [*(ref for ref in self.iterators if ref() is not None), weakref.ref(iterator)]
+
 
 class ThreadState:
     """What one thread does. `inside` and `applying` are its own; the rest is shared with the poll, under the lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, alive: Any) -> None:
+        """`alive` goes with the thread."""
+        self.alive = weakref.ref(alive)
+        """None once the thread is gone."""
         self.inside = False
         self.applying = False
         self.lock = threading.RLock()
@@ -81,7 +88,7 @@ class ThreadState:
         self._at_end = (0.0, 0.0)
         # The outermost function that runs now.
         self._region: Optional[float] = None
-        self._region_key: Any = None
+        self._region_key: Callable[[], Any] = _nothing
         self._region_before: list[tuple[float, int]] = []
         self._step_before: Optional[list[tuple[float, int]]] = None
         """The graphs' waits before the first function of this step."""
@@ -106,7 +113,7 @@ class ThreadState:
             if not self._pass.has(iterator):
                 if not self._outstanding:
                     self._new_pass(start)
-                self._pass.iterators.append(weakref.ref(iterator))
+                self._pass.add(iterator)
             if self._base is None:
                 self._base = start
 
@@ -179,7 +186,7 @@ class ThreadState:
             if self._base is None:
                 self._base = start
             self._region = start
-            self._region_key = key
+            self._region_key = weakref.ref(key)
             self._region_label = label
             self.region_trained = label == "train_on_batch"
             self._region_before = input_wait.by_site()
@@ -476,7 +483,8 @@ class ThreadState:
 
     def _poll_region(self, now: float) -> None:
         assert self._region is not None and self._base is not None
-        if not (self.region_trained or getattr(self._region_key, "_tfgpu_trains", False)):
+        key = self._region_key()
+        if key is None or not (self.region_trained or getattr(key, "_tfgpu_trains", False)):
             return
         sites = input_wait.by_site()
         seconds, batches = input_wait.since(self._region_before, sites)
@@ -487,7 +495,7 @@ class ThreadState:
         wait = self._wait + min(seconds, now - self._region)
         self._busy += now - self._region - min(seconds, now - self._region)
         self._wait = wait
-        self._trained(self._region_key, now, batches, self._region_label)
+        self._trained(key, now, batches, self._region_label)
         self._commit()
         self._region = now
         self._region_before = sites
@@ -515,9 +523,18 @@ class _Gone:
     _tfgpu_trains = True
 
 
+def _nothing() -> None:
+    """In place of a reference to a function, where there is none."""
+
+
+class _Alive:
+    """Goes with its thread."""
+
+
 class _Threads(threading.local):
     def __init__(self) -> None:
-        self.state = ThreadState()
+        self.alive = _Alive()
+        self.state = ThreadState(self.alive)
         _states.append(self.state)
 
 
@@ -553,7 +570,11 @@ def poll() -> None:
     """See `ThreadState.poll`."""
     now = _counter()
     for state in list(_states):
-        state.poll(now)
+        if state.alive() is None:
+            _states.remove(state)
+            state.close()
+        else:
+            state.poll(now)
 
 
 @every(SUM_EVERY_S)

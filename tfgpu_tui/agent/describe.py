@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional
 
-from . import gpu_identity, model_facts, pipeline, pipeline_user, placement_record
+from . import gpu_identity, keras_loop, model_facts, pipeline, pipeline_user, placement_record
 from .memory import initialised_context
 from .runtime import after_execution, guarded, on_import, send, send_latest
 
@@ -171,7 +171,7 @@ def phase_of_caller(frame: Any) -> str:
     if name in ("evaluate", "predict"):
         return "test" if name == "evaluate" else "predict"
     if name == "fit":
-        return "test" if frame.f_locals.get("epoch_iterator") is not None else "train"
+        return "test" if keras_loop.runs_in(frame) else "train"
     return "train"
 
 
@@ -229,8 +229,6 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
     # Between the two stands get_data_handler.
     caller = frame.f_back if frame.f_code.co_name == "get_data_handler" else frame
     phase = phase_of_caller(caller)
-    if caller.f_code.co_name == "fit" and caller.f_locals.get("data_handler") is not None:
-        phase = "test"
     _state.calls_before = before
     adapter = handler._adapter
     kind = model_facts.adapter_kind(adapter)

@@ -16,8 +16,9 @@ fits: dict[int, list[float]] = {}
 """Thread -> one number of the Keras loop that runs in it (`keras_stamps.Stamps.function`). What is called within its
 train function is nobody else's step."""
 
-Noted = tuple[int, Callable[[Any], None], set[str], Callable[[], None]]
-"""Place in the step, `note((place, begin, end))`, and what to call between two calls while the set is not empty."""
+Noted = tuple[Callable[[], Any], int, Callable[[Any], None], set[str], Callable[[], None]]
+"""The function (weakly: its id may be another one's later), its place in the step, `note((place, begin, end))`, and
+what to call between two calls while the set is not empty."""
 lanes: dict[int, Callable[[int], Optional[Noted]]] = {}
 """Thread -> how to note a call of the function with that id, in a loop of the user's own whose steps repeat
 (`custom_lane`); None for what is not part of the step."""

@@ -15,7 +15,7 @@ import time
 from types import FrameType
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import steps
+from . import keras_loop, steps
 from .errors import users_frame
 from .keras_models import with_fit
 from .runtime import guarded, send_latest, set_aside, traces
@@ -124,6 +124,7 @@ def _patch(cls: Any) -> None:
             return original(self, *args, **kwargs)
         finally:
             _running.fits -= 1
+            keras_loop.left()
             if not _running.fits:  # a fit within a callback of another one is part of that
                 _fit_returned(_counter() - start)
 
@@ -147,6 +148,7 @@ def _timed(method: str, original: Any) -> Any:
             return original(self, *args, **kwargs)
         finally:
             _running.others -= 1
+            keras_loop.left()
             if not _running.fits and (method, False) in _calls:
                 # Each call traces the map functions of its own input. A step of the script's around it is none the less
                 # like the others; only the first call traces the model, too.

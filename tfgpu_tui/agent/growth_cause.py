@@ -9,9 +9,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import time
 from collections import deque
 from inspect import CO_OPTIMIZED
+from itertools import compress
 from types import FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -26,6 +28,8 @@ MIN_LENGTH = 16
 SAMPLED = 8
 LARGEST = 3
 OLDEST = 2
+READERS = frozenset(("locals", "vars", "eval", "exec", "f_locals", "currentframe", "_getframe"))
+"""Names by which a function may get hold of its own local variables as a dictionary."""
 
 
 class Look(NamedTuple):
@@ -42,7 +46,10 @@ class Look(NamedTuple):
 
 def _containers() -> List[Any]:
     known = gc.get_objects(generation=OLDEST if gc.isenabled() else None)
-    return [one for one in known if type(one) in KINDS and len(one) >= MIN_LENGTH]
+    # Between two turns of a loop in Python other threads get theirs, and what they let go of would die in this one.
+    found = list(compress(known, map(KINDS.__contains__, map(type, known))))
+    del known
+    return [one for one in found if len(one) >= MIN_LENGTH]
 
 
 def look(step: int, resident: int) -> Look:
@@ -148,11 +155,13 @@ def _file_of(namespace: Dict[Any, Any]) -> Optional[str]:
 
 def _local_name(container: Any) -> Optional[str]:
     """A variable of a function of the user's that runs now."""
-    for frame in list(sys._current_frames().values()):
-        current: Optional[FrameType] = frame
+    frames = sys._current_frames()
+    del frames[threading.get_ident()]  # this one would hold itself, and by it what the script lets go of
+    while frames:
+        current: Optional[FrameType] = frames.popitem()[1]
         while current is not None:
             code = current.f_code
-            if code.co_flags & CO_OPTIMIZED and is_users(code.co_filename):
+            if code.co_flags & CO_OPTIMIZED and is_users(code.co_filename) and _is_readable(current):
                 values = current.f_locals
                 key = _key_of(values, container)
                 if type(values) is dict:
@@ -161,3 +170,10 @@ def _local_name(container: Any) -> Optional[str]:
                     return f"{key} in {os.path.basename(code.co_filename)}"
             current = current.f_back
     return None
+
+
+def _is_readable(frame: FrameType) -> bool:
+    """Whether nobody else may hold what `f_locals` gives: before Python 3.13 that is one dictionary for each frame,
+    which `locals()` gives, too."""
+    shared = sys.version_info < (3, 13) and not READERS.isdisjoint(frame.f_code.co_names)
+    return not shared and frame.f_trace is None

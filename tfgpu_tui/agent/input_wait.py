@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
@@ -38,8 +39,11 @@ class EagerWait:
     inside = False
     seconds = 0.0
     batches = 0
-    iterator_id = 0
     batch_size: Optional[int] = None
+
+    def __init__(self) -> None:
+        self.iterator: Callable[[], Any] = lambda: None
+        """The one that gave the last batch, weakly."""
 
 
 class _Local(threading.local):
@@ -180,8 +184,8 @@ def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
                 if function is None or function[0]:  # what a callback takes for itself is no wait of its fit
                     state.seconds += end - start
             state.batches += 1
-            if state.iterator_id != id(self):
-                state.iterator_id = id(self)
+            if state.iterator() is not self:
+                state.iterator = weakref.ref(self)
                 state.batch_size = _first_dimension(getattr(self, "_flat_output_shapes", ()))
             for listen in arrivals:
                 listen(self, start, end)
@@ -275,6 +279,7 @@ def _loops_in_functions(module: Any) -> None:
     def scan(dataset: Any, initial: Any, body: Callable[..., Any]) -> Any:
         try:
             stamps = _ScanStamps() if not is_off(HOOK) and _stampable() else None
+            begun = None if stamps is None else stamps.begin()
         except Exception as error:
             switch_off(HOOK, error)
             stamps = None
@@ -282,7 +287,7 @@ def _loops_in_functions(module: Any) -> None:
             return original(dataset, initial, body)
         from tensorflow.python.framework import ops
 
-        with ops.control_dependencies([stamps.begun]):
+        with ops.control_dependencies([begun]):
             step = functools.partial(stamps.run, body)
             # `body` is converted already; AutoGraph must not read and rewrite our own source as well (api.py,
             # `is_autograph_artifact`).
@@ -299,7 +304,10 @@ class _ScanStamps:
         self._waited = clock.Row()
         self._ended = clock.Row()
         self._site: Optional[Site] = None
-        self.begun = clock.put(self._ended, clock.now())
+
+    def begin(self) -> Any:
+        """Stamps the begin of the loop; returns what the loop should depend on."""
+        return clock.put(self._ended, clock.now())
 
     def run(self, body: Callable[..., Any], state: Any, inputs: Any) -> Any:
         from tensorflow.python.framework import ops

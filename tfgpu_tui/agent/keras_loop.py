@@ -79,9 +79,22 @@ def _called_by_callback(outer: Loop) -> bool:
 def _drop_dead() -> None:
     """Forget the loops of this thread whose own frame is no longer on the stack."""
     alive = _frames()
-    while (loop := _innermost()) is not None and loop.frame_id not in alive:
+    while (loop := _innermost()) is not None and (loop.frame_id not in alive or loop.owner() is None):
         _running.remove(loop)
         loop.ended()
+
+
+@guarded(HOOK)
+def left() -> None:
+    """A call of fit, evaluate or predict is over in this thread: where an exception ended it, nothing else says so, and
+    the identity of its frame is soon another frame's."""
+    if _running:
+        _drop_dead()
+
+
+def runs_in(frame: FrameType) -> bool:
+    """Whether this call of fit, evaluate or predict is in its loop already."""
+    return any(loop.frame_id == id(frame) for loop in _running)
 
 
 @guarded(HOOK)
@@ -98,7 +111,8 @@ atexit.register(settle)
 
 def _drop_threads() -> None:
     """Forget the loops of threads that are gone: what an exception ended there never says so."""
-    threads = sys._current_frames()
+    # Not the frames themselves: this one is among them, and a frame that holds itself holds what its callers worked on.
+    threads = set(sys._current_frames())
     for loop in [loop for loop in _running if loop.thread not in threads]:
         _running.remove(loop)
         loop.ended()
@@ -208,5 +222,5 @@ def _tell_metrics() -> None:
     for loop in list(_running):
         step, logs = steps.total(loop.phase), loop.logs
         if logs and loop.phase == "train" and step != loop.told_step:
-            loop.told_step = step
+            loop.told_step, loop.logs = step, None
             send("metrics", step=step, epoch=loop.epoch, phase=loop.phase, values=steps.describe(logs))

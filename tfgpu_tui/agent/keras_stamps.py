@@ -22,6 +22,13 @@ NOTE = 4
 _counter = time.perf_counter
 
 
+def _hook(owner: Any, name: str) -> Callable[..., Any]:
+    """A hook of the owner's as `function(owner, batch, logs)`. A bound method on the owner itself would keep it."""
+    own = vars(owner).get(name)
+    function: Callable[..., Any] = getattr(type(owner), name)
+    return function if own is None else lambda _, *args: own(*args)
+
+
 class Stamps:
     """The times of one loop, from its CallbackList's batch hooks (Keras 2.15 to 3.15: `on_train_batch_begin`, …)."""
 
@@ -41,13 +48,14 @@ class Stamps:
         self._put(owner, before, after)
 
     def _put(self, owner: Any, before: Callable[[], None], after: Callable[[Any], None]) -> None:
-        begin, end = (getattr(owner, name) for name in self._names)
+        begin, end = (_hook(owner, name) for name in self._names)
+        reference = self._owner
         counter, wanted, function, note = _counter, self.wanted, self.function, self.spans.extend
 
         def on_batch_begin(batch: Any, logs: Any = None) -> Any:
             if wanted:
                 before()
-            result = begin(batch, logs)
+            result = begin(reference(), batch, logs)
             function[0] = counter()
             return result
 
@@ -56,7 +64,7 @@ class Stamps:
             began = function[0]
             function[0] = 0.0
             try:
-                result = end(batch, logs)
+                result = end(reference(), batch, logs)
             except BaseException:  # the step itself is done, and its wait is in the sums
                 note((began, ended, counter(), batch))
                 raise
@@ -66,15 +74,18 @@ class Stamps:
             return result
 
         for name, hook in zip(self._names, (on_batch_begin, on_batch_end)):
+            vars(hook)["own"] = vars(owner).get(name)
             setattr(owner, name, hook)
         fast.fits[self.thread] = function
 
     def remove(self) -> None:
-        """Put the class' own hooks back."""
+        """Put the owner's hooks back."""
         owner = self._owner()
         if owner is not None:
             for name in self._names:
-                vars(owner).pop(name, None)
+                own = getattr(vars(owner).pop(name, None), "own", None)
+                if own is not None:
+                    setattr(owner, name, own)
         if self._outer is None:
             fast.fits.pop(self.thread, None)
         else:

@@ -6,6 +6,7 @@ and at once only where something begins or ends.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -28,7 +29,6 @@ class Loop:
     """One fit, evaluation or prediction that runs now."""
 
     def __init__(self, owner: Any, phase: str, fit: int, frame_id: int) -> None:
-        self.owner = weakref.ref(owner)
         self.model: Callable[[], Any] = weakref.ref(owner.model) if owner.model is not None else _nothing
         self.phase = phase
         self.fit = fit
@@ -62,6 +62,8 @@ class Loop:
         self.epoch_hooks: dict[str, float] = {}
         if phase == "train":
             self.hooks += callback_times.install(owner.callbacks, "epoch", self.epoch_hooks)
+        # A timed hook and its callback hold one another: they are parted with the list that calls them, at the latest.
+        self.owner = weakref.ref(owner, functools.partial(callback_times.gone, self.hooks))
         self.spe = _steps_per_execution(owner.model)
         self._replicas = _replicas(owner.model)
         # What is asked for at an exact step is looked at after each step.
@@ -106,7 +108,7 @@ class Loop:
         start = _counter()
         only_due = self.stamps.wanted == _DUE
         self.stamps.wanted.clear()
-        self.logs = logs
+        self.logs = steps.numbers(logs)
         executions = self._hand_over()
         if not only_due:
             self.sum()
@@ -234,6 +236,8 @@ class Loop:
         self.emit()
         self.stamps.remove()
         callback_times.remove(self.hooks)
+        self.hooks.clear()
+        self.logs = None
         stopped = stopping.wanted() if self.phase == "train" else None
         send("train_end", fit=self.fit, phase=self.phase, stopped=stopped)
         hurry()

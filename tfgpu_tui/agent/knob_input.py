@@ -5,7 +5,8 @@
 parallel, too (the option of tf.data leaves those as they are). Evaluations keep their own data.
 
 Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `iterator_ops.OwnedIterator._create_iterator`,
-`multi_device_iterator_ops.OwnedMultiDeviceIterator.__init__`, `dataset_autograph._general_purpose_scan`.
+`OwnedIterator._dataset`, `multi_device_iterator_ops.OwnedMultiDeviceIterator.__init__`, `dataset_ops._VariantDataset`,
+`dataset_autograph._general_purpose_scan`.
 """
 
 from __future__ import annotations
@@ -70,12 +71,21 @@ def _fed(dataset: Any) -> Any:
     made = vars(dataset).get("_tfgpu_fed") if eagerly else None
     if made is None or made[0] != use:
         changed = _prefetched(dataset) if _asked == PREFETCH else _repeated(dataset, use is not None and use.counted)
+        if eagerly and changed is not None:
+            changed = _alone(changed)
         made = (use, changed)
         if eagerly:
             # The next epoch's iterator finds the batch that is already in memory.
             vars(dataset)["_tfgpu_fed"] = made
     _state.changed += made[1] is not None
     return made[1]
+
+
+def _alone(dataset: Any) -> Any:
+    """The same dataset as an object that does not hold those it was made of: one of these is to hold it."""
+    from tensorflow.python.data.ops import dataset_ops
+
+    return dataset_ops._VariantDataset(dataset._variant_tensor, dataset.element_spec)
 
 
 def _taker() -> Optional[str]:
@@ -140,7 +150,10 @@ def _iterators(module: Any) -> None:
     @functools.wraps(original)
     def _create_iterator(self: Any, dataset: Any) -> Any:
         fed = _fed(dataset)
-        return original(self, dataset if fed is None else fed)
+        made = original(self, dataset if fed is None else fed)
+        if fed is not None:
+            self._dataset = dataset  # whose Python functions it needs
+        return made
 
     cls._create_iterator = _create_iterator
 

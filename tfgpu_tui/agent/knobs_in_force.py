@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import gpu_identity, model_facts, placement_record, script_calls
@@ -34,8 +35,8 @@ Reader = Callable[[Any, Any], Found]
 """(TensorFlow's initialised context, the model or None) -> what is in force."""
 
 _readers: Dict[str, Reader] = {}
-_told: "Dict[tuple[int, bool], Dict[str, Found]]" = {}
-"""(the model, whether it trained) -> what was said of it."""
+_told: "List[tuple[Callable[[], Any], bool, Dict[str, Found]]]" = []
+"""The model (weakly), whether it trained, what was said of it."""
 
 
 def reader(name: str) -> Callable[[Reader], Reader]:
@@ -53,13 +54,18 @@ def _tell(model: Any, phase: str, steps: int) -> None:
     context = initialised_context()
     if model is None:
         model = placement_record.root_model()
-    key = (id(model), phase == "train")
-    if context is None or key in _told or len(_told) >= MAX_MODELS:
+    trains = phase == "train"
+    known = any(trained == trains and same() is model for same, trained, _ in _told)
+    if context is None or known or len(_told) >= MAX_MODELS:
         return
     found = {name: read(context, model) for name, read in _readers.items()}
-    if found not in _told.values():
+    if all(found != said for _, _, said in _told):
         tell(found)
-    _told[key] = found
+    _told.append((_nothing if model is None else weakref.ref(model), trains, found))
+
+
+def _nothing() -> None:
+    """In place of a reference to a model, where there is none."""
 
 
 def tell(found: Dict[str, Found]) -> None:

@@ -164,25 +164,33 @@ def _poll() -> None:
 def report() -> None:
     """Sends the stages of the pipeline that feeds the training, if there is anything new."""
     for source in _candidates():
-        iterator = source.iterator()
-        if iterator is not None and _report(source, iterator):
+        if source.iterator() is not None and _report(source):
             return
 
 
-def _report(source: _Source, iterator: Any) -> bool:
+def _read_dataset(source: _Source) -> List[Stage]:
+    dataset = source.dataset()
+    if dataset is None:
+        return []
+    if hasattr(dataset, "_variant_tensor"):
+        source.options = options_of(dataset)
+    if source.untold:
+        _tell_dataset(dataset)
+    return walk(dataset)
+
+
+def _report(source: _Source) -> bool:
     """False where this iterator gave nothing to the model yet."""
     if source.written is None:
-        dataset = source.dataset()
-        source.written = walk(dataset) if dataset is not None else []
-        if dataset is not None and hasattr(dataset, "_variant_tensor"):
-            source.options = options_of(dataset)
-        if source.untold and dataset is not None:
-            _tell_dataset(dataset)
+        source.written = _read_dataset(source)
     note = source.note
     if note is None and not has_model_proto():
         note = NO_PROTO
     if note is None:
-        serialized = model_proto(iterator)
+        # Held for this call alone: one that the script lets go of meanwhile ends in this thread.
+        iterator = source.iterator()
+        serialized = None if iterator is None else model_proto(iterator)
+        del iterator
         if serialized is not None:
             return _send_live(source, source.written, serialized)
         note = NO_AUTOTUNE

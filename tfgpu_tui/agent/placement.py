@@ -16,6 +16,8 @@ from . import placement_eager, placement_reasons, placement_record
 from .memory import initialised_context
 from .placement_eager import EagerStep
 from .placement_graph import Traced, best
+from .placement_layers import Facts
+from .placement_names import Key
 from .placement_reasons import Reasons
 from .placement_rows import table
 from .runtime import after_execution, every, guarded, send
@@ -28,7 +30,8 @@ ANALYSIS_PERIOD_S = 0.25
 
 class _Collected(NamedTuple):
     metadata: Any
-    recording: placement_record.Recording
+    traced: Traced
+    layers: Dict[Key, Facts]
 
 
 class _State:
@@ -86,13 +89,13 @@ def _collect(model: Any, phase: str, steps_total: int) -> None:
     metadata = context.export_run_metadata()
     context.disable_graph_collection()
     _state.collections += 1
-    _state.cost_s += time.perf_counter() - begun_s
     if metadata is not None and recording.graphs:
         if not _state.at_exit:
             # The script may end before the agent's thread looks. Registered now, it runs before TensorFlow's own.
             _state.at_exit = True
             atexit.register(guarded("placement")(_analyse))
-        _state.graphs.append(_Collected(metadata, recording))
+        _state.graphs.append(_Collected(metadata, Traced(recording), recording.facts()))
+    _state.cost_s += time.perf_counter() - begun_s
 
 
 def _observed(step: EagerStep) -> None:
@@ -113,7 +116,7 @@ def _analyse() -> None:
             _tell(fields, "graph")
     while _state.eager:
         step = _state.eager.pop(0)
-        rows, _ = table(step.tallies, step.order, step.objects, reasons().gpu)
+        rows, _ = table(step.tallies, step.order, step.layers, reasons().gpu)
         if rows:
             _state.eager_only = not _state.attribution
             _tell({"layers": rows, "ops": step.ops, "unattributed": step.unattributed}, "eager")
@@ -134,12 +137,12 @@ def reasons() -> Reasons:
 
 def _of_graphs(collected: _Collected) -> Optional[Dict[str, Any]]:
     """None where the graphs hold no layer, or only an evaluation's after the training's was reported."""
-    traced = Traced(collected.recording)
+    traced = collected.traced
     result = best(collected.metadata, traced, reasons())
     if result is None or (_state.sent_training and not result.trains):
         return None
     _state.sent_training = _state.sent_training or result.trains
-    rows, row_of = table(result.tallies, traced.stacks, collected.recording.objects, reasons().gpu)
+    rows, row_of = table(result.tallies, traced.stacks, collected.layers, reasons().gpu)
     _state.eager_only = False
     _state.attribution = {name: (row_of[stack], backward) for name, (stack, backward) in result.owners.items()}
     return {"layers": rows, "ops": result.ops, "unattributed": result.unattributed}

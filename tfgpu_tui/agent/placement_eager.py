@@ -12,9 +12,13 @@ from typing import Any, Callable, Dict, Optional, Set, Tuple
 from . import placement_record as record
 from .kernels import Types
 from .placement_graph import DT_DOUBLE, OURS, PLUMBING, Tally
+from .placement_layers import Facts
 from .placement_names import INPUT, LOSS, Key, Stack, short_device
 from .placement_reasons import Reasons
 from .runtime import guarded
+
+MAX_OPS = 50_000
+"""More ops than a step has: the script trains no more, and would be observed for ever."""
 
 
 class EagerStep:
@@ -23,7 +27,7 @@ class EagerStep:
     def __init__(self) -> None:
         self.tallies: Dict[Stack, Tally] = {}
         self.order: Dict[Stack, int] = {}
-        self.objects: Dict[Key, Any] = {}
+        self.layers: Dict[Key, Facts] = {}
         self.ops = 0
         self.unattributed = 0
         self.made_by: Dict[Tuple[str, int], Stack] = {}
@@ -70,17 +74,23 @@ def _applied() -> None:
         return
     if _state.thread != threading.get_ident():
         return
+    step = _stop()
+    step.layers = record.take().facts()
+    step.made_by.clear()
+    step.values.clear()
+    if _state.done is not None:
+        _state.done(step)
+
+
+def _stop() -> EagerStep:
+    """No more is observed. Returns what was."""
     from tensorflow.python.framework import op_callbacks
 
     op_callbacks.remove_op_callback(_on_op)
     use_gradient_function(None)
     record.stop_observing_eager()
     step, _state.step = _state.step, EagerStep()
-    step.objects = dict(record.take().objects)
-    step.made_by.clear()
-    step.values.clear()
-    if _state.done is not None:
-        _state.done(step)
+    return step
 
 
 def use_gradient_function(function: Optional[Callable[..., Any]]) -> None:
@@ -126,6 +136,10 @@ def _count(op_type: str, inputs: Any, attrs: Any, outputs: Any) -> None:
     if device is None or op_type in OURS or op_type in PLUMBING:
         return
     step = _state.step
+    if step.ops >= MAX_OPS:
+        _stop()
+        record.take()
+        return
     backward = step.differentiating is not None
     stack: Optional[Stack] = step.differentiating or record.eager_stack() or None
     if stack is None and op_type.startswith("Iterator"):

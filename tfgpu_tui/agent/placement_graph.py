@@ -6,7 +6,7 @@ Nothing here touches TensorFlow's state; it reads a RunMetadata proto and op nam
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import placement_names as names
 from .kernels import Types, node_types
@@ -73,23 +73,25 @@ class Result(NamedTuple):
 
 
 class Traced:
-    """All recorded graphs as lookup tables."""
+    """All recorded graphs as lookup tables. Keeps none of them alive."""
 
     def __init__(self, recording: Recording) -> None:
+        """On the thread that trains: elsewhere a graph would be held while the script lets go of it."""
         self.owner: Dict[str, Stack] = {}
         self.asked: Dict[str, str] = {}
-        self.operations: Dict[str, Any] = {}
+        self._graph_of: Dict[str, Callable[[], Any]] = {}
         self.stacks: Dict[Stack, int] = {}
         """In the order of the model; how often each is called in a step."""
         called: Dict[str, Stack] = {}
         for record in recording.graphs.values():
-            operations = record.graph.get_operations()
+            graph = record.graph()
+            operations = graph.get_operations() if graph is not None else ()
             op_names = [op.name for op in operations]
             owner = names.paint(op_names, record.base, record.intervals)
             called.update(owner)
             names.paint_loss(op_names, record.intervals, owner)
             self.owner.update(owner)
-            self.operations.update(zip(op_names, operations))
+            self._graph_of.update(dict.fromkeys(op_names, record.graph))
             for name, operation in zip(op_names, operations):
                 # A gradient does not follow the scope of its forward op, and nobody pins an optimizer.
                 if name in owner and OPTIMIZER not in owner[name]:
@@ -112,8 +114,9 @@ class Traced:
 
     def unfused(self, node: Any, parts: List[str]) -> Tuple[str, Types]:
         """Op type and dtypes as the script had them: TensorFlow places ops before it fuses them."""
-        if node.op.startswith("_") and parts[0] in self.operations:
-            operation = self.operations[parts[0]]
+        graph = self._graph_of[parts[0]]() if node.op.startswith("_") and parts[0] in self._graph_of else None
+        if graph is not None:
+            operation = graph.get_operation_by_name(parts[0])
             return str(operation.type), node_types(operation.node_def)
         return str(node.op), node_types(node)
 

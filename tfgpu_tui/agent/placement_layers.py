@@ -6,11 +6,50 @@ tf_keras 2.21.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Set, Tuple
+import weakref
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .placement_names import Key, Stack, short_device
 
 LIBRARIES = ("keras", "tf_keras", "tensorflow")
+
+
+class Facts(NamedTuple):
+    """What is told of a layer, without the layer."""
+
+    name: str
+    cls: str
+    library: bool
+    """Whether Keras itself defines its class."""
+    model: bool
+    variables: Dict[int, Tuple[List[str], int]]
+    """Identity -> (devices, elements), sublayers' included."""
+    dtype: Optional[str] = None
+    policy: Optional[str] = None
+    not_cudnn: Optional[List[str]] = None
+    """For a recurrent layer, what of its own settings rules cuDNN's kernel out; None for others."""
+
+
+class Layer:
+    """A layer that may be gone by the time when it is told of."""
+
+    def __init__(self, layer: Any) -> None:
+        self.reference: Callable[[], Any] = weakref.ref(layer)
+        self._known = Facts(
+            str(getattr(layer, "name", "")), type(layer).__name__, is_library(layer), is_model(layer), {}
+        )
+
+    def facts(self) -> Facts:
+        """As it is now; of one that is gone only what does not change."""
+        layer = self.reference()
+        if layer is None:
+            return self._known
+        return self._known._replace(
+            variables={id(v): (devices_of(v), elements_of(v)) for v in variables_of(layer)},
+            dtype=compute_dtype(layer),
+            policy=policy_name(layer),
+            not_cudnn=not_cudnn(layer),
+        )
 
 
 def is_library(layer: Any) -> bool:
@@ -23,7 +62,7 @@ def is_model(layer: Any) -> bool:
     return callable(getattr(type(layer), "train_step", None)) and hasattr(type(layer), "layers")
 
 
-def shown(stack: Stack, objects: Dict[Key, Any]) -> Stack:
+def shown(stack: Stack, layers: Dict[Key, Facts]) -> Stack:
     """The part of a stack that the user wrote.
 
     What a Keras layer is made of (the cell of an LSTM, the projections in an attention) counts as that layer; a
@@ -31,9 +70,9 @@ def shown(stack: Stack, objects: Dict[Key, Any]) -> Stack:
     """
     kept: List[Key] = []
     for key in stack:
-        if kept and not isinstance(key, str) and is_library(objects[key]):
-            last = objects.get(kept[-1])
-            if isinstance(kept[-1], str) or (is_library(last) and not is_model(last)):
+        if kept and not isinstance(key, str) and layers[key].library:
+            last = layers.get(kept[-1])
+            if last is None or (last.library and not last.model):
                 continue
         if not kept or kept[-1] != key:
             kept.append(key)
@@ -69,12 +108,11 @@ def elements_of(variable: Any) -> int:
     return int(variable.shape.num_elements() or 0)
 
 
-def own_variables(layers: List[Any], nested: List[Any]) -> Tuple[List[str], Optional[int]]:
+def own_variables(layer: Facts, nested: List[Facts]) -> Tuple[List[str], Optional[int]]:
     """Devices and number of parameters of a row's layer, without those of the rows below it."""
-    below: Set[int] = {id(v) for layer in nested for v in variables_of(layer)}
-    own = {id(v): v for layer in layers for v in variables_of(layer) if id(v) not in below}
-    devices = sorted({device for v in own.values() for device in devices_of(v)})
-    return devices, sum(elements_of(v) for v in own.values())
+    below: Set[int] = {variable for other in nested for variable in other.variables}
+    own = [said for variable, said in layer.variables.items() if variable not in below]
+    return sorted({device for devices, _ in own for device in devices}), sum(elements for _, elements in own)
 
 
 def compute_dtype(layer: Any) -> Optional[str]:
@@ -113,15 +151,19 @@ def _of_library(cls: Any) -> bool:
     return cls.__module__.partition(".")[0] in LIBRARIES
 
 
-def recurrent(layer: Any, kernels: Dict[str, int], gpu: bool) -> Optional[Dict[str, Any]]:
+def not_cudnn(layer: Any) -> Optional[List[str]]:
+    """What of a recurrent layer's settings rules out cuDNN, empty where nothing does; None for other layers."""
+    parts = _recurrent_layers(layer)
+    return sorted({reason for part in parts for reason in cudnn_blockers(part)}) if parts else None
+
+
+def recurrent(layer: Facts, kernels: Dict[str, int], gpu: bool) -> Optional[Dict[str, Any]]:
     """Whether a recurrent layer runs on cuDNN's fused kernel: `cudnn` (None without a GPU), and what of its own
     settings rules it out (`blocked_by`, empty where nothing does). None for other layers."""
-    parts = _recurrent_layers(layer)
-    if not parts:
+    if layer.not_cudnn is None:
         return None
-    blocked = sorted({reason for part in parts for reason in cudnn_blockers(part)})
     used = bool(kernels.get("cudnn")) and not kernels.get("standard")
-    return {"cudnn": used if gpu or used else None, "blocked_by": blocked}
+    return {"cudnn": used if gpu or used else None, "blocked_by": layer.not_cudnn}
 
 
 def cudnn_blockers(layer: Any) -> List[str]:

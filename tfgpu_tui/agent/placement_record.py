@@ -7,10 +7,12 @@ calls, except for the one step that `placement_eager` observes. Ran with Keras 3
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from .placement_layers import Facts, Layer
 from .placement_names import LOSS, OPTIMIZER, Interval, Key, Stack
 from .runtime import executing_eagerly, guarded, on_import
 
@@ -37,11 +39,14 @@ MARK = "_tfgpu_placement"
 """On our wrappers: a class may be reached under two module names."""
 
 
+_numbers = itertools.count()
+
+
 class GraphRecord:
-    """The layer calls in one traced graph. Holds the graph: drop the record after use."""
+    """The layer calls in one traced graph."""
 
     def __init__(self, graph: Any, base: Stack) -> None:
-        self.graph = graph
+        self.graph: Callable[[], Any] = weakref.ref(graph)
         self.base = base
         self.intervals: List[Interval] = []
         self.stacks: Dict[Stack, None] = {}
@@ -49,11 +54,32 @@ class GraphRecord:
 
 
 class Recording:
-    """The graphs traced since the last `take`, and the objects behind the keys of their stacks."""
+    """The graphs traced since the last `take`, and the layers in their stacks. Keeps none of them alive: what is traced
+    and never run, or fails, is taken by nobody."""
 
     def __init__(self) -> None:
         self.graphs: Dict[int, GraphRecord] = {}
-        self.objects: Dict[Key, Any] = {}
+        """By identity."""
+        self.layers: Dict[int, Layer] = {}
+        """By the key that stands for them in stacks: never the same for two, as their identities may be."""
+        self._keys: Dict[int, int] = {}
+
+    def of_graph(self, graph: Any) -> Optional[GraphRecord]:
+        """The record of this graph; None where it has none yet."""
+        record = self.graphs.get(id(graph))
+        return record if record is not None and record.graph() is graph else None
+
+    def key_of(self, layer: Any) -> int:
+        """What stands for the layer in stacks."""
+        known = self._keys.get(id(layer))
+        if known is None or self.layers[known].reference() is not layer:
+            known = self._keys[id(layer)] = next(_numbers)
+            self.layers[known] = Layer(layer)
+        return known
+
+    def facts(self) -> Dict[Key, Facts]:
+        """What is to be told of each layer, as it is now."""
+        return {key: layer.facts() for key, layer in self.layers.items()}
 
 
 class _Frame(NamedTuple):
@@ -99,7 +125,7 @@ def stop_observing_eager() -> None:
 
 
 def take() -> Recording:
-    """What was recorded since the last call; the recorder starts anew and keeps no reference."""
+    """What was recorded since the last call; the recorder starts anew."""
     recording, _state.recording = _state.recording, Recording()
     return recording
 
@@ -146,16 +172,16 @@ def _stack() -> List[Key]:
 
 
 @guarded("placement")
-def _enter(key: Key, target: Any) -> Optional[_Frame]:
-    """Notes that a call begins; None where nothing is to be noted."""
+def _enter(special: Optional[str], target: Any) -> Optional[_Frame]:
+    """Notes that a call begins, of a layer or of what is `special`; None where nothing is to be noted."""
     from tensorflow.python.eager import context
 
     if context.executing_eagerly():
-        return _enter_eager(key, target)
+        return _enter_eager(special, target)
     from tensorflow.python.framework import ops
 
     graph = ops.get_default_graph()
-    record = _state.recording.graphs.get(id(graph))
+    record = _state.recording.of_graph(graph)
     if record is None and is_symbolic(graph):
         return None
     stack = _stack()
@@ -163,36 +189,36 @@ def _enter(key: Key, target: Any) -> Optional[_Frame]:
         if not all(start() for start in _state.starting):
             return None
         record = _state.recording.graphs[id(graph)] = GraphRecord(graph, tuple(stack))
-    _push(stack, key, target)
+    _push(stack, special, target)
     record.stacks.setdefault(tuple(stack))
     return _Frame(record, ops_in(graph), stack)
 
 
-def _enter_eager(key: Key, target: Any) -> Optional[_Frame]:
+def _enter_eager(special: Optional[str], target: Any) -> Optional[_Frame]:
     observer = _state.eager
     if observer is None:
         return None
     stack = _stack()
-    if not stack and not observer.begin(isinstance(key, int)):
+    if not stack and not observer.begin(special is None):
         return None
-    _push(stack, key, target)
+    _push(stack, special, target)
     return _Frame(None, 0, stack)
 
 
-def _push(stack: List[Key], key: Key, target: Any) -> None:
-    if not stack and isinstance(key, int):
+def _push(stack: List[Key], special: Optional[str], target: Any) -> None:
+    if not stack and special is None:
         _state.root = weakref.ref(target)
-    elif key == OPTIMIZER:
+    elif special == OPTIMIZER:
         _state.optimizer = weakref.ref(target)
-    stack.append(key)
-    _state.recording.objects.setdefault(key, target)
+    stack.append(_state.recording.key_of(target) if special is None else special)
 
 
 @guarded("placement")
 def _leave(frame: _Frame) -> None:
     record, start, stack = frame
-    if record is not None:
-        record.intervals.append((start, ops_in(record.graph), tuple(stack)))
+    graph = record.graph() if record is not None else None
+    if record is not None and graph is not None:
+        record.intervals.append((start, ops_in(graph), tuple(stack)))
     stack.pop()
 
 
@@ -218,15 +244,15 @@ def _as_autograph_would(function: Any) -> Any:
     return api.tf_convert(function, status)
 
 
-def _wrap(cls: Any, method: str, key: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
-    """Notes every call of `cls.method`, as `key` or as the object itself; once for each class that defines it."""
+def _wrap(cls: Any, method: str, special: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
+    """Notes every call of `cls.method`, as `special` or as that of a layer; once for each class that defines it."""
     original = cls.__dict__.get(method)
     if original is None or hasattr(original, MARK):
         return
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        frame = _enter(id(self) if key is None else key, self)
+        frame = _enter(special, self)
         try:
             return _as_autograph_would(original)(self, *args, **kwargs)
         finally:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import placement_layers as layers
 from . import placement_reasons as why
 from .kernels import HOST
 from .placement_graph import Tally
+from .placement_layers import Facts, own_variables, recurrent, shown
 from .placement_names import INPUT, LOSS, OPTIMIZER, Key, Stack
 
 MAX_ROWS = 1200
@@ -31,34 +31,34 @@ class Table(NamedTuple):
     row_of: Dict[Stack, str]
 
 
-def table(tallies: Dict[Stack, Tally], order: Dict[Stack, int], objects: Dict[Key, Any], gpu: bool) -> Table:
+def table(tallies: Dict[Stack, Tally], order: Dict[Stack, int], layers: Dict[Key, Facts], gpu: bool) -> Table:
     """One dictionary a row, as in the `placement` event. `gpu`: this machine has one (see `placement_reasons`)."""
     depth = max(map(len, [*order, *tallies]), default=0)
-    merged = _merge_shown(tallies, order, objects, depth)
+    merged = _merge_shown(tallies, order, layers, depth)
     while len(merged) > MAX_ROWS and depth > 2:
         depth -= 1
-        merged = _merge_shown(tallies, order, objects, depth)
+        merged = _merge_shown(tallies, order, layers, depth)
     ordered = [stack for stack in merged if isinstance(stack[0], int)]
-    hidden_root = _hidden_root(ordered, merged, objects)
-    below: Dict[Key, List[Any]] = {}
+    hidden_root = _hidden_root(ordered, merged, layers)
+    below: Dict[Key, List[Facts]] = {}
     for stack in ordered:
         for key in stack[:-1]:
-            below.setdefault(key, []).append(objects[stack[-1]])
+            below.setdefault(key, []).append(layers[stack[-1]])
     places: Dict[Key, _Place] = {}
     calls: Counter[Stack] = Counter()
     for stack, count in order.items():
-        if _visible(stack, objects) == stack:
+        if _visible(stack, layers) == stack:
             calls[stack] += count
     for stack in ordered:
         if stack == (hidden_root,) and not merged[stack].ops:
             continue
         path = stack[1:] if stack[0] == hidden_root and len(stack) > 1 else stack
-        name = "/".join(objects[key].name for key in path)
+        name = "/".join(layers[key].name for key in path)
         place = places.setdefault(stack[-1], _Place(name, len(path) - 1, Tally(), []))
         # A layer that is called at two places in the model has one row, at the first of them.
         place.counted.add(merged[stack])
         place.calls.append(calls.get(stack, 0))
-    out = [_layer_row(place, objects[key], below.get(key, []), gpu) for key, place in list(places.items())[:MAX_ROWS]]
+    out = [_layer_row(place, layers[key], below.get(key, []), gpu) for key, place in list(places.items())[:MAX_ROWS]]
     rest = Tally()
     for place in list(places.values())[MAX_ROWS:]:
         rest.add(place.counted)
@@ -66,56 +66,56 @@ def table(tallies: Dict[Stack, Tally], order: Dict[Stack, int], objects: Dict[Ke
         out.append(_row(f"({len(places) - MAX_ROWS} more layers)", 0, rest, gpu))
     front = [_row(INPUT, 0, merged[(INPUT,)], gpu)] if (INPUT,) in merged else []
     out = front + out + [_row(str(key), 0, merged[(key,)], gpu) for key in (LOSS, OPTIMIZER) if (key,) in merged]
-    last = {stack: _visible(stack, objects)[:depth][-1] for stack in tallies}
+    last = {stack: _visible(stack, layers)[:depth][-1] for stack in tallies}
     return Table(out, {stack: places[key].path if key in places else str(key) for stack, key in last.items()})
 
 
 def _merge_shown(
-    tallies: Dict[Stack, Tally], order: Dict[Stack, int], objects: Dict[Key, Any], deepest: int
+    tallies: Dict[Stack, Tally], order: Dict[Stack, int], layers: Dict[Key, Facts], deepest: int
 ) -> Dict[Stack, Tally]:
     merged: Dict[Stack, Tally] = {}
     # A preprocessing layer in a dataset's map is traced too, but runs elsewhere.
     running = {stack[0] for stack in tallies}
     for stack in [stack for stack in order if stack[0] in running] + list(tallies):
-        visible = _visible(stack, objects)[:deepest]
+        visible = _visible(stack, layers)[:deepest]
         for depth in range(1, len(visible)):
             merged.setdefault(visible[:depth], Tally())
         merged.setdefault(visible, Tally())
     for stack, counted in tallies.items():
-        merged[_visible(stack, objects)[:deepest]].add(counted)
+        merged[_visible(stack, layers)[:deepest]].add(counted)
     return merged
 
 
-def _visible(stack: Stack, objects: Dict[Key, Any]) -> Stack:
+def _visible(stack: Stack, layers: Dict[Key, Facts]) -> Stack:
     """The loss and the optimizer are rows of their own, wherever they are called."""
     special = next((key for key in stack if isinstance(key, str)), None)
-    return (special,) if special else layers.shown(stack, objects)
+    return (special,) if special else shown(stack, layers)
 
 
-def _hidden_root(ordered: List[Stack], merged: Dict[Stack, Tally], objects: Dict[Key, Any]) -> Optional[Key]:
+def _hidden_root(ordered: List[Stack], merged: Dict[Stack, Tally], layers: Dict[Key, Facts]) -> Optional[Key]:
     """The model itself needs no row and no part in the paths where everything is inside it."""
     roots = {stack[0] for stack in ordered}
     if len(roots) != 1:
         return None
     (root,) = roots
-    return root if layers.is_model(objects[root]) and len(ordered) > 1 else None
+    return root if layers[root].model and len(ordered) > 1 else None
 
 
-def _layer_row(place: _Place, layer: Any, nested: List[Any], gpu: bool) -> Dict[str, Any]:
+def _layer_row(place: _Place, layer: Facts, nested: List[Facts], gpu: bool) -> Dict[str, Any]:
     counted = place.counted
     row = _row(place.path, place.depth, counted, gpu)
-    devices, parameters = layers.own_variables([layer], nested)
+    devices, parameters = own_variables(layer, nested)
     row.update(
         {
-            "class": type(layer).__name__,
+            "class": layer.cls,
             "variables": devices,
             "parameters": parameters,
             "calls": sum(place.calls) or None,
         }
     )
-    row["dtype"] = "float64" if counted.float64 else layers.compute_dtype(layer)
-    row["policy"] = layers.policy_name(layer)
-    row["recurrent"] = layers.recurrent(layer, dict(counted.recurrent), gpu)
+    row["dtype"] = "float64" if counted.float64 else layer.dtype
+    row["policy"] = layer.policy
+    row["recurrent"] = recurrent(layer, dict(counted.recurrent), gpu)
     if row["recurrent"] is not None and row["recurrent"]["blocked_by"]:
         missing = "no cuDNN kernel: " + ", ".join(row["recurrent"]["blocked_by"])
         row["reason"] = f"{row['reason']}; {missing}" if row["reason"] else missing

@@ -1,7 +1,7 @@
 """Functions that TensorFlow traces again, with the argument that changed.
 
-Private API: `tracing_compilation._create_concrete_function`, which makes the graph of every tf.function for one type of
-its arguments; ran on TensorFlow 2.15.1 and 2.21.0.
+Private APIs: `tracing_compilation._create_concrete_function`, which makes the graph of every tf.function for one type
+of its arguments, and `FunctionCache._primary`, the dictionary of those; ran on TensorFlow 2.21.0.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Optional
 
 from .runtime import executing_eagerly, guarded, on_import, send_latest
@@ -36,11 +37,12 @@ class Change(NamedTuple):
 class Traced:
     """One function in the source, however many tf.functions were made of it."""
 
-    def __init__(self, cache: int, leaves: dict[str, tuple[str, str]]) -> None:
+    def __init__(self, cache: Callable[[], Any], leaves: dict[str, tuple[str, str]]) -> None:
         self.traces = 1
         self.seconds = 0.0
         """In all traces but the first."""
         self.cache = cache
+        """The tf.function's own, weakly."""
         self.leaves = leaves
         self.changes: dict[tuple[str, Optional[str]], int] = {}
         """(kind, argument) -> how often that made the difference."""
@@ -115,14 +117,14 @@ def _traced(options: Any, function_type: Any, seconds: float) -> None:
     place = place_of(options.python_function)
     if place is None or (place.library is not None and place.library not in KERAS):
         return  # a map function of tf.data, or a library's own
-    cache, found = id(options.function_cache), leaves(function_type)
+    cache, found = weakref.ref(options.function_cache._primary), leaves(function_type)
     known = _functions.get(place)
     if known is None:
         if len(_functions) < MAX_FUNCTIONS:
             _functions[place] = Traced(cache, found)
         return
     change = difference(known.leaves, found)
-    if place.library is not None and (known.cache != cache or change is None):
+    if place.library is not None and (known.cache() is not cache() or change is None):
         # Another model has a train function of its own, of the same source.
         known.cache, known.leaves = cache, found
         return

@@ -23,8 +23,6 @@ class Call(NamedTuple):
     """One call of the script, as it could be written: `set_memory_growth(True) at train.py:12`."""
 
     text: str
-    value: Any
-    """What it asked for."""
     error: Optional[str]
     """Why TensorFlow refused it, where it did."""
 
@@ -47,7 +45,7 @@ def place_of(frame: Optional[FrameType]) -> str:
 def note(name: str, value: Any, frame: Optional[FrameType], error: Optional[BaseException] = None) -> None:
     """Remember that the script set something; only its latest word counts."""
     written = "…" if isinstance(value, (list, tuple)) else value
-    _calls[name] = Call(f"{name}({written}) at {place_of(frame)}", value, str(error) if error is not None else None)
+    _calls[name] = Call(f"{name}({written}) at {place_of(frame)}", str(error) if error is not None else None)
 
 
 def watch(module: Any, name: str, position: int, keyword: str) -> None:

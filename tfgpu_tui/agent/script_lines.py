@@ -16,11 +16,11 @@ import opcode
 import os
 import sys
 import threading
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import keras_loop, keras_sums, runtime
-from .errors import users_frame
+from .errors import is_users
 from .runtime import every, send_latest
 from .tracebacks import FOLDER
 from .user_function import library_of
@@ -66,6 +66,16 @@ class Line(NamedTuple):
     line: int
 
 
+class At(NamedTuple):
+    """Where a frame of a stack is, without what it works on."""
+
+    code: CodeType
+    instruction: int
+    line: int
+    """0 in an installed library."""
+    frame_id: int
+
+
 class _Seen:
     """What was seen so far in this process."""
 
@@ -91,49 +101,52 @@ _seen = _Seen()
 _pid = os.getpid()
 
 
-def _in_step(top: FrameType, frame: Optional[FrameType]) -> bool:
-    """Whether a call that is part of a step lies within a frame of the script, up to the innermost one."""
-    within: Optional[FrameType] = top
-    while within is not None and within is not frame:
-        if (within.f_code.co_filename, within.f_code.co_name) in STEP_HOOKS:
-            return True
-        within = within.f_back
-    return False
+def _stacks() -> Dict[int, List[At]]:
+    """The stack of each thread but this one, innermost frame first. No frame is kept: what the script lets go of
+    meanwhile would live on with it, and this thread's own would hold itself."""
+    frames = sys._current_frames()
+    del frames[threading.get_ident()]
+    return {thread: _stack(frames.pop(thread)) for thread in list(frames)}
 
 
-def _within(frame: Optional[FrameType], frame_id: int) -> bool:
-    """Whether a frame was called, by however many others, from the one with this identity."""
-    while frame is not None and id(frame) != frame_id:
-        frame = frame.f_back
-    return frame is not None
-
-
-def _turns(frame: FrameType) -> bool:
-    """Whether a frame is between two turns of a loop, in none of its statements."""
-    return opcode.opname[frame.f_code.co_code[frame.f_lasti]].startswith(("FOR_ITER", "JUMP"))
-
-
-def _called_by_libraries(frame: Optional[FrameType]) -> bool:
+def _stack(frame: Optional[FrameType]) -> List[At]:
+    stack = []
     while frame is not None:
-        if library_of(frame.f_code.co_filename) in ("tensorflow", "keras", "tf_keras"):
-            return True
+        code = frame.f_code
+        # The line costs a search, and only those of the script are asked for.
+        line = 0 if "site-packages" in code.co_filename else frame.f_lineno or 0
+        stack.append(At(code, frame.f_lasti, line, id(frame)))
         frame = frame.f_back
-    return False
+    return stack
 
 
-def _place(thread: int, top: FrameType, loop: Optional[keras_sums.Loop]) -> Optional[Tuple[str, FrameType]]:
+def _in_step(within: List[At]) -> bool:
+    """Whether a call that is part of a step is among these."""
+    return any((at.code.co_filename, at.code.co_name) in STEP_HOOKS for at in within)
+
+
+def _turns(at: At) -> bool:
+    """Whether a frame is between two turns of a loop, in none of its statements."""
+    return opcode.opname[at.code.co_code[at.instruction]].startswith(("FOR_ITER", "JUMP"))
+
+
+def _place(thread: int, stack: List[At], loop: Optional[keras_sums.Loop]) -> Optional[Tuple[str, At]]:
     """What a thread is at, as (kind, frame of the script)."""
     training = threading.main_thread().ident if loop is None else loop.thread
     if thread == training:
         _seen.looks += 1
         if loop is not None and loop.stamps.function[0] > 0.0:
             return None
-        frame = users_frame(top)
+    place = next((place for place, at in enumerate(stack) if is_users(at.code.co_filename)), None)
+    if place is None:
+        return None
+    at, within, around = stack[place], stack[:place], stack[place + 1 :]
+    if thread == training:
         # In a fit, the script's own Python is what Keras calls (callbacks), not the line with the fit.
-        own = not _in_step(top, frame) if loop is None else _within(frame, loop.frame_id)
-        return ("loop", frame) if frame is not None and own and not (frame is top and _turns(frame)) else None
-    frame = users_frame(top)
-    return ("feed", frame) if frame is not None and _called_by_libraries(frame.f_back) else None
+        own = not _in_step(within) if loop is None else any(one.frame_id == loop.frame_id for one in stack[place:])
+        return ("loop", at) if own and (within or not _turns(at)) else None
+    called = any(library_of(one.code.co_filename) in ("tensorflow", "keras", "tf_keras") for one in around)
+    return ("feed", at) if called else None
 
 
 @every(LOOK_S)
@@ -145,14 +158,12 @@ def _look() -> None:
     loop = loops[0] if loops and loops[0].phase == "train" else None
     if loop is None and runtime.phase() != "training":
         return
-    own = threading.get_ident()
-    for thread, top in sys._current_frames().items():
-        found = _place(thread, top, loop) if thread != own else None
+    for thread, stack in _stacks().items():
+        found = _place(thread, stack, loop)
         if found is not None:
-            kind, frame = found
-            code = frame.f_code
-            waits = top.f_code.co_filename in WAITING
-            _seen.add(Line(kind, code.co_filename, frame.f_lineno), code.co_name, waits)
+            kind, at = found
+            waits = stack[0].code.co_filename in WAITING
+            _seen.add(Line(kind, at.code.co_filename, at.line), at.code.co_name, waits)
 
 
 @every(TELL_S)

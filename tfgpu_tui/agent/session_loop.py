@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from . import clock
 from .custom_loop import ours, timed
@@ -36,7 +36,7 @@ class _Fetches:
         self._tfgpu_trains = trains
 
 
-_known: weakref.WeakKeyDictionary[Any, Dict[Tuple[Any, ...], _Fetches]] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Any, Dict[Tuple[Optional[str], ...], _Fetches]] = weakref.WeakKeyDictionary()
 """By graph."""
 
 
@@ -45,7 +45,7 @@ def _fetched(graph: Any, fetches: Any) -> _Fetches:
     from tensorflow.python.util import nest
 
     known = _known.setdefault(graph, {})
-    names = tuple(getattr(part, "name", part) for part in nest.flatten(fetches))
+    names = tuple(map(_name_of, nest.flatten(fetches)))
     found = known.get(names)
     if found is None:
         if len(known) >= MAX_KEPT:
@@ -54,15 +54,21 @@ def _fetched(graph: Any, fetches: Any) -> _Fetches:
     return found
 
 
-def _elements(graph: Any, names: Tuple[Any, ...]) -> Iterator[Any]:
+def _name_of(part: Any) -> Optional[str]:
+    """None for a sparse tensor, which has none: kept itself, it would keep its graph."""
+    name = part if isinstance(part, str) else getattr(part, "name", None)
+    return name if isinstance(name, str) else None
+
+
+def _elements(graph: Any, names: Tuple[Optional[str], ...]) -> Iterator[Any]:
     for name in names:
         try:
             yield graph.as_graph_element(name)
         except (KeyError, TypeError, ValueError):
-            pass  # a sparse tensor, which trains nothing, or what the session is about to refuse
+            pass  # None: it trains nothing; or what the session is about to refuse
 
 
-def _trains(graph: Any, names: Tuple[Any, ...]) -> bool:
+def _trains(graph: Any, names: Tuple[Optional[str], ...]) -> bool:
     """Whether an optimizer is applied where these are computed; notes, too, whether batches are taken there."""
     todo = list(_elements(graph, names))
     seen, trains, takes = set(), False, False

@@ -179,6 +179,19 @@ class Windows:
         self._warmup = warmup
 
 
+def numbers(value: Any) -> dict[str, Any]:
+    """The metrics that `describe` can tell, as they are: larger tensors of the script's are not to be kept."""
+    found = {name: numbers(item) if isinstance(item, dict) else item for name, item in dict(value or {}).items()}
+    return {name: item for name, item in found.items() if _elements(item) == 1}
+
+
+def _elements(item: Any) -> Optional[int]:
+    try:
+        return math.prod(getattr(item, "shape", ()))
+    except (TypeError, ValueError):
+        return None
+
+
 def describe(value: Any) -> dict[str, Any]:
     """Metrics as an event holds them: nested dictionaries flattened, numbers as floats. May wait for a device."""
     out: dict[str, Any] = {}
