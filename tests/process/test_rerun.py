@@ -43,20 +43,19 @@ time.sleep(60)
 """
 WITHOUT_CHILDREN = TRAINING.replace("left = ", "pass  # ")
 KILLED_AT_THE_START = """
-import os, signal, sys
-if sys.orig_argv[1:] and sys.orig_argv[1].endswith("supervisor/__main__.py"):
-    from tfgpu_tui import launch
-    begin = launch.begin
-    def killed(run, *more):
-        try:
-            os.unlink({flag!r})
-        except FileNotFoundError:
-            begin(run, *more)
-            return
-        if {after}:
-            begin(run, *more)
-        os.kill(os.getpid(), signal.SIGKILL)
-    launch.begin = killed
+import os, signal
+from tfgpu_tui import launch
+begin = launch.begin
+def killed(run, *more):
+    try:
+        os.unlink({flag!r})
+    except FileNotFoundError:
+        begin(run, *more)
+        return
+    if {after}:
+        begin(run, *more)
+    os.kill(os.getpid(), signal.SIGKILL)
+launch.begin = killed
 """
 
 
@@ -163,11 +162,14 @@ def test_a_supervisor_that_is_killed_as_it_starts_the_rerun_starts_no_second_one
     place: Workplace, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, after: bool, text: str
 ) -> None:
     """Before, or after the keeper was started; the new one is then an orphan that the old keeper adopts."""
-    inject, flag = place.folder / "inject", place.folder / "flag"
-    inject.mkdir()
+    package, flag = place.folder / "changed" / "tfgpu_tui", place.folder / "flag"
+    shutil.copytree(Path(launch.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     flag.touch()
-    (inject / "sitecustomize.py").write_text(KILLED_AT_THE_START.format(flag=str(flag), after=after))
-    monkeypatch.setenv("PYTHONPATH", f"{inject}:{os.environ['PYTHONPATH']}")
+    entry = package / "supervisor" / "__main__.py"
+    start, end = "from tfgpu_tui.supervisor.main import main", KILLED_AT_THE_START.format(flag=str(flag), after=after)
+    assert start in entry.read_text()
+    entry.write_text(entry.read_text().replace(start, end + start))
+    monkeypatch.setattr(launch, "__file__", str(package / "launch.py"))  # its keeper starts its supervisors
     training: RunDir = request.getfixturevalue("training")
     launch.rerun(training, KNOBS)
     (place.folder / "hold").unlink()
