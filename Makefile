@@ -50,4 +50,5 @@ bench:
 	$(PYTHON) -m benchmarks.preflight
 	$(PYTHON) -m benchmarks.output_speed
 	$(PYTHON) -m benchmarks.long_run --per-window 16
+	$(PYTHON) -m benchmarks.stops --times 5
 	$(PYTHON) -m benchmarks.fuzz
