@@ -1,7 +1,16 @@
-"""`python -m tfgpu_tui`."""
+"""The entry of `tfgpu-tui` and of `python -m tfgpu_tui`."""
 
 import sys
 
-from tfgpu_tui.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """The exit status; Ctrl+C while our modules are still loaded is no traceback either."""
+    try:
+        from tfgpu_tui import cli
+    except KeyboardInterrupt:
+        return 130
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -59,7 +59,13 @@ def carry_out(order: Order) -> Spawned | str:
     try:
         return in_terminal(order.command, order.additions, order.columns, order.rows)
     except OSError as error:
-        return str(error)
+        return reason(error, order.command[0])
+
+
+def reason(error: OSError, interpreter: str) -> str:
+    """Why it can't be started: the kernel's words, and the path where they mean another one (the working folder)."""
+    words = error.strerror or str(error)
+    return words if error.filename in (None, interpreter) else f"{words}: {error.filename}"
 
 
 def script_environment(base: dict[str, str], additions: dict[str, str]) -> dict[str, str]:

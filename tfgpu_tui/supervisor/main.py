@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfgpu_tui import rundir
+from tfgpu_tui.keeper.spawn import reason
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children
@@ -110,7 +111,7 @@ def _supervise(
     try:
         process = script.spawn_inherited(meta)
     except OSError as error:
-        spawn_error = str(error)
+        spawn_error = reason(error, meta.python)
     children.adopt_orphans()
     # From here on the script runs: what takes time to import is imported now.
     meta = meta._replace(
