@@ -261,7 +261,7 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
         from tfgpu_tui import report as reports
 
         _write(options.html, "--html", html_report.html(state, reports.build(state)))
-        print(f"written: {options.html}")
+        print(printable(f"written: {options.html}"))
     if options.tensorboard is not None:
         from tfgpu_tui import tensorboard
 
@@ -271,7 +271,7 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
             raise cli.UsageError(f"--tensorboard: {error}") from error
         except OSError as error:
             raise cli.UsageError(f"--tensorboard {options.tensorboard}: {error.strerror}") from error
-        print(f"written: {points} points; look at them with: tensorboard --logdir {options.tensorboard}")
+        print(printable(f"written: {points} points; look at them with: tensorboard --logdir {options.tensorboard}"))
     return 0
 
 
@@ -301,7 +301,7 @@ def doctor(options: argparse.Namespace) -> int:
     from tfgpu_tui import doctor as examine
 
     result = examine.run(interpreter.choose(options.python or cli.settings_of(options).python))
-    print(json.dumps(result.as_json(), indent=1) if options.json else for_output(result.text()))
+    print(json.dumps(result.as_json(), indent=1) if options.json else for_output(printable_lines(result.text())))
     return result.exit_code
 
 

@@ -67,7 +67,7 @@ def _not_started(why: str, ended: RunEnded | None) -> Finding:
     return Finding(
         id="run.failed",
         severity="critical",
-        title="The script was never started",
+        title=f"The script was never started: {why.partition(': ')[2] or why}",
         lines=[why],
         next="Name an interpreter that runs here: --python PATH (`PATH --version` tells whether it does).",
         evidence={"exit_code": ended.exit_code if ended else None, "reason": why},
