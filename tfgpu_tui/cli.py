@@ -179,7 +179,7 @@ def _carried_out(arguments: Sequence[str]) -> int:
     except OSError as error:
         if _folder_is_gone():
             return _refuse(GONE)
-        if error.filename is not None:
+        if isinstance(error.filename, (str, bytes)):
             return _refuse(f"{os.fsdecode(error.filename):.300}: {error.strerror}")
         return _net(error)
     except Exception as error:

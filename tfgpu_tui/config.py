@@ -112,6 +112,8 @@ def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
         data = toml.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration file {path} is no TOML: {error}") from error
+    if "\\u0000" in text or "\\U00000000" in text:
+        raise ConfigError(f"{path}: a NUL character can't be part of a setting")
     tables = {"set", "keys"}
     unknown = sorted(set(data) - set(_FIELDS) - tables)
     if unknown:

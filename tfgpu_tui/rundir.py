@@ -203,11 +203,12 @@ def write_meta(run: RunDir, meta: Meta) -> None:
 def read_meta(run: RunDir) -> Meta:
     """A run's meta.json; for a journal without one (a recording), what its first event says. Raises RunNotFound."""
     try:
-        data = json.loads(run.meta_path.read_text(encoding="utf-8"))
+        with folders.open_regular(run.meta_path) as file:
+            data = json.loads(file.read())
         return Meta(**{key: value for key, value in data.items() if key in Meta._fields})
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunNotFound(f"{run.meta_path} can't be read: {error}") from error
     try:
         with JournalReader(run.journal) as reader:

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 _PLAIN = {"…": "...", "–": "-", "—": "-", "·": ".", "µ": "u", "→": "->", "±": "+-", "×": "x"}
 
@@ -48,14 +49,21 @@ def prepare() -> None:
     codecs.register_error("plain", _in_plain)
     sys.stdout = _Output(
         io.BufferedWriter(io.FileIO(1, "w", closefd=False)),  # closed by the caller: a write fails, and that is said
-        encoding=sys.stdout.encoding if sys.stdout is not None else "utf-8",
+        encoding=_encoding(sys.stdout),
         errors="plain",
         line_buffering=os.isatty(1),
     )
     if sys.stderr is None:  # `print(file=None)` would take stdout
         sys.stderr = io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_WRONLY), "w"), encoding="utf-8")
     if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="plain")
+        sys.stderr.reconfigure(encoding=_encoding(sys.stderr), errors="plain")
+
+
+def _encoding(stream: TextIO | None) -> str:
+    """The stream's own; no terminal understands UTF-16 (PYTHONIOENCODING), least of all its escape sequences."""
+    if stream is None or (stream.isatty() and "\x1b".encode(stream.encoding) != b"\x1b"):
+        return "utf-8"
+    return stream.encoding
 
 
 def _reserve(fd: int) -> None:

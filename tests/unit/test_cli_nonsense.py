@@ -47,9 +47,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.mkfifo(folder / "fifo")
     os.mkfifo(folder / "piped" / "meta.json")
     os.mkfifo(folder / "piped" / "journal.jsonl")
+    (folder / "echo").write_text("#!/bin/sh\nprintf '%0100000d' 0 | tr 0 '['\n")
+    (folder / "echo").chmod(0o700)
     (folder / "text").write_text("no program, no journal, no configuration\n")
     (folder / "binary").write_bytes(b"\xff\x00\xfe" * 99)
     (folder / "deep.toml").write_text("x = " + "[" * 5000)
+    (folder / "deep.jsonl").write_text("[" * 200_000 + "\n")
+    (folder / "nul.toml").write_text('python = "a\\u0000b"\n')
     (folder / "huge.toml").write_text(f"interval = {'9' * 400}")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -129,14 +133,20 @@ def test_a_run_or_a_script_that_is_none(before: list[str], place: Path, capsys: 
     [
         "replay {} --svg out.svg --at nan", "replay {} --svg out.svg --at inf", "replay {} --svg out.svg --size 0x0",
         "replay {} --svg out.svg --size ٣x٣", "replay {} --svg out.svg --size 1000x1", "replay {} --speed inf",
-        "replay {} --svg folder", "compare {} {} --svg no/such/folder/x.svg", "report {} --html folder",
+        "replay {} --svg folder", "stop ./piped", "report ./piped", "report ./run", "attach ./deep.jsonl",
+        "report deep.jsonl", "--config nul.toml train.py", "--config deep.toml train.py", "--config fifo train.py",
+        "--config huge.toml train.py", "doctor --python ./echo",
+        "compare {} {} --svg no/such/folder/x.svg", "report {} --html folder",
         "report {} --tensorboard text", "prune --older-than nan", "prune --keep -1", "prune --total-size 1e400",
     ],
 )  # fmt: skip
 def test_numbers_and_places_that_can_not_be(line: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([word.format(RECORDING) for word in line.split()]) == 2
     out, err = capsys.readouterr()
-    assert not out and err.startswith("tfgpu-tui: ") and err.count("\n") == 1, err
+    if line.startswith("doctor"):
+        assert out.startswith("Can't tell: ") and not err, "that is its answer"
+    else:
+        assert not out and err.startswith("tfgpu-tui: ") and err.count("\n") == 1, err
 
 
 def test_a_folder_that_is_not_ours(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def examine(python: str, quick: bool = False, root: str | None = None) -> dict[s
         raise ProbeError(f"no answer within {limit_s:.0f} s; a broken NVIDIA driver hangs like that") from None
     try:
         facts: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ProbeError(f"the checks ended with {done.returncode} in {python}: {last}") from None
     return facts
