@@ -51,9 +51,10 @@ def stop(run: RunDir) -> None:
     """What Ctrl+C means to a script that has just begun, while nobody can ask: SIGINT, as without the monitor. Another
     Ctrl+C ends the waiting for its end."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with contextlib.suppress(launch.ControlError, rundir.RunNotFound, OSError, KeyboardInterrupt):
+    with contextlib.suppress(rundir.RunNotFound, OSError, KeyboardInterrupt):
         os.write(1, f"\nCtrl+C before the screen was there: stopping {run.id}\n".encode())
-        launch.stop(run, "interrupt")
+        with contextlib.suppress(launch.ControlError):  # a supervisor that still starts reads it later
+            launch.stop(run, "interrupt")
         deadline = time.monotonic() + STOP_LIMIT_S
         while rundir.summary(run).state == "running" and time.monotonic() < deadline:
             time.sleep(0.05)
