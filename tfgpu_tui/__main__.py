@@ -1,12 +1,19 @@
-"""Entry of the command, `tfgpu-tui` or `python -m tfgpu_tui`."""
+"""The entry of `tfgpu-tui` and of `python -m tfgpu_tui`."""
 
 import sys
 
-from tfgpu_tui import search_path
 
-search_path.users_folders_last()
+def main() -> int:
+    """The exit status; Ctrl+C while our modules are still loaded is no traceback either."""
+    try:
+        from tfgpu_tui import search_path
 
-from tfgpu_tui.cli import main  # noqa: E402 (its modules are looked for in that order)
+        search_path.users_folders_last()
+        from tfgpu_tui import cli
+    except KeyboardInterrupt:
+        return 130
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,13 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import tfgpu_tui
-from tfgpu_tui import config, interpreter, knobs, launch, rundir
+from tfgpu_tui import config, interpreter, knobs, launch, python_options, rundir, streams
 
 STATUS_EVERY_S = 5.0
 VERBS = ("run", "attach", "runs", "prune", "stop", "replay", "report", "compare", "doctor")
 _WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
 _FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
+MOST_STEPS = 10**15
+MOST_WORDS = 2000
+"""Characters of a refusal: it may hold what was typed."""
+GONE = "the current folder does not exist any more: change to another one"
 
 HELP = """\
 Shows where a TensorFlow training's time goes, while it runs, and what to change next.
@@ -33,11 +38,12 @@ Shows where a TensorFlow training's time goes, while it runs, and what to change
   tfgpu-tui attach                       come back to a running training, from any terminal
   tfgpu-tui doctor                       will TensorFlow use a GPU here, and if not, why?
 
-The script needs no change. Everything after its name is the script's own, options included. Closing the terminal
-does not stop a training: `attach` comes back to it.
+The script needs no change. Everything after its name is the script's own, options included; Python's own options stand
+before it (tfgpu-tui -u -X dev train.py). Closing the terminal does not stop a training: `attach` comes back to it.
 
 usage: tfgpu-tui [options] train.py [its arguments …]
        tfgpu-tui [options] -m package.module [its arguments …]
+       tfgpu-tui [options] -c code | folder with a __main__.py | zipapp [its arguments …]
        tfgpu-tui attach [RUN]              the screen of a run (default: the newest that is running)
        tfgpu-tui runs [--json]             all runs
        tfgpu-tui prune                     delete old runs: --keep N, --older-than DAYS, --total-size 2G
@@ -59,33 +65,44 @@ class UsageError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (tfgpu-tui --help shows what there is)")
+        raise UsageError(f"{message:.{MOST_WORDS // 2}} (tfgpu-tui --help shows what there is)")
+
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse's own passes over a full disk in silence
 
 
 class Command(NamedTuple):
-    """The command line taken apart: the tool's options, the verb, and what belongs to the verb or the script."""
+    """The command line taken apart: the tool's options, the verb, what belongs to the verb or the script, and Python's
+    own options in front of that."""
 
     options: list[str]
     verb: str
     rest: list[str]
+    python: list[str] = []
 
 
 def split(arguments: Sequence[str]) -> Command:
-    """Where the tool's options end: at the script, at `-m`, at `--`, or at a verb. What follows is not looked at."""
-    index = 0
-    while index < len(arguments):
-        word = arguments[index]
+    """Where the tool's options end: at the script, at `-m` or `-c`, at `--`, or at a verb. What follows is not looked
+    at."""
+    options: list[str] = []
+    python: list[str] = []
+    left = list(arguments)
+    while left:
+        word = left[0]
         if word == "--":
-            return Command(list(arguments[:index]), "run", list(arguments[index + 1 :]))
-        if word.startswith("-m") and not word.startswith("--"):
-            module = [word[2:]] if len(word) > 2 else []
-            return Command(list(arguments[:index]), "run", ["-m", *module, *arguments[index + 1 :]])
-        if not word.startswith("-") or word == "-":
+            return Command(options, "run", left[1:], python)
+        if taken := python_options.take(left):
+            python, left = python + taken.options, taken.rest
+            if taken.runs:
+                return Command(options, "run", taken.runs + left, python)
+        elif not word.startswith("-") or word == "-":
             if word in VERBS:
-                return Command(list(arguments[:index]), word, list(arguments[index + 1 :]))
-            return Command(list(arguments[:index]), "run", list(arguments[index:]))
-        index += 2 if word in _WITH_VALUE else 1
-    return Command(list(arguments), "run", [])
+                return Command(options, word, left[1:], python)
+            return Command(options, "run", left, python)
+        else:
+            count = 2 if word in _WITH_VALUE else 1
+            options, left = options + left[:count], left[count:]
+    return Command(options, "run", [], python)
 
 
 def _options_parser() -> argparse.ArgumentParser:
@@ -109,7 +126,7 @@ def _options_parser() -> argparse.ArgumentParser:
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
     add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
     _add_screen_options(group)
-    add("--version", action="version", version=f"tfgpu-tui {tfgpu_tui.__version__}")
+    add("--version", action="store_true", help="show the version of this tool")
     add("-h", "--help", action="help", help="show this text")
     return parser
 
@@ -117,31 +134,50 @@ def _options_parser() -> argparse.ArgumentParser:
 def _add_screen_options(parser: Any) -> None:
     add = parser.add_argument
     add("--interval", metavar="SECONDS", help="how often the machine is sampled (default 0.5)")
-    add("--config", metavar="FILE", help=f"settings (default {config.default_path()})")
+    default = str(config.default_path() or "none: there is no home folder").replace("%", "%%")
+    add("--config", metavar="FILE", help=f"settings (default {default})")
     add("--ascii", action="store_true", default=None, help="draw with plain ASCII characters")
     add("--theme", metavar="NAME", help="colours of the screen, e.g. ansi-dark, textual-dark, textual-light")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. The tool's own errors are one line on stderr and exit status 2.
+    """Runs one command; returns the exit status. A command that can't be carried out is one line on stderr and exit
+    status 2, a mistake of the tool's own one line and 70 (see `mishap`).
 
     Without `arguments` it is a process's own command: what the user asks of python by its environment is for the
     script, and neither warnings of ours nor a prompt at our end (PYTHONINSPECT) come into its output."""
     if arguments is not None:
-        return _carried_out(arguments)
+        return _status(arguments)
     warnings.simplefilter("ignore")
-    status = _carried_out(sys.argv[1:])
+    streams.prepare()
+    status = _status(sys.argv[1:])
     if sys.flags.inspect:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with contextlib.suppress(OSError):
-                stream.flush()
         os._exit(status)
     return status
+
+
+def _status(arguments: Sequence[str]) -> int:
+    try:
+        status = _carried_out(arguments)
+        sys.stdout.flush()
+        return status
+    except streams.Unwritable as error:
+        return _refuse(f"stdout can't be written: {error}")
+    except BrokenPipeError:  # `tfgpu-tui runs | head`
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        streams.let_go()
 
 
 def _carried_out(arguments: Sequence[str]) -> int:
     try:
         return _dispatch(split(arguments))
+    except SystemExit as ended:  # argparse, after --help
+        return ended.code if isinstance(ended.code, int) else 0
+    except (BrokenPipeError, streams.Unwritable):
+        raise
     except (
         UsageError,
         config.ConfigError,
@@ -151,22 +187,41 @@ def _carried_out(arguments: Sequence[str]) -> int:
         rundir.RunNotFound,
         rundir.StateDirError,
     ) as error:
-        from tfgpu_tui.terminal import printable_lines  # late: only for a refusal
+        return _refuse(str(error))
+    except OSError as error:
+        if _folder_is_gone():
+            return _refuse(GONE)
+        if isinstance(error.filename, (str, bytes)):
+            return _refuse(f"{os.fsdecode(error.filename):.300}: {error.strerror}")
+        return _net(error)
+    except Exception as error:
+        return _net(error)
 
-        print(printable_lines(f"tfgpu-tui: {error}"), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `tfgpu-tui runs | head`: keeps the interpreter's own last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+
+def _refuse(words: str, status: int = 2) -> int:
+    """One line on stderr, and the exit status."""
+    from tfgpu_tui.terminal import printable  # late: only for a refusal
+
+    with contextlib.suppress(OSError):
+        print(printable(f"tfgpu-tui: {words:.{MOST_WORDS}}"), file=sys.stderr, flush=True)
+    return status
+
+
+def _net(error: Exception) -> int:
+    """What nobody foresaw must not end in a page of our own lines."""
+    from tfgpu_tui import mishap
+
+    return _refuse(mishap.sentence(error), mishap.STATUS)
 
 
 def _dispatch(command: Command) -> int:
-    if command.verb == "run" and not command.options and not command.rest:
+    if command.verb == "run" and not (command.options or command.python or command.rest):
         print(HELP.split("\noptions:")[0])
         return 2
     options = _options_parser().parse_args(command.options)
+    if options.version:
+        print(f"tfgpu-tui {tfgpu_tui.__version__}")
+        return 0
     if options.list_knobs:
         from tfgpu_tui.long_lines import for_output
 
@@ -175,7 +230,7 @@ def _dispatch(command: Command) -> int:
     if command.verb == "run":
         if not command.rest:
             raise UsageError("which script? For example: tfgpu-tui train.py")
-        return _run(options, command.rest)
+        return _run(options, [*command.python, *_checked(command.rest)])
     return _verb(command, options)
 
 
@@ -202,7 +257,7 @@ def screen_is_possible() -> bool:
 def _run(options: argparse.Namespace, command: list[str]) -> int:
     settings = settings_of(options)
     spec = launch.LaunchSpec(
-        argv=_checked(command),
+        argv=command,
         cwd=_current_folder(),
         python=interpreter.choose(settings.python),
         knobs=knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set]),
@@ -219,27 +274,31 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     if spec.report_json is not None and _descriptor_of(spec.report_json) is not None:
         why = "beside the screen the report can't go to a descriptor of this terminal"
         raise UsageError(f"--report-json {options.report_json}: {why}; give a file's name, or --headless, too")
-    size = os.get_terminal_size(2)
-    callers = launch.callers_descriptors()
-    run = launch.start(spec._replace(columns=size.columns, rows=size.lines), callers)
-    for number in callers:  # the script has them: a pipe of its caller must not stay open because of the screen
-        os.close(number)
-    from tfgpu_tui import verbs
+    from tfgpu_tui import opening
 
-    return verbs.show(run, settings)
+    size = os.get_terminal_size(2)
+    # A terminal that does not know its size says 0, as over a serial line.
+    return opening.start_and_show(spec._replace(columns=size.columns or 80, rows=size.lines or 24), settings)
 
 
 def _checked(command: list[str]) -> list[str]:
     """The script's command line as it goes to the interpreter. Raises UsageError where there is nothing to run."""
-    if command[0] == "-m":
+    if command[0] in ("-m", "-c"):
         if len(command) < 2:
-            raise UsageError("-m needs a module, for example: tfgpu-tui -m package.train")
+            needs = "a module, for example: tfgpu-tui -m package.train" if command[0] == "-m" else "code"
+            raise UsageError(f"{command[0]} needs {needs}")
         return command
+    if command[0] in ("", "-"):
+        raise UsageError("a script needs a file: what comes from stdin, or has no name, can't be watched")
     script = Path(command[0])
-    if script.is_dir():
-        raise UsageError(f"{script} is a folder: give the script in it, or -m for a package")
-    if not script.exists():
-        raise UsageError(f"there is no script {script}")
+    try:
+        status = script.stat()
+    except FileNotFoundError:
+        raise UsageError(GONE if _folder_is_gone() else f"there is no script {script}") from None
+    except OSError as error:
+        raise UsageError(f"the script {command[0]:.300} can't be reached: {error.strerror}") from None
+    if stat.S_ISDIR(status.st_mode) and not (script / "__main__.py").is_file():
+        raise UsageError(f"{script} is a folder without a __main__.py: give the script in it, or -m for a package")
     if not os.access(script, os.R_OK):
         raise UsageError(f"{script} can't be read: permission denied")
     return command
@@ -249,14 +308,22 @@ def _current_folder() -> str:
     try:
         return os.getcwd()
     except FileNotFoundError:
-        raise UsageError("the current folder does not exist any more: change to another one") from None
+        raise UsageError(GONE) from None
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _stop_after(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--stop-after {text}: give a whole number of steps, 1 or more")
+    if not text.isdecimal() or len(text) > len(str(MOST_STEPS)) or not 1 <= int(text) <= MOST_STEPS:
+        raise UsageError(f"--stop-after {text:.40}: give a whole number of steps, 1 or more (and at most {MOST_STEPS})")
     return int(text)
 
 
@@ -305,7 +372,7 @@ def _files_of(command: list[str], options: argparse.Namespace) -> list[str]:
 def _verb(command: Command, options: argparse.Namespace) -> int:
     from tfgpu_tui import verbs
 
-    foreign = [word for word in command.options if word.startswith("--")]
+    foreign = [word for word in command.options if word.startswith("--")] + command.python[:1]
     allowed = {f"--{name}" for name in _FOR_THE_SCREEN}
     if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
         raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")

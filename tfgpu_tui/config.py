@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfgpu_tui import folders
+
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
+MOST_BYTES = 1 << 20
+"""Of a configuration file."""
 
 
 class ConfigError(ValueError):
@@ -52,16 +57,16 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ, file
     """The settings in force. `flags` holds fields of Settings that the command line gave (None: not given); `file`
     is the --config file, which then must exist. Raises ConfigError."""
     chosen = file or environ.get("TFGPU_TUI_CONFIG") or None
-    values = _from_file(Path(chosen), must_exist=True) if chosen else _from_file(default_path(environ))
+    path = Path(chosen) if chosen else default_path(environ)
+    values = _from_file(path, must_exist=bool(chosen)) if path is not None else {}
     values |= _from_environment(environ)
     return Settings(**{**values, **{name: value for name, value in flags.items() if value is not None}})
 
 
-def default_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """`config.toml` in this system's configuration folder for the user."""
-    # platformdirs gives the same on Linux, for the price of an import at each start.
-    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return Path(base) / "tfgpu-tui" / "config.toml"
+def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """`config.toml` in this system's configuration folder for the user; None for a user without a home."""
+    base = folders.of_user("XDG_CONFIG_HOME", ".config", environ)
+    return None if base is None else base / "tfgpu-tui" / "config.toml"
 
 
 def interval(value: Any, where: str) -> float:
@@ -71,26 +76,44 @@ def interval(value: Any, where: str) -> float:
             raise ValueError
         seconds = float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{where}: {value!r} is no number of seconds") from None
+        raise ConfigError(f"{where}: {_short(value)} is no number of seconds") from None
+    except OverflowError:
+        seconds = math.inf
     if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        raise ConfigError(f"{where}: {value} s is outside {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} s")
+        raise ConfigError(f"{where}: {_short(value, str)} s is outside {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} s")
     return seconds
+
+
+def _short(value: Any, words: Callable[[Any], str] = repr) -> str:
+    """A value that was refused, as it was written; not all of a very long one."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "this"  # Python refuses to write out a number of thousands of digits
+    return f"{words(value):.60}"
 
 
 def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
     try:
-        text = path.read_bytes().decode("utf-8")
+        with folders.open_regular(path) as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ConfigError(
+                f"the configuration file {path} is larger than {MOST_BYTES >> 20} MiB: is it the right one?"
+            )
+        text = data.decode("utf-8")
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"there is no configuration file {path}") from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {path} can't be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"the configuration file {path!s:.300} can't be read: {why}") from error
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         data = toml.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration file {path} is no TOML: {error}") from error
+    if "\\u0000" in text or "\\U00000000" in text:
+        raise ConfigError(f"{path}: a NUL character can't be part of a setting")
     tables = {"set", "keys"}
     unknown = sorted(set(data) - set(_FIELDS) - tables)
     if unknown:
@@ -124,7 +147,7 @@ def _value(key: str, value: Any, where: str) -> Any:
             return value
         if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
             return value.lower() in _TRUE
-        raise ConfigError(f"{where}: {value!r} is neither true nor false")
+        raise ConfigError(f"{where}: {_short(value)} is neither true nor false")
     if not isinstance(value, str):
-        raise ConfigError(f"{where}: {value!r} is no text")
+        raise ConfigError(f"{where}: {_short(value)} is no text")
     return value or None

@@ -736,6 +736,6 @@ def decode(line: str | bytes) -> Event | None:
     """The event of a journal line; None for a line that is no event (broken, foreign, or of a newer type)."""
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return from_dict(data) if isinstance(data, dict) else None

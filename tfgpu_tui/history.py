@@ -28,7 +28,7 @@ KEEP_BYTES = 256 << 20
 """Of all compressed parts of a run together."""
 _compressing = threading.Lock()
 _STATE = ".state.gz"
-_BROKEN = (OSError, EOFError, zlib.error, ValueError)
+_BROKEN = (OSError, EOFError, zlib.error, ValueError, RecursionError)
 """What a checkpoint that was cut off, or is none, raises when it is read."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,10 +74,14 @@ def _given(given: str, environ: Mapping[str, str]) -> str:
         if found is None:
             raise InterpreterError(f"--python {given}: there is no such command on PATH")
         return os.path.abspath(found)
-    path = Path(given).expanduser().absolute()
-    if not path.exists():
-        raise InterpreterError(f"--python {given}: there is no such file")
-    if path.is_dir():
+    path = Path(os.path.expanduser(given)).absolute()
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        raise InterpreterError(f"--python {given}: there is no such file") from None
+    except OSError as error:
+        raise InterpreterError(f"--python {given:.300}: it can't be reached: {error.strerror}") from None
+    if is_folder:
         raise InterpreterError(f"--python {given}: this is a folder; its interpreter may be {path / 'bin' / 'python'}")
     if not _runs(path):
         raise InterpreterError(f"--python {given}: this file can't be run (it is not executable)")
@@ -90,4 +95,4 @@ def _which(name: str, path: str) -> str | None:
 
 
 def _runs(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+    return os.path.isfile(path) and os.access(path, os.X_OK)

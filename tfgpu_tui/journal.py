@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, cast
 
+from tfgpu_tui import folders
+
 if TYPE_CHECKING:
     from tfgpu_tui.events import Event
 
@@ -187,7 +189,7 @@ class JournalReader:
                     self._file = _open_part(path)
                     self._grows = False
                     return True
-                self._file = self._path.open("rb", buffering=0)
+                self._file = folders.open_regular(self._path)
                 self._grows = True
             except FileNotFoundError:
                 if later:
@@ -236,7 +238,7 @@ def last_event(journal: Path, tail_bytes: int = 1 << 16) -> Event | None:
     from tfgpu_tui import events
 
     try:
-        with journal.open("rb") as file:
+        with folders.open_regular(journal) as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - tail_bytes))
             lines = file.read().split(b"\n")[:-1]

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfgpu_tui import folders, python_options
 from tfgpu_tui.journal import JournalReader as JournalReader
 from tfgpu_tui.journal import JournalWriter as JournalWriter
 from tfgpu_tui.journal import last_event
@@ -115,13 +116,15 @@ class RunSummary(NamedTuple):
 
 
 def state_dir() -> Path:
-    """Where runs are kept: $TFGPU_TUI_STATE_DIR, else this system's state folder for the user."""
+    """Where runs are kept: $TFGPU_TUI_STATE_DIR, else this system's state folder for the user. Raises StateDirError for
+    a user without a home."""
     chosen = os.environ.get("TFGPU_TUI_STATE_DIR")
     if chosen:
         return Path(chosen).absolute()
-    import platformdirs  # 5 ms: not needed when the variable is set
-
-    return platformdirs.user_state_path("tfgpu-tui")
+    base = folders.of_user("XDG_STATE_HOME", ".local/state")
+    if base is None:
+        raise StateDirError("there is no home folder to keep runs in: set HOME, or TFGPU_TUI_STATE_DIR to a folder")
+    return base / "tfgpu-tui"
 
 
 def create(
@@ -172,9 +175,11 @@ def create(
 
 def _script_stem(argv: list[str]) -> str:
     """`/a/b/train.py` -> `train`, `-m pkg.train` -> `train`, with nothing that a path or a shell minds."""
-    name = argv[0] if argv else "run"
-    if name == "-m" and len(argv) > 1:
-        parts = argv[1].split(".")
+    name = python_options.script_name(argv)
+    if name == "-c":
+        name = "command"
+    elif name.startswith("-m "):
+        parts = name[3:].split(".")
         name = parts[-2] if parts[-1] == "__main__" and len(parts) > 1 else parts[-1]
     else:
         name = Path(name).stem
@@ -202,11 +207,12 @@ def write_meta(run: RunDir, meta: Meta) -> None:
 def read_meta(run: RunDir) -> Meta:
     """A run's meta.json; for a journal without one (a recording), what its first event says. Raises RunNotFound."""
     try:
-        data = json.loads(run.meta_path.read_text(encoding="utf-8"))
+        with folders.open_regular(run.meta_path) as file:
+            data = json.loads(file.read())
         return Meta(**{key: value for key, value in data.items() if key in Meta._fields})
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunNotFound(f"{run.meta_path} can't be read: {error}") from error
     try:
         with JournalReader(run.journal) as reader:

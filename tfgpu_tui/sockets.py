@@ -18,10 +18,10 @@ def socket_path() -> Path:
     """A new, short, unused path for a run's socket in a folder of mode 0700 that is ours. Raises StateDirError."""
     name = f"{os.urandom(6).hex()}.sock"
     candidates = []
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime):  # a relative one is invalid (XDG Base Directory Specification), and the script may chdir
         candidates.append(Path(runtime) / "tfgpu-tui")
-    bases = [base for base in (os.environ.get("TMPDIR"), "/tmp") if base]
+    bases = [base for base in (os.environ.get("TMPDIR", ""), "/tmp") if os.path.isabs(base)]
     candidates += [Path(base) / f"tfgpu-tui-{os.getuid()}" for base in bases]
     for folder in candidates:
         if len(os.fsencode(folder / name)) <= MAX_SOCKET_PATH_BYTES and _private(folder):

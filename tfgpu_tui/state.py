@@ -267,8 +267,17 @@ class RunState:
         edge = self.edge_s / (self.epoch - 1) if self.epoch > 1 else 0.0
         return left * mean + later * edge
 
+    @property
+    def not_started(self) -> str | None:
+        """Why the script's interpreter could not be started, where that is so."""
+        if self.child_pid is not None:
+            return None
+        return next((fault.message for fault in self.faults if fault.part == "script"), None)
+
     def activity(self) -> str:
         """What the run is doing, in words for the status line."""
+        if self.not_started is not None:
+            return "never started"
         if self.ended is not None:
             return end_words(self.ended, self.stopped_early)
         if self.stopping is not None:

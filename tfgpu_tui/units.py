@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 UNKNOWN = "–"
+
+
+def _shown(value: float | None) -> float | None:
+    """None where there is nothing to show as a quantity: also for NaN, infinity, and integers beyond any float, which a
+    journal from elsewhere may hold."""
+    try:
+        return value if value is not None and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """`digits` significant digits with k / M / G: 5234 -> `5.23k`."""
-    if value is None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value:g}"  # a loss may be that
+    if (value := _shown(value)) is None:
         return UNKNOWN
     for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
@@ -26,7 +39,7 @@ def _significant(value: float, digits: int) -> str:
 
 def duration(seconds: float | None) -> str:
     """A time with its unit: `41 µs`, `3.2 ms`, `31.8 ms`, `1.24 s`, `2 min 05 s`."""
-    if seconds is None:
+    if (seconds := _shown(seconds)) is None:
         return UNKNOWN
     if seconds >= 120:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
@@ -39,7 +52,7 @@ def duration(seconds: float | None) -> str:
 
 def clock(seconds: float | None) -> str:
     """`04:12`, `1:03:41`: elapsed or remaining time."""
-    if seconds is None:
+    if (seconds := _shown(seconds)) is None:
         return UNKNOWN
     whole = max(0, int(seconds))
     hours, rest = divmod(whole, 3600)
@@ -49,7 +62,7 @@ def clock(seconds: float | None) -> str:
 
 def size(value: float | None) -> str:
     """Bytes in binary units: `512 B`, `9.4 KiB`, `15.9 GiB`."""
-    if value is None:
+    if (value := _shown(value)) is None:
         return UNKNOWN
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(value) < 1024 or unit == "TiB":
@@ -60,16 +73,17 @@ def size(value: float | None) -> str:
 
 def rate(bytes_per_second: float | None) -> str:
     """Bytes a second: `3.1 MiB/s`."""
-    return UNKNOWN if bytes_per_second is None else f"{size(bytes_per_second)}/s"
+    return UNKNOWN if _shown(bytes_per_second) is None else f"{size(bytes_per_second)}/s"
 
 
 def percent(value: float | None) -> str:
     """0..100 to text: `61 %`; small shares keep a digit: `0.4 %`."""
-    if value is None:
+    if (value := _shown(value)) is None:
         return UNKNOWN
     return f"{value:.1f} %" if 0 < abs(value) < 1 else f"{value:.0f} %"
 
 
 def share(value: float | None) -> str:
     """0..1 as a percentage."""
+    value = _shown(value)
     return percent(None if value is None else value * 100)

@@ -5,34 +5,52 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tfgpu_tui import cli, config, history, interpreter, launch, rundir, units
+from tfgpu_tui import cli, config, history, interpreter, launch, opening, rundir, units
 from tfgpu_tui.long_lines import for_output
 from tfgpu_tui.rundir import RunDir, RunSummary
 from tfgpu_tui.state import RunState
 from tfgpu_tui.terminal import printable, printable_lines
 
 FOLLOW_EVERY_S = 5.0
+FASTEST = 1e6
+"""Times the recorded pace of a replay."""
 
 
-def show(run: RunDir, settings: config.Settings, mode: Literal["live", "replay"] = "live", speed: float = 1.0) -> int:
-    """The screen; afterwards one line says what became of the run, and how to come back."""
+def show(
+    run: RunDir,
+    settings: config.Settings,
+    mode: Literal["live", "replay"] = "live",
+    speed: float = 1.0,
+    early: list[int] | None = None,
+    just_started: bool = False,
+) -> int:
+    """The screen; afterwards, however it ended, some lines say what became of the run, and how to come back. `early`
+    are the signals that came before the screen (`opening.note_signals`, called here where it was not): it is then left
+    out, and a run that was just started by this very command is stopped where that signal is Ctrl+C."""
+    early = opening.note_signals() if early is None else early
     encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
     if encoding.lower().replace("-", "") != "utf8":
         settings = settings._replace(ascii=True)  # Textual would print escapes for what the encoding lacks
-    from tfgpu_tui.ui.app import run_screen  # late: the script was started before
+    try:
+        from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 
-    status = run_screen(run, settings, mode, speed)
-    if mode == "live":
-        _say_what_became(run)
-    return status
+        status = 0 if early else run_screen(run, settings, mode, speed, early)
+        if early and just_started and early[0] == signal.SIGINT:
+            opening.stop(run)
+    finally:
+        if mode == "live":
+            _say_what_became(run)
+    return 128 + early[0] if early else status
 
 
 def _say_what_became(run: RunDir) -> None:
@@ -140,8 +158,8 @@ def prune(options: argparse.Namespace) -> int:
     """Deletes old runs: by number, age or size; never a running one."""
     size = _bytes(options.total_size) if options.total_size is not None else None
     keep = 20 if options.keep is None and options.older_than is None and size is None else options.keep
-    if (keep or 0) < 0 or (options.older_than or 0) < 0:
-        raise cli.UsageError("prune needs numbers that are not negative")
+    if (keep or 0) < 0 or not 0 <= (options.older_than or 0) < math.inf:
+        raise cli.UsageError("prune needs numbers that are not negative, and not endless")
     return _prune(keep, options.older_than, size)
 
 
@@ -156,9 +174,9 @@ def _prune(keep: int | None = None, older_than_days: float | None = None, total_
 
 def _bytes(text: str) -> int:
     """`500M`, `2G`, `1.5GiB` or a number of bytes. Raises cli.UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
     if found is None:
-        raise cli.UsageError(f"--total-size {text}: write it as 500M or 2G")
+        raise cli.UsageError(f"--total-size {text:.40}: write it as 500M or 2G")
     return int(float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " "))
 
 
@@ -189,8 +207,10 @@ def replay(options: argparse.Namespace) -> int:
     """A run's screen again, from its journal."""
     settings = cli.settings_of(options)
     run = rundir.find(options.run)
-    if not options.speed > 0:
-        raise cli.UsageError(f"--speed {options.speed:g}: give a number above 0")
+    if not 0 < options.speed <= FASTEST:
+        raise cli.UsageError(f"--speed {options.speed:g}: give a number above 0, and at most {FASTEST:g}")
+    if options.at is not None and not math.isfinite(options.at):
+        raise cli.UsageError(f"--at {options.at:g}: give a number of seconds")
     if options.svg is not None:
         return _picture(run, options, settings, at_s=options.at)
     if settings.plain or not cli.screen_is_possible():
@@ -200,9 +220,9 @@ def replay(options: argparse.Namespace) -> int:
 
 def _picture(run: RunDir, options: argparse.Namespace, settings: config.Settings, **more: Any) -> int:
     """A picture of a run's screen as SVG; `more` as for `ui.picture.picture`."""
-    size = re.fullmatch(r"(\d{1,3})x(\d{1,3})", options.size or "120x40")
+    size = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", options.size or "120x40", re.ASCII)
     if size is None:
-        raise cli.UsageError(f"--size {options.size}: write it as COLUMNSxROWS, for example 120x40")
+        raise cli.UsageError(f"--size {options.size:.40}: write it as COLUMNSxROWS, for example 120x40")
     folded(run)  # says what is wrong with a run that can't be shown
     from tfgpu_tui.ui.picture import draw
 
@@ -252,7 +272,7 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
         from tfgpu_tui import report as reports
 
         _write(options.html, "--html", html_report.html(state, reports.build(state)))
-        print(f"written: {options.html}")
+        print(printable(f"written: {options.html}"))
     if options.tensorboard is not None:
         from tfgpu_tui import tensorboard
 
@@ -262,7 +282,7 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
             raise cli.UsageError(f"--tensorboard: {error}") from error
         except OSError as error:
             raise cli.UsageError(f"--tensorboard {options.tensorboard}: {error.strerror}") from error
-        print(f"written: {points} points; look at them with: tensorboard --logdir {options.tensorboard}")
+        print(printable(f"written: {points} points; look at them with: tensorboard --logdir {options.tensorboard}"))
     return 0
 
 
@@ -292,7 +312,7 @@ def doctor(options: argparse.Namespace) -> int:
     from tfgpu_tui import doctor as examine
 
     result = examine.run(interpreter.choose(options.python or cli.settings_of(options).python))
-    print(json.dumps(result.as_json(), indent=1) if options.json else for_output(result.text()))
+    print(json.dumps(result.as_json(), indent=1) if options.json else for_output(printable_lines(result.text())))
     return result.exit_code
 
 

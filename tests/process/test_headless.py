@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_streams_and_status_equal_plain_python(place: Workplace) -> None:
     assert ours.stderr.startswith(plain.stderr), "the script's stderr comes first and unchanged"
     report = ours.stderr[len(plain.stderr) :].decode()
     assert "exit code 7" in report and "['--headless', '--', '-x', '--help']" in plain.stderr.decode()
+
+
+def test_pythons_own_options_reach_it(place: Workplace) -> None:
+    place.script("import sys; print(sys.flags.optimize, sys.flags.dev_mode, sys.argv[1:])", "__main__.py")
+    with zipfile.ZipFile(place.folder / "app.pyz", "w") as archive:
+        archive.write(place.folder / "__main__.py", "__main__.py")
+    code = "import sys; print(sys.flags.optimize, sys.flags.dev_mode, sys.argv)"
+    for script in (["."], ["app.pyz"], ["-c", code]):
+        words = ["-OOu", "-X", "dev", "-Wignore", *script, "-u", "--headless"]
+        plain = subprocess.run([sys.executable, *words], capture_output=True, cwd=place.folder)
+        ours = place.tool("--headless", *words)
+        assert (ours.returncode, ours.stdout) == (0, plain.stdout) and plain.stdout.startswith(b"2 True ["), ours.stderr
+        assert place.runs()[0].argv == words
 
 
 def test_headless_is_chosen_without_a_terminal(place: Workplace) -> None:

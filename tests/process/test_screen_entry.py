@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.process.conftest import Workplace, wait_for_output, wait_for_state, wait_until
-from tfgpu_tui import launch, rundir
+from tfgpu_tui import launch, mishap, rundir
 
 IN_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -171,3 +171,95 @@ def test_the_browser_deletes_ended_runs_and_never_a_running_one(place: Workplace
     assert shown.path.exists()
     launch.stop(running, "kill")
     wait_for_state(running, "ended")
+
+
+def wait_for_run(place: Workplace) -> rundir.RunDir:
+    """The run, as soon as it is made."""
+    wait_until(lambda: list(place.state.glob("runs/*/meta.json")), "a run was made")
+    return place.only_run()
+
+
+def test_ctrl_c_before_the_screen_stops_what_was_just_started(place: Workplace, terminals: list[Terminal]) -> None:
+    terminal = Terminal(place.command(place.script(SCRIPT % 60)), place)
+    terminals.append(terminal)
+    run = wait_for_run(place)
+    terminal.type(b"\x03")
+    wait_until(terminal.ended, "Ctrl+C ended it")
+    seen = terminal.read()
+    assert terminal.process.returncode == 130
+    assert f"stopping {run.id}".encode() in seen and b"Traceback" not in seen
+    # The last SIGINT comes to a Python that may have no handler yet, and ends it either way.
+    assert rundir.summary(run).state == "ended", seen
+    assert f"tfgpu-tui report {run.id}".encode() in seen
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_screen_says_that_the_run_goes_on(
+    place: Workplace, terminals: list[Terminal], number: signal.Signals
+) -> None:
+    terminal = Terminal(place.command(place.script(SCRIPT % 60)), place)
+    terminals.append(terminal)
+    run = wait_for_run(place)
+    os.kill(terminal.process.pid, number)
+    wait_until(terminal.ended, "the signal ended it")
+    seen = terminal.read()
+    assert terminal.process.returncode == 128 + number
+    assert f"{run.id} goes on.".encode() in seen and f"tfgpu-tui stop {run.id}".encode() in seen
+    wait_for_output(run, "size")
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+
+
+CRASHES = {
+    "while it is loaded": "sys.modules['textual'] = None",
+    "while it is drawn": "from tfgpu_tui.ui.monitor import MonitorApp\n    MonitorApp.on_ticked = lambda self: 1 // 0",
+}
+
+
+@pytest.mark.parametrize("when", CRASHES)
+def test_a_crash_of_the_screen_says_that_the_run_goes_on(
+    place: Workplace, terminals: list[Terminal], when: str
+) -> None:
+    broken = place.script(f"import sys\nif 'attach' in sys.orig_argv:\n    {CRASHES[when]}\n", "sitecustomize.py")
+    run = place.start(place.script(SCRIPT % 60))
+    wait_for_output(run, "size")
+    place.env["PYTHONPATH"] = f"{broken.parent}{os.pathsep}{place.env['PYTHONPATH']}"
+    terminal = Terminal(place.command("attach", run.id), place)
+    terminals.append(terminal)
+    wait_until(terminal.ended, "the screen crashed")
+    after = terminal.read().split(b"\x1b[?1049l")[-1].decode()
+    assert terminal.process.returncode == mishap.STATUS
+    assert f"{run.id} goes on." in after and f"tfgpu-tui attach {run.id}" in after
+    assert "a mistake of the tool's own" in after and after.count("Error") == 1, "one line of it"
+    assert "Traceback" in (place.state / "errors.log").read_text()
+    assert rundir.summary(run).state == "running"
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+
+
+def test_an_interpreter_that_can_not_be_started_is_said(place: Workplace, terminals: list[Terminal]) -> None:
+    nothing = place.script("no program\n", "nothing")
+    nothing.chmod(0o700)
+    done = place.tool("--headless", "--python", nothing, place.script("print(1)"))
+    assert done.returncode == 127
+    words = f"{nothing} can't be started: Exec format error"
+    assert done.stderr.decode().startswith(f"tfgpu-tui: {words}\n") and b"The script was never started" in done.stderr
+    terminal = Terminal(place.command("--python", nothing, place.script("print(1)")), place)
+    terminals.append(terminal)
+    wait_until(lambda: b"never started" in terminal.read(), "the screen says it")
+    wait_until(lambda: b"Exec format error" in terminal.read(), "and why")
+    terminal.type(b"q")
+    wait_until(terminal.ended, "q left")
+    assert terminal.process.returncode == 127
+
+
+def test_a_terminal_without_a_size_is_taken_for_80x24(place: Workplace, terminals: list[Terminal]) -> None:
+    terminal = Terminal(place.command(place.script(SCRIPT % 60)), place, columns=0, rows=0)
+    terminals.append(terminal)
+    wait_until(lambda: ALTERNATE_SCREEN in terminal.read(), "the screen opened")
+    run = place.only_run()
+    wait_for_output(run, "size")
+    assert rundir.read_meta(run)[-2:] == (80, 24)
+    launch.stop(run, "kill")
+    wait_for_state(run, "ended")
+    wait_until(lambda: b"SIGKILL" in terminal.read(), "it is drawn")

@@ -17,6 +17,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 def write(home: dict[str, str], text: str) -> Path:
     path = config.default_path(home)
+    assert path is not None
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     return path

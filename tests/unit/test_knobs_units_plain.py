@@ -1,5 +1,6 @@
 """Small pure parts: knobs, numbers as text, the plain status line."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -112,6 +113,13 @@ def test_numbers_read_well(text: str, expected: str) -> None:
 def test_unknown_is_never_zero() -> None:
     for form in (units.duration, units.clock, units.size, units.rate, units.number, units.percent, units.share):
         assert form(None) == "–"
+
+
+def test_what_no_quantity_can_be_is_unknown() -> None:
+    for form in (units.duration, units.clock, units.size, units.rate, units.percent, units.share):
+        assert {form(math.inf), form(-math.inf), form(math.nan), form(10**400)} == {"–"}
+    lost = units.number(math.inf), units.number(math.nan), units.number(10**400)
+    assert lost == ("inf", "nan", "–"), "a loss may be the first two"
 
 
 def test_the_plain_line_holds_speed_and_shares() -> None:

@@ -42,6 +42,10 @@ def phase(number: int) -> events.Phase:
     [
         (["train.py"], "train"),
         (["/a/b/my train$(x).py"], "my-train-x"),
+        (["-u", "-X", "dev", "b/train.py", "-m"], "train"),
+        (["-OO", "-m", "pkg.train"], "train"),
+        (["-u", "-c", "import x"], "command"),
+        (["-Wi", "folder/"], "folder"),
         (["-m", "pkg.train"], "train"),
         (["-m", "pkg.__main__"], "pkg"),
         (["...."], "run"),

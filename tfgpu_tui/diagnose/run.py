@@ -10,7 +10,7 @@ from tfgpu_tui.diagnose import legacy_api
 from tfgpu_tui.diagnose.error_words import headline
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.stages import python_stage, stage_label
-from tfgpu_tui.events import ChildEnded, ScriptError
+from tfgpu_tui.events import ChildEnded, RunEnded, ScriptError
 from tfgpu_tui.run_words import signal_name
 from tfgpu_tui.state import RunState
 
@@ -31,6 +31,9 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 def _failed(state: RunState) -> Iterator[Finding]:
     ended = state.ended
+    if state.not_started is not None:
+        yield _not_started(state.not_started, ended)
+        return
     if ended is None:
         return
     stopped = state.stopped(ended.exit_code, ended.signal)
@@ -61,6 +64,17 @@ def _failed(state: RunState) -> Iterator[Finding]:
                 "line": error.line if error else None,
             },
         )
+
+
+def _not_started(why: str, ended: RunEnded | None) -> Finding:
+    return Finding(
+        id="run.failed",
+        severity="critical",
+        title=f"The script was never started: {why.partition(': ')[2] or why}",
+        lines=[why],
+        next="Name an interpreter that runs here: --python PATH (`PATH --version` tells whether it does).",
+        evidence={"exit_code": ended.exit_code if ended else None, "reason": why},
+    )
 
 
 def _killed(state: RunState, number: int, core_dumped: bool | None) -> Finding:

@@ -72,7 +72,12 @@ def examine(python: str, quick: bool = False, root: str | None = None) -> dict[s
     limit_s = QUICK_TIMEOUT_S if quick else PROBE_TIMEOUT_S
     try:
         done = subprocess.run(
-            probe_command(python, quick, root), capture_output=True, text=True, timeout=limit_s, check=False
+            probe_command(python, quick, root),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=limit_s,
+            check=False,
         )
     except OSError as error:
         raise ProbeError(f"{python} could not be started ({error.strerror})") from error
@@ -80,7 +85,7 @@ def examine(python: str, quick: bool = False, root: str | None = None) -> dict[s
         raise ProbeError(f"no answer within {limit_s:.0f} s; a broken NVIDIA driver hangs like that") from None
     try:
         facts: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ProbeError(f"the checks ended with {done.returncode} in {python}: {last}") from None
     return facts

@@ -349,4 +349,5 @@ def facts(quick: bool) -> Dict[str, Any]:
 if __name__ == "__main__":
     if "--root" in sys.argv:
         ROOT = sys.argv[sys.argv.index("--root") + 1].rstrip("/")
-    print(json.dumps(facts(quick="--quick" in sys.argv)))
+    # Bytes: PYTHONIOENCODING may be anything, and is the script's.
+    sys.stdout.buffer.write(json.dumps(facts(quick="--quick" in sys.argv)).encode() + b"\n")

@@ -65,9 +65,15 @@ def carry_out(order: Order) -> Spawned | str:
     try:
         return in_terminal(order.command, order.additions, order.columns, order.rows)
     except OSError as error:
-        return str(error)
+        return reason(error, order.command[0])
     finally:
         _close_callers_descriptors()
+
+
+def reason(error: OSError, interpreter: str) -> str:
+    """Why it can't be started: the kernel's words, and the path where they mean another one (the working folder)."""
+    words = error.strerror or str(error)
+    return words if error.filename in (None, interpreter) else f"{words}: {error.filename}"
 
 
 def _close_callers_descriptors() -> None:

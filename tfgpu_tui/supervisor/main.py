@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfgpu_tui import rundir
+from tfgpu_tui.keeper.spawn import reason
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children
@@ -113,7 +114,7 @@ def _begin(run: RunDir) -> _Begun:
     try:
         process = script.spawn_inherited(meta)
     except OSError as error:
-        spawn_error = str(error)
+        spawn_error = reason(error, meta.python)
     faults = [("socket", socket_error)] if socket_error else []
     return _Begun(run, meta, relay, listener, at, process, spawn_error, stderr_from, faults)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 
 from textual.theme import BUILTIN_THEMES
 
@@ -15,17 +16,24 @@ from tfgpu_tui.ui.monitor import MonitorApp
 _SHORT = {"ansi": "ansi-dark", "dark": "textual-dark", "light": "textual-light"}
 
 
-def run_screen(run: RunDir, settings: Settings, mode: str = "live", speed: float = 1.0) -> int:
-    """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace).
+def run_screen(
+    run: RunDir, settings: Settings, mode: str = "live", speed: float = 1.0, early: Sequence[int] = ()
+) -> int:
+    """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace). `early`
+    holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once.
 
-    Returns the script's exit status when it has ended, else 0 (detached: the training goes on).
+    Returns the script's exit status when it has ended, else 0 (detached: the training goes on). What went wrong in the
+    screen is raised when the terminal is a terminal again.
     """
     theme = choose_theme(settings.theme)
-    app = MonitorApp(run, settings, theme=theme, replay=ReplayClock(speed) if mode == "replay" else None)
+    replay = ReplayClock(speed) if mode == "replay" else None
+    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early)
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
     status = app.run()
     signal.alarm(0)  # MonitorApp sets it when a signal told it to leave
+    if app.crash is not None:
+        raise app.crash
     return (app.return_code or 0) if status is None else status
 
 

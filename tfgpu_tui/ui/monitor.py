@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -62,6 +63,7 @@ class MonitorApp(App[int]):
         replay: ReplayClock | None = None,
         control: Control | None = None,
         clock: Callable[[], float] = time.time,
+        early: Sequence[int] = (),
     ) -> None:
         # NO_COLOR's filter is chosen in App.__init__ by whether colours are the terminal's own.
         super().__init__(ansi_color=BUILTIN_THEMES[theme].ansi)
@@ -76,6 +78,10 @@ class MonitorApp(App[int]):
         self.board = Board(self._view, self.palette)
         self.menus = Menus(self)
         self._script_size: object = None
+        self._early = early
+        """Signals that come before this app takes them."""
+        self.crash: Exception | None = None
+        """What ended the screen, where that was a mistake of ours."""
 
     @property
     def view(self) -> View:
@@ -90,15 +96,26 @@ class MonitorApp(App[int]):
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
-        # Textual leaves both to their defaults: SIGTERM would leave the terminal in its alternate screen, and with
-        # SIGHUP ignored (nohup) a dead terminal makes it spin.
-        for number in (signal.SIGHUP, signal.SIGTERM):
+        # Textual leaves them to their defaults: SIGTERM would leave the terminal in its alternate screen, and with
+        # SIGHUP ignored (nohup) a dead terminal makes it spin. SIGINT is none that is typed here: that is a key.
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self._told_to_leave)
+        if self._early:
+            self._told_to_leave()
         self._arrange()
         self._catching_up = self.set_interval(CATCH_UP_PERIOD_S, self._catch_up, pause=True)
         self._tick()
         self.set_interval(self.settings.interval_s, self._idle_tick)
+
+    def _fatal_error(self) -> None:
+        """Textual's own (`App._fatal_error`, 8.2.8) prints the locals of every frame; `run_screen` raises `crash`."""
+        error = sys.exc_info()[1]
+        if self.is_headless or not isinstance(error, Exception):
+            super()._fatal_error()
+            return
+        self.crash = self.crash or error
+        self._close_messages_no_wait()
 
     def on_unmount(self) -> None:
         self.session.close()

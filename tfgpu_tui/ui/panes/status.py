@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfgpu_tui import units
+from tfgpu_tui import python_options, units
 from tfgpu_tui.knobs import SCRIPT
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of, wrap_clipped
@@ -27,13 +27,8 @@ _ZOOMED = {"placement": ("off_gpu", "search", "profile"), "output": ("search", "
 
 
 def script_name(view: View) -> str:
-    """`train.py`, or `-m package.module`."""
-    argv = view.state.run.argv if view.state.run else []
-    if not argv:
-        return "tfgpu-tui"
-    if argv[0] == "-m" and len(argv) > 1:
-        return printable(f"-m {argv[1]}")
-    return printable(argv[0].rsplit("/", 1)[-1])
+    """`train.py`, `-m package.module` or `-c`."""
+    return printable(python_options.script_name(view.state.run.argv if view.state.run else [])) or "tfgpu-tui"
 
 
 def row(view: View, width: int) -> Row:
