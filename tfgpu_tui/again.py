@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfgpu_tui import launch, rundir
+from tfgpu_tui.python_options import without_options
 from tfgpu_tui.rundir import Meta, RunDir
 
 JUST_NOW_S = 2.0
@@ -34,8 +35,9 @@ def check(spec: launch.LaunchSpec) -> None:
         raise launch.ControlError(f"the folder {spec.cwd} is gone: this script can't be started there again")
     if shutil.which(spec.python) is None:
         raise launch.ControlError(f"{spec.python} can't be run any more: this script can't be started again")
-    script = Path(spec.cwd, spec.argv[0])
-    if spec.argv[0] != "-m" and not script.exists():
+    what_runs = without_options(spec.argv)[0]
+    script = Path(spec.cwd, what_runs)
+    if what_runs not in ("-m", "-c") and not script.exists():
         raise launch.ControlError(f"{script} is gone: it can't be started again")
 
 

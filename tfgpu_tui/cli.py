@@ -363,7 +363,8 @@ def _descriptor_of(path: str) -> int | None:
 
 def _files_of(command: list[str], options: argparse.Namespace) -> list[str]:
     """What may be files that the run reads: the script or module, its arguments, the settings."""
-    module = command[1].replace(".", os.sep) if command[0] == "-m" else None
+    what_runs = python_options.without_options(command)
+    module = what_runs[1].replace(".", os.sep) if what_runs[0] == "-m" else None
     found = [f"{module}.py", os.path.join(module, "__main__.py")] if module is not None else []
     settings = options.config or os.environ.get("TFGPU_TUI_CONFIG") or str(config.default_path())
     return [*found, *command, settings]
