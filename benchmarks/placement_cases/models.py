@@ -123,7 +123,7 @@ def noting_best(metadata, traced, reasons):
 def noting_of_graphs(collected):
     fields = of_graphs(collected)
     if fields is not None and found:
-        found.update(rows=fields["layers"], objects=dict(collected.recording.objects))
+        found.update(rows=fields["layers"], layers=collected.layers)
         analysed.set()
     return fields
 
@@ -134,7 +134,7 @@ placement.best, placement._of_graphs = noting_best, noting_of_graphs
 def tell(case):
     """Waits for the agent's analysis and prints what it and the witness say of each node of the final graph."""
     assert analysed.wait(60), f"{case}: the agent did not analyse the graphs"
-    names = {key: getattr(layer, "name", str(key)) for key, layer in found["objects"].items()}
+    names = {key: layer.name for key, layer in found["layers"].items()}
     graphs = [f.post_optimization_graph for f in found["metadata"].function_graphs]
     owners = found["result"].owners
     graph = max(graphs, key=lambda g: sum(node.name in owners for node in g.node))

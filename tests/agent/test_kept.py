@@ -315,13 +315,13 @@ ALL = (
 
 @pytest.fixture(scope="module")
 def plain() -> list[str]:
-    _, process = run_script(WAYS, args=ALL, agent=False)
+    _, process = run_script(WAYS, args=ALL, agent=False, timeout_s=480)
     assert process.returncode == 0, process.stderr
     return process.stdout.splitlines()
 
 
 def test_what_a_script_lets_go_of_is_free(plain: list[str]) -> None:
-    events, process = run_script(WAYS, args=ALL)
+    events, process = run_script(WAYS, args=ALL, timeout_s=480)
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines() == plain
     assert not of_type(events, "hook_off")
