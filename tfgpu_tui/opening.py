@@ -18,8 +18,8 @@ from tfgpu_tui.rundir import RunDir
 
 IMPATIENT = 3
 """So many signals end the loading itself, where it hangs."""
-STOP_LIMIT_S = 10.0
-"""How long Ctrl+C waits for the script's end."""
+STOP_LIMIT_S = 30.0
+"""How long Ctrl+C waits for the script's end: a little longer than SIGINT, SIGTERM and SIGKILL take together."""
 
 
 def start_and_show(spec: LaunchSpec, settings: config.Settings) -> int:
@@ -55,7 +55,8 @@ def stop(run: RunDir) -> None:
     Ctrl+C ends the waiting for its end."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(rundir.RunNotFound, OSError, KeyboardInterrupt):
-        os.write(1, f"\nCtrl+C before the screen was there: stopping {run.id}\n".encode())
+        words = f"Ctrl+C before the screen was there: stopping {run.id} (Ctrl+C again: don't wait for its end)"
+        os.write(1, f"\n{words}\n".encode())
         with contextlib.suppress(launch.ControlError):  # a supervisor that still starts reads it later
             launch.stop(run, "interrupt")
         deadline = time.monotonic() + STOP_LIMIT_S
