@@ -115,10 +115,13 @@ class Traced:
     def unfused(self, node: Any, parts: List[str]) -> Tuple[str, Types]:
         """Op type and dtypes as the script had them: TensorFlow places ops before it fuses them."""
         graph = self._graph_of[parts[0]]() if node.op.startswith("_") and parts[0] in self._graph_of else None
-        if graph is not None:
-            operation = graph.get_operation_by_name(parts[0])
-            return str(operation.type), node_types(operation.node_def)
-        return str(node.op), node_types(node)
+        try:
+            operation = None if graph is None else graph.get_operation_by_name(parts[0])
+        except KeyError:  # TensorFlow took the graph apart, which is about to go
+            operation = None
+        if operation is None:
+            return str(node.op), node_types(node)
+        return str(operation.type), node_types(operation.node_def)
 
     def find(self, parts: List[str]) -> Optional[Stack]:
         """Who made an op of the final graph, from its `own_names`."""
