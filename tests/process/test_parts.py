@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tfgpu_tui.events import Event, Phase, RunStarted, Stopping
+from tfgpu_tui.events import Event, Phase, RunStarted, Stopping, TrainEnd
 from tfgpu_tui.keeper.output import OutputLog
 from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.supervisor import cgroup, environment
+from tfgpu_tui.state import RunState
+from tfgpu_tui.supervisor import cgroup, closing, environment
 from tfgpu_tui.supervisor.record import Recorder
 from tfgpu_tui.supervisor.stopping import Stopper
 
@@ -67,6 +70,41 @@ async def test_progress_prolongs_the_grace() -> None:
         stopping.progressed()
     assert "interrupt" not in log
     stopping.close()
+
+
+@pytest.mark.parametrize(
+    ("work", "ended"),
+    [
+        ("while True: pass", False),
+        ("while True: file.write('x'); file.flush(); time.sleep(0.05)", False),
+        ("time.sleep(60)", True),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); time.sleep(60)", True),
+    ],
+)
+def test_only_an_interpreter_that_waits_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, ended: bool
+) -> None:
+    monkeypatch.setattr(closing, "IDLE_S", 0.5)
+    monkeypatch.setattr(closing, "KILL_S", 0.5)
+    code = f"import signal, time\nfile = open({str(tmp_path / 'file')!r}, 'w')\nprint(flush=True)\n{work}\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    state = RunState()
+    told: list[Event] = []
+    ends = closing.Closing(process.pid, state, told.append)
+    ends.look()
+    state.apply(Phase(t=1.0, phase="exiting"))
+    state.apply(TrainEnd(t=1.0, stopped="stop-after"))
+    deadline = time.monotonic() + (20.0 if ended else 2.0)
+    while process.poll() is None and time.monotonic() < deadline:
+        ends.look()
+        time.sleep(0.02)
+    assert (process.poll() is not None) is ended
+    stages = [event.stage for event in told if isinstance(event, Stopping)]
+    assert stages == list(closing.STAGES)[: {-15: 1, -9: 2}[process.returncode] if ended else 0]
+    process.kill()
+    process.communicate()
 
 
 def test_output_is_capped_and_still_drained(tmp_path: Path) -> None:
