@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfgpu_tui import files
 from tfgpu_tui.journal import JournalReader as JournalReader
 from tfgpu_tui.journal import JournalWriter as JournalWriter
 from tfgpu_tui.journal import last_event
@@ -120,6 +121,32 @@ def state_dir() -> Path:
     return platformdirs.user_state_path("tfgpu-tui")
 
 
+def runs_dir() -> Path:
+    """The folder that holds the folders of all runs; it need not exist. Raises StateDirError where it may hold what
+    another user put there: a rerun would start that."""
+    runs = state_dir() / "runs"
+    for folder in (runs.parent, runs):
+        if not os.path.isdir(folder):
+            break
+        why = files.distrust(Path(os.path.realpath(folder)))  # it may be this user's link to a larger disk
+        if why is not None:
+            raise StateDirError(
+                f"the state folder {folder} is not used: {why}. Make it yours alone (chmod 700), or set "
+                "TFGPU_TUI_STATE_DIR to another folder"
+            )
+    return runs
+
+
+def is_ours(run: RunDir) -> bool:
+    """Whether a run was recorded by this user, in the place for it, where nobody else can have changed it: what its
+    meta.json says may be started again, and its folder deleted."""
+    try:
+        trusted = run.path.parent == runs_dir() and files.distrust(run.path) is None
+    except (OSError, StateDirError):
+        return False
+    return trusted and files.is_own_file(run.meta_path)
+
+
 def create(
     argv: list[str],
     *,
@@ -135,10 +162,10 @@ def create(
     rows: int = 24,
 ) -> RunDir:
     """Makes the folder of a new run (mode 0700) with its meta.json. Raises StateDirError."""
-    runs, now = state_dir() / "runs", time.time()
+    runs, now = runs_dir(), time.time()
     stem = f"{_script_stem(argv)}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
     try:
-        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_private(runs)
         path = _make_unique(runs, stem)
         meta = Meta(
             id=path.name,
@@ -190,9 +217,7 @@ def _make_unique(runs: Path, stem: str) -> Path:
 
 def write_meta(run: RunDir, meta: Meta) -> None:
     """Replaces meta.json in one step, so that a reader never sees half of it."""
-    temporary = run.path / f".meta.{os.getpid()}"
-    temporary.write_text(json.dumps(meta._asdict(), indent=1), encoding="utf-8")
-    temporary.replace(run.meta_path)
+    files.replace(run.meta_path, json.dumps(meta._asdict(), indent=1).encode())
 
 
 def read_meta(run: RunDir) -> Meta:
