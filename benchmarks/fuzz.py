@@ -24,7 +24,7 @@ from tfgpu_tui import checkpoint, events, report, rundir
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.state import RunState, fold
 from tfgpu_tui.supervisor.server import FROM_AGENTS
-from tfgpu_tui.supervisor.validate import misfit
+from tfgpu_tui.validate import misfit
 from tfgpu_tui.terminal import TerminalLines, char_width
 
 RECORDINGS = Path(__file__).parents[1] / "demo" / "recordings"

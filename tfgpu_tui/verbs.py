@@ -109,32 +109,39 @@ def runs(options: argparse.Namespace) -> int:
         return 0
     if not found:
         print("there are no runs yet: tfgpu-tui train.py starts one")
-    width = max((len(run.id) for run in found), default=0)
-    states = max((len(_state_words(run)) for run in found), default=0)
-    for run in found:
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
+    names = [printable(run.id) for run in found]
+    words = [printable(_state_words(run)) for run in found]
+    width, states = max(map(len, names), default=0), max(map(len, words), default=0)
+    for run, name, state in zip(found, names, words, strict=True):
+        known = run.state != "broken"
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if known else units.UNKNOWN
         lasted = units.clock(run.ended - run.started if run.ended else None)
-        line = f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<{states}}  {' '.join(run.argv)}"
-        print(printable(line))
+        note = f"({run.note})" if run.note else ""
+        print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {' '.join([*run.argv, note])}"))
     return 0
 
 
 def prune(options: argparse.Namespace) -> int:
-    """Deletes old runs: by number, age or size; never a running one."""
+    """Deletes old runs: by number, age or size; never one that may still run."""
     size = _bytes(options.total_size) if options.total_size is not None else None
     keep = 20 if options.keep is None and options.older_than is None and size is None else options.keep
-    if (keep or 0) < 0 or (options.older_than or 0) < 0:
-        raise cli.UsageError("prune needs numbers that are not negative")
     return _prune(keep, options.older_than, size)
 
 
 def _prune(keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None) -> int:
-    for run in rundir.prune(keep, older_than_days, total_bytes):
-        print(f"deleted {run.id}")
-    left = rundir.list_runs()
-    size = sum(rundir.size_bytes(RunDir(run.path)) for run in left)
-    print(f"{len(left)} runs are left, {size / 2**20:.1f} MiB")
-    return 0
+    left: list[rundir.NotDeleted] = []
+    try:
+        deleted = rundir.prune(keep, older_than_days, total_bytes, left.append)
+    except ValueError as error:
+        raise cli.UsageError(str(error)) from error
+    for run in deleted:
+        print(printable(f"deleted {run.id}"))
+    for why in left:
+        print(printable(str(why)), file=sys.stderr if why.tried else sys.stdout)
+    there = rundir.list_runs()
+    size = sum(rundir.size_bytes(RunDir(run.path)) for run in there)
+    print(f"{len(there)} runs are left, {size / 2**20:.1f} MiB")
+    return 2 if any(why.tried for why in left) else 0
 
 
 def _bytes(text: str) -> int:
@@ -142,10 +149,20 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
     if found is None:
         raise cli.UsageError(f"--total-size {text}: write it as 500M or 2G")
-    return int(float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " "))
+    size = float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " ")
+    if size > sys.maxsize:
+        raise cli.UsageError(f"--total-size {text}: no disk is so large")
+    return int(size)
+
+
+_UNKNOWN_WORDS = {"elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
 
 
 def _state_words(run: RunSummary) -> str:
+    if not run.ours:
+        return "not this user's"
+    if run.state in _UNKNOWN_WORDS:
+        return _UNKNOWN_WORDS[run.state]
     if run.state == "lost":
         lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
         return "monitor lost, script goes on" if lives else "monitor lost"

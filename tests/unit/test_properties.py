@@ -19,7 +19,7 @@ from tfgpu_tui.events import Event, Phase
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
-from tfgpu_tui.supervisor.validate import misfit
+from tfgpu_tui.validate import misfit
 from tfgpu_tui.terminal import TerminalLines, char_width, printable, printable_lines
 
 # How long an example takes says something of the machine, not of the parser.

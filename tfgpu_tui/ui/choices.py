@@ -69,12 +69,12 @@ def runs(found: Sequence[RunSummary], shown: str, before: str | None) -> list[It
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
         row: Row = (
             (f"{mark} ", "focus"),
-            (pad(run.id, 31) + " ", "bold" if run.id == shown else ""),
+            (pad(printable(run.id), 31) + " ", "bold" if run.id == shown else ""),
             (f"{started:<18}", "muted"),
             (f"{lasted:>8}  ", ""),
             (words, role),
         )
-        out.append(Item(run.id, row, printable(" ".join(run.argv))))
+        out.append(Item(run.id, row, printable(run.note or " ".join(run.argv))))
     return out
 
 
@@ -82,7 +82,10 @@ def _ending(run: RunSummary) -> tuple[str, Role]:
     if run.state == "running":
         return "running", "good"
     if run.state != "ended":
-        return "lost", "warning"
+        return _UNENDED[run.state], "warning"
     if run.signal is not None:
         return f"ended by {signal_name(run.signal)}", "critical"
     return ("finished", "") if not run.exit_code else (f"failed, exit {run.exit_code}", "critical")
+
+
+_UNENDED = {"lost": "lost", "elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Protocol
 
 from tfgpu_tui import launch, rundir
@@ -55,11 +54,10 @@ class RealControl:
         return rundir.list_runs()
 
     def delete(self, run: RunDir) -> None:
-        if run.path.parent != rundir.state_dir() / "runs":
-            raise launch.ControlError(f"{run.path} is no folder of the run list: it is not deleted")
-        if self.is_running(run) or (rundir.summary(run).state == "lost" and rundir.script_lives(rundir.read_meta(run))):
-            raise launch.ControlError(f"{run.id} is running: stop it first")
-        shutil.rmtree(run.path, ignore_errors=True)
+        try:
+            rundir.delete(run)
+        except rundir.NotDeleted as error:
+            raise launch.ControlError(str(error)) from error
 
     def send_input(self, run: RunDir, text: str) -> None:
         launch.command(run, {"cmd": "input", "text": text})
