@@ -21,6 +21,9 @@ DEEPEST = 20
 HISTOGRAM_STEPS_PER_OCTAVE = 8
 """Durations are counted in logarithmic buckets, 8 an octave: 9 % wide, so a percentile is right within 4.5 %."""
 
+HISTOGRAM_LAST = 640
+"""A bucket beyond the age of the universe: of a broken peer."""
+
 
 def histogram_bucket(duration_s: float) -> int:
     """The bucket of a duration: floor(8 * log2(microseconds)); durations under 1 µs count as 1 µs."""
@@ -29,6 +32,7 @@ def histogram_bucket(duration_s: float) -> int:
 
 def histogram_value_s(bucket: int) -> float:
     """The geometric middle of a bucket, in seconds."""
+    bucket = min(bucket, HISTOGRAM_LAST)
     return float(2.0 ** ((bucket + 0.5) / HISTOGRAM_STEPS_PER_OCTAVE) / 1e6)
 
 

@@ -1,7 +1,7 @@
 """Files and folders that somebody else may have made, or may have put something else in the place of.
 
-What is read may be a FIFO, a device or a link to one; what is written may lie where others write, too. On the way to the
-script's first line: it imports next to nothing.
+What is read may be a FIFO, a device or a link to one; what is written may lie where others write, too. On the way to
+the script's first line: it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def new_beside(path: Path) -> tuple[int, Path]:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Replaces a file in one step, so that a reader never sees half of it. Raises OSError, and leaves nothing behind."""
+    """Replaces a file in one step, so that a reader never sees half of it. Raises OSError, with nothing left."""
     fd, temporary = new_beside(path)
     try:
         with open(fd, "wb") as file:

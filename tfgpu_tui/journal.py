@@ -6,7 +6,7 @@ stand side by side in here. A journal that has grown long is rolled: `journal.js
 that still grows, and follows it when it is rolled under its eyes.
 
 A run's last event must not be lost to a full disk, or the run would never have ended: the writer keeps a small file
-(`journal.end`) full of empty lines, and overwrites them where the disk takes nothing more. It is the journal's very end.
+(`journal.end`) full of empty lines, and overwrites them where the disk takes nothing more: the journal's very end.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ class JournalReader:
 
 
 def _open_part(path: Path) -> IO[bytes]:
-    file = open(files.open_regular(path), "rb", buffering=0)
+    file = open(files.open_regular(path), "rb", buffering=0)  # noqa: SIM115 (tailed)
     if path.suffix != ".gz":
         return file
     import gzip  # only long runs have one
@@ -345,7 +345,7 @@ def last_event(journal: Path) -> Event | None:
     last = _last_of(end_lines(journal)) or _last_of(_tail_of(journal))
     if last is None and (number := max(parts(journal), default=0)):
         # It was rolled after that event, and nothing came since.
-        with JournalReader(journal, number) as reader:
+        with contextlib.suppress(OSError), JournalReader(journal, number) as reader:
             last = next(iter(deque(reader, maxlen=1)), None)
     return last
 

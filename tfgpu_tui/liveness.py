@@ -21,8 +21,8 @@ Where = Literal["here", "rebooted", "elsewhere", "unknown"]
 
 
 def where(meta: Meta, last_sign: float) -> Where:
-    """Whether the run's processes could be seen from here if they lived; `rebooted`: they ended with this machine's last
-    shutdown. `last_sign` is when something of the run was written last, unix seconds."""
+    """Whether the run's processes could be seen from here if they lived; `rebooted`: they ended with this machine's
+    last shutdown. `last_sign` is when something of the run was written last, unix seconds."""
     if not (meta.host and meta.boot_id and meta.pid_namespace):
         return "unknown"
     here = metas.here()

@@ -1,5 +1,4 @@
-"""What a run's meta.json holds: how the run was started, by which processes, and where those can be seen (no I/O but for
-`here`).
+"""What a run's meta.json holds: how the run was started, by which processes, and where those can be seen.
 
 On the way to the script's first line: its records are tuples, since `dataclasses` takes 10 ms to import.
 """

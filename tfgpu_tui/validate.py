@@ -8,8 +8,10 @@ values is kept: the next object of the same keys and types needs no more than a 
 from __future__ import annotations
 
 import operator
+import re
 import types
 import typing
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,6 +32,11 @@ def _pairs(value: Any) -> bool:
     return all(len(point) >= 2 for point in value)
 
 
+def _buckets(value: Any) -> bool:
+    return all(_BUCKET.fullmatch(name) is not None for name in value)
+
+
+_BUCKET = re.compile(r"-?[0-9]{1,6}")
 _COUNTS = dict[str, float]
 _TEXTS = dict[str, str | None]
 _PROCESS = {"pid": int | None, "memory_bytes": float | None, "busy_percent": float | None, "ours": bool | None,
@@ -88,6 +95,7 @@ _MORE: dict[str, dict[str, Any]] = {
     "environment": {"tf_gpus": [{"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None,
                                  "ordinal": int | None, "capability": list[int] | None}]},
     "dataset": {"elements": [{"dtype": str | None, "shape": list[Any] | None}]},
+    "steps": {"periods": _buckets},
     "process_memory": {"points": _pairs},
     "out_of_memory": {"chunks": _pairs},
     "growth_cause": {
@@ -97,9 +105,9 @@ _MORE: dict[str, dict[str, Any]] = {
     "gpu_sample": {"gpus": [{**_GPU, "slices": [_GPU]}]},
     "preflight": {"facts": _FACTS},
 }  # fmt: skip
-"""Event -> field -> what the reducer, the verdicts and the panes take for granted of it besides its declared type. `{…}`
-is a row and `[{…}]` a list of such, or None; in a row a key with `!`, or whose value can't be None, must be there, and
-keys that are not named are free. `{str: …}` is a row of rows."""
+"""Event -> field -> what the reducer, the verdicts and the panes take for granted of it besides its declared type.
+`{…}` is a row and `[{…}]` a list of such, or None; in a row a key with `!`, or whose value can't be None, must be
+there, and keys that are not named are free. `{str: …}` is a row of rows."""
 
 
 def read(line: bytes) -> Event | None:
@@ -146,10 +154,17 @@ def kind_of(hint: Any) -> Kind:
         return Kind(plain, any(kind.number for kind in kinds), deep[0] if deep else None)
     if origin is list:
         return Kind(deep=_items(kind_of(arguments[0]), list))
+    if origin in (deque, set):
+        return Kind(deep=_items(kind_of(arguments[0]), origin))
+    if origin is tuple:
+        return Kind(deep=_tuple([kind_of(argument) for argument in arguments if argument is not Ellipsis],
+                                any_number=Ellipsis in arguments))  # fmt: skip
     if origin is dict:
         if set(typing.get_args(arguments[1])) == {float, str}:
             return Kind(deep=_metrics)
-        return Kind(deep=_items(kind_of(arguments[1]), dict))
+        values = _items(kind_of(arguments[1]), dict)
+        keys = kind_of(arguments[0])  # in JSON they are text; a checkpoint has others, too
+        return Kind(deep=values if arguments[0] is str else lambda d: values(d) and all(fits(keys, key) for key in d))
     return Kind(number=True) if hint in (int, float) else Kind(frozenset({hint}))
 
 
@@ -183,6 +198,15 @@ def _items(kind: Kind, container: Any) -> Check:
 
 
 _NUMBERS = {int, float}
+
+
+def _tuple(kinds: list[Kind], any_number: bool) -> Check:
+    def all_fit(value: Any) -> bool:
+        if type(value) is not tuple or (len(value) != len(kinds) and not any_number):
+            return False
+        return all(fits(kind, item) for kind, item in zip(kinds * (len(value) if any_number else 1), value))  # noqa: B905
+
+    return all_fit
 
 
 def _metrics(value: Any) -> bool:

@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tfgpu_tui import cli, config, history, interpreter, launch, rundir, units
+from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.long_lines import for_output
 from tfgpu_tui.rundir import RunDir, RunSummary
 from tfgpu_tui.state import RunState
@@ -88,14 +89,13 @@ def follow(run: RunDir) -> int:
     state, reader = history.latest(run.journal)
     with reader:
         while True:
-            for event in reader:
-                state.apply(event)
+            _go_on(state, reader)
             if state.ended is not None or not rundir.is_running(rundir.read_meta(run)):
                 break
             for line in printer.lines(state):
                 print(printable_lines(line), flush=True)
             time.sleep(FOLLOW_EVERY_S)
-    _print_report(state)
+    _print_report(_Told(state, _life(run), reader.skipped))
     return 0
 
 
@@ -116,8 +116,8 @@ def runs(options: argparse.Namespace) -> int:
         known = run.state != "broken"
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if known else units.UNKNOWN
         lasted = units.clock(run.ended - run.started if run.ended else None)
-        note = f"({run.note})" if run.note else ""
-        print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {' '.join([*run.argv, note])}"))
+        what = " ".join([*run.argv, f"({run.note})"] if run.note else run.argv)
+        print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {what}"))
     return 0
 
 
@@ -228,42 +228,73 @@ def _write(path: str, option: str, text: str) -> None:
 
 def folded(run: RunDir) -> RunState:
     """A run's state after all of its journal. Raises RunNotFound where it has none."""
+    return _told(run).state
+
+
+class _Told(NamedTuple):
+    """What a run's journal tells, and what its folder does."""
+
+    state: RunState
+    life: str
+    skipped: int
+
+    def built(self) -> dict[str, Any]:
+        from tfgpu_tui import report as reports
+
+        return reports.build(self.state, self.life, self.skipped)
+
+
+def _told(run: RunDir) -> _Told:
     state, reader = history.latest(run.journal)
     with reader:
-        for event in reader:
-            state.apply(event)
+        _go_on(state, reader)
     if state.run is None:
         raise rundir.RunNotFound(f"{run.journal} holds no run (yet)")
-    return state
+    return _Told(state, "" if state.ended is not None else _life(run), reader.skipped)
+
+
+def _go_on(state: RunState, reader: JournalReader) -> None:
+    """Folds what is new. Raises RunNotFound where the journal can't be read."""
+    try:
+        for event in reader:
+            reader.skipped += not state.take(event)
+    except OSError as error:
+        raise rundir.RunNotFound(f"the journal {error.filename or ''} can't be read: {error.strerror}") from error
+
+
+def _life(run: RunDir) -> str:
+    """What is known of a run whose journal has no end."""
+    try:
+        state = rundir.summary(run).state
+    except rundir.RunNotFound:
+        return "unknown"
+    return "running" if state == "ended" else state  # it ended while we read
 
 
 def report(options: argparse.Namespace) -> int:
     """What was found in a run; of a running one, so far."""
-    state = folded(rundir.find(options.run))
+    told = _told(rundir.find(options.run))
     if options.html is not None or options.tensorboard is not None:
-        return _report_files(state, options)
+        return _report_files(told, options)
     if options.json:
-        from tfgpu_tui import report as reports
-
-        print(json.dumps(reports.build(state), indent=1, allow_nan=False))
+        print(json.dumps(told.built(), indent=1, allow_nan=False))
     else:
-        _print_report(state)
+        _print_report(told)
     return 0
 
 
-def _report_files(state: RunState, options: argparse.Namespace) -> int:
+def _report_files(told: _Told, options: argparse.Namespace) -> int:
     """The report as a page, as event files, or both; says what was written."""
     if options.html is not None:
         from tfgpu_tui import html_report
-        from tfgpu_tui import report as reports
 
-        _write(options.html, "--html", html_report.html(state, reports.build(state)))
+        _write(options.html, "--html", html_report.html(told.state, told.built()))
         print(f"written: {options.html}")
     if options.tensorboard is not None:
         from tfgpu_tui import tensorboard
 
         try:
-            points = tensorboard.write(state, Path(options.tensorboard))
+            points = tensorboard.write(told.state, Path(options.tensorboard))
         except tensorboard.TensorBoardMissing as error:
             raise cli.UsageError(f"--tensorboard: {error}") from error
         except OSError as error:
@@ -272,10 +303,10 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_report(state: RunState) -> None:
+def _print_report(told: _Told) -> None:
     from tfgpu_tui import report as reports
 
-    print(for_output(printable_lines(reports.text(reports.build(state)))))
+    print(for_output(printable_lines(reports.text(told.built()))))
 
 
 def compare(options: argparse.Namespace) -> int:

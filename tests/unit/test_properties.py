@@ -19,8 +19,8 @@ from tfgpu_tui.events import Event, Phase
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
-from tfgpu_tui.validate import misfit
 from tfgpu_tui.terminal import TerminalLines, char_width, printable, printable_lines
+from tfgpu_tui.validate import misfit
 
 # How long an example takes says something of the machine, not of the parser.
 settings.register_profile("no timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])

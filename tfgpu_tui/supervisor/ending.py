@@ -32,7 +32,7 @@ def conclude(
     now = recorder.clock.now()
     recorder.report_drops()
     if recorder.state.ended is None:
-        recorder.record(
+        recorder.end(
             RunEnded(
                 t=now,
                 src="child",
