@@ -414,8 +414,7 @@ def delete(run: RunDir) -> None:
     try:
         shutil.rmtree(run.path)
     except OSError as error:
-        what = error.filename or run.path
-        raise NotDeleted(f"{run.id} can't be deleted: {what}: {error.strerror}", tried=True) from error
+        raise NotDeleted(f"{run.id} can't be deleted: {run.path}: {error.strerror}", tried=True) from error
     if left_socket:
         remove_socket(Path(left_socket))
 

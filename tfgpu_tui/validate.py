@@ -39,28 +39,79 @@ def _buckets(value: Any) -> bool:
 _BUCKET = re.compile(r"-?[0-9]{1,6}")
 _COUNTS = dict[str, float]
 _TEXTS = dict[str, str | None]
-_PROCESS = {"pid": int | None, "memory_bytes": float | None, "busy_percent": float | None, "ours": bool | None,
-            "name": str | None}
-_GPU = {"index": int | None, "uuid": str | None, "name": str | None, "error": str | None, "processes": [_PROCESS],
-        "pci": str | None, "throttle": list[str] | None, "unknown": _TEXTS | None,
-        **dict.fromkeys(
-            ("busy_percent", "memory_busy_percent", "memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes",
-             "power_w", "power_limit_w", "temperature_c", "sm_clock_mhz", "sm_clock_max_mhz", "memory_clock_mhz",
-             "memory_clock_max_mhz", "pcie_generation", "pcie_generation_max", "pcie_width", "pcie_width_max",
-             "pcie_rx_bytes_per_s", "pcie_tx_bytes_per_s", "energy_j", "ecc_corrected", "ecc_uncorrected",
-             "sm_active_percent", "tensor_active_percent", "dram_active_percent"), float | None)}
-_FACTS = {**dict.fromkeys(("python", "executable", "prefix", "module", "container", "platform", "tensorflow_dir",
-                           "build_error"), str | None),
-          "virtual": bool | None, "pci": int | None, "devices": int | None, "forbidden": list[str] | None,
-          "runpath": list[str] | None, "driver_library": {"path": str | None, "version": str | None},
-          "build": {"is_cuda_build": bool | None, "is_rocm_build": bool | None, "cuda_version": str | None,
-                    "cuda_compute_capabilities": list[Any] | None},
-          "libraries": {str: {"path!": str | None, "package!": str | None, "file": str | None}},
-          "cuda_driver": {"error": str | None, "count": int | None, "cuda": str | None,
-                          "gpus": [{"name": str | None, "capability": list[int]}]},
-          **dict.fromkeys(("distributions", "conda", "env", "scheduler", "requires", "xla_tools", "keras"),
-                          _TEXTS | None),
-          "cpus": dict[str, float | None] | None}
+_PROCESS = {
+    "pid": int | None,
+    "memory_bytes": float | None,
+    "busy_percent": float | None,
+    "ours": bool | None,
+    "name": str | None,
+}
+_GPU = {
+    "index": int | None,
+    "uuid": str | None,
+    "name": str | None,
+    "error": str | None,
+    "processes": [_PROCESS],
+    "pci": str | None,
+    "throttle": list[str] | None,
+    "unknown": _TEXTS | None,
+    **dict.fromkeys(
+        (
+            "busy_percent",
+            "memory_busy_percent",
+            "memory_used_bytes",
+            "memory_total_bytes",
+            "memory_reserved_bytes",
+            "power_w",
+            "power_limit_w",
+            "temperature_c",
+            "sm_clock_mhz",
+            "sm_clock_max_mhz",
+            "memory_clock_mhz",
+            "memory_clock_max_mhz",
+            "pcie_generation",
+            "pcie_generation_max",
+            "pcie_width",
+            "pcie_width_max",
+            "pcie_rx_bytes_per_s",
+            "pcie_tx_bytes_per_s",
+            "energy_j",
+            "ecc_corrected",
+            "ecc_uncorrected",
+            "sm_active_percent",
+            "tensor_active_percent",
+            "dram_active_percent",
+        ),
+        float | None,
+    ),
+}
+_FACTS = {
+    **dict.fromkeys(
+        ("python", "executable", "prefix", "module", "container", "platform", "tensorflow_dir", "build_error"),
+        str | None,
+    ),
+    "virtual": bool | None,
+    "pci": int | None,
+    "devices": int | None,
+    "forbidden": list[str] | None,
+    "runpath": list[str] | None,
+    "driver_library": {"path": str | None, "version": str | None},
+    "build": {
+        "is_cuda_build": bool | None,
+        "is_rocm_build": bool | None,
+        "cuda_version": str | None,
+        "cuda_compute_capabilities": list[Any] | None,
+    },
+    "libraries": {str: {"path!": str | None, "package!": str | None, "file": str | None}},
+    "cuda_driver": {
+        "error": str | None,
+        "count": int | None,
+        "cuda": str | None,
+        "gpus": [{"name": str | None, "capability": list[int]}],
+    },
+    **dict.fromkeys(("distributions", "conda", "env", "scheduler", "requires", "xla_tools", "keras"), _TEXTS | None),
+    "cpus": dict[str, float | None] | None,
+}
 _MORE: dict[str, dict[str, Any]] = {
     "pipeline": {
         "stages": [{"stage": str, "name": str | None, "function": str | None, "file": str | None, "line": int | None,
@@ -124,7 +175,8 @@ def misfit(event: Event) -> str | None:
     values = vars(event)
     if _EVENTS[event.type](values):
         return None
-    return next(name for name, kind in _FIELDS[event.type].items() if not fits(kind, values[name]))
+    wrong = (name for name, kind in _FIELDS[event.type].items() if not fits(kind, values[name]))
+    return next(wrong, "t")
 
 
 class Kind(NamedTuple):
@@ -145,7 +197,7 @@ def kind_of(hint: Any) -> Kind:
     if isinstance(hint, dict):
         return Kind(frozenset({type(None)}), deep=_row(hint))
     if isinstance(hint, list):
-        return Kind(frozenset({type(None)}), deep=_items(kind_of(hint[0]), list))
+        return Kind(frozenset({type(None)}), deep=_items(Kind(deep=_row(hint[0])), list))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         kinds = [kind_of(argument) for argument in arguments]
