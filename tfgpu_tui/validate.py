@@ -28,6 +28,22 @@ _REMEMBERED = 256
 """Kinds of objects, by the types of their values, of each sort."""
 
 
+class Kind(NamedTuple):
+    """What a value may be."""
+
+    plain: frozenset[type] = frozenset()
+    """Types of which any value will do."""
+    number: bool = False
+    deep: Check | None = None
+    """Asked of a list or an object."""
+    anything: bool = False
+    whole: bool = False
+    """A number that bits are shifted of."""
+
+
+_WHOLE = Kind(frozenset({type(None)}), number=True, whole=True)
+
+
 def _pairs(value: Any) -> bool:
     return all(len(point) >= 2 for point in value)
 
@@ -140,8 +156,7 @@ _MORE: dict[str, dict[str, Any]] = {
                     "float64_ops": float | None, "recurrent": {"cudnn!": bool | None, "blocked_by": list[str]}}],
     },
     "tf_memory": {
-        "devices": [{"device": str, "current_bytes": float | None, "peak_bytes": float | None,
-                     "limit_bytes": float | None}],
+        "devices": [{"device": str, "current_bytes": _WHOLE, "peak_bytes": _WHOLE, "limit_bytes": _WHOLE}],
     },
     "environment": {"tf_gpus": [{"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None,
                                  "ordinal": int | None, "capability": list[int] | None}]},
@@ -179,19 +194,10 @@ def misfit(event: Event) -> str | None:
     return next(wrong, "t")
 
 
-class Kind(NamedTuple):
-    """What a value may be."""
-
-    plain: frozenset[type] = frozenset()
-    """Types of which any value will do."""
-    number: bool = False
-    deep: Check | None = None
-    """Asked of a list or an object."""
-    anything: bool = False
-
-
 def kind_of(hint: Any) -> Kind:
     """Of a type as it is declared, or of what `_MORE` says."""
+    if isinstance(hint, Kind):
+        return hint
     if hint is Any:
         return Kind(anything=True)
     if isinstance(hint, dict):
@@ -226,7 +232,7 @@ def fits(kind: Kind, value: Any) -> bool:
     if kind.anything or of in kind.plain:
         return True
     if of is float or of is int:
-        return kind.number and -_LARGEST <= value <= _LARGEST
+        return kind.number and not (kind.whole and of is float) and -_LARGEST <= value <= _LARGEST
     return kind.deep is not None and kind.deep(value)
 
 
@@ -278,7 +284,7 @@ def _row(hints: dict[Any, Any]) -> Check:
 
 
 def _is_needed(name: str, hint: Any) -> bool:
-    nullable = isinstance(hint, (dict, list)) or type(None) in typing.get_args(hint)
+    nullable = isinstance(hint, (dict, list, Kind)) or type(None) in typing.get_args(hint)
     return name.endswith("!") or not nullable
 
 
@@ -322,7 +328,7 @@ def _learn(kinds: dict[str, Kind], needed: set[str], row: dict[str, Any]) -> _Kn
         kind, of = kinds[name], type(row[name])
         if kind.anything or of in kind.plain:
             continue
-        if of in _NUMBERS and kind.number:
+        if of in _NUMBERS and kind.number and not (kind.whole and of is float):
             numbers.append(name)
         elif of in (list, dict) and kind.deep is not None:
             deep.append((name, kind.deep))

@@ -226,7 +226,9 @@ NOT_A_META = {
     "empty": b"", "null": b"null", "a list": b"[]", "deep": b"[" * 100_000, "no argv": b'{"id":"x"}',
     "binary": b"\xff\0", "large": b" " * (metas.LARGEST_BYTES + 1),
 }  # fmt: skip
-WRONG = [("started", value) for value in ("soon", None, float("nan"), 1e300, -1.0, True, [])] + [
+WRONG: list[tuple[str, Any]] = [
+    ("started", "soon"), ("started", None), ("started", float("nan")), ("started", 1e300), ("started", -1.0),
+    ("started", True), ("started", []),
     ("argv", "train.py"), ("argv", [1]), ("argv", {}), ("cwd", 7), ("python", "a\0b"), ("knobs", {"a": 1}),
     ("script_pid", "1"), ("script_pid", -1), ("script_pid", 1.5), ("socket", ["x"]), ("columns", "80"), ("mode", []),
 ]  # fmt: skip

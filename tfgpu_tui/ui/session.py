@@ -78,9 +78,9 @@ class Session:
 
     def read(self) -> None:
         """Takes in what is new, within its time, and what follows from it."""
-        if self._before_feed is not None and self._before_feed.behind and not self.feed.behind:
-            self._before_feed.advance(READ_BUDGET_S)
         try:
+            if self._before_feed is not None and self._before_feed.behind and not self.feed.behind:
+                self._before_feed.advance(READ_BUDGET_S)
             changed = self.feed.advance(READ_BUDGET_S)
         except OSError as error:
             self.say(f"the journal can't be read: {error.strerror}")
