@@ -143,7 +143,7 @@ class Fuzz:
         data = {**{k: nested(chance, v) for k, v in data.items()}, "type": data["type"], "pid": 1}
         if data["type"] not in FROM_AGENTS:
             data["type"] = chance.choice(sorted(FROM_AGENTS))
-        event = events.from_dict(data)
+        event = events.decode(json.dumps(data))
         if event is None or misfit(event):
             return "refused"
         state = RunState()

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 SCHEMA_VERSION = 1
-DEEPEST = 20
-"""Of objects and lists in each other: no event has more than five, and every reader goes down into them."""
+DEEPEST = 100
+"""Of objects and lists in each other: no event has ten, and every reader goes down into them."""
 
 HISTOGRAM_STEPS_PER_OCTAVE = 8
 """Durations are counted in logarithmic buckets, 8 an octave: 9 % wide, so a percentile is right within 4.5 %."""
