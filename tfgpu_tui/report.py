@@ -5,6 +5,7 @@ What was not measured is null; `unknown` at the top level maps such a field's pa
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any
 
@@ -33,7 +34,7 @@ LIFE_WORDS = {
 def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str, Any]:
     """report.json of this run, as a dictionary that `json.dumps(…, allow_nan=False)` takes. `life` is what is known of
     a run without an end (a key of LIFE_WORDS); `skipped` are the journal's lines that were no events."""
-    return {
+    built: dict[str, Any] = _finite({
         "schema": SCHEMA,
         "run": {**_run(state), "state": "ended" if state.ended else life},
         "environment": _environment(state),
@@ -67,7 +68,17 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
             "faults": [{"t": _iso(f.t), "part": f.part, "message": f.message} for f in state.faults],
         },
         "unknown": _unknown(state),
-    }
+    })  # fmt: skip
+    return built
+
+
+def _finite(value: Any) -> Any:
+    """What nonsense in a foreign journal makes infinite is not known."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _iso(t: float | None) -> str | None:
