@@ -1,19 +1,22 @@
 """RunState as JSON and back, so that a long journal need not be folded again from its first event (pure).
 
 Nothing but values is in it: reading one makes objects of the classes below and of no others, and runs no code of the
-file's choosing. A field that this version does not know is skipped, one that is missing has its default.
+file's choosing. A field that this version does not know is skipped, one that is missing has its default; a value of
+another type than the field's makes the whole of it none.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import typing
 from collections import deque
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from tfgpu_tui import events, series, state, totals
-from tfgpu_tui.series import Series
+from tfgpu_tui import events, series, state, totals, validate
+from tfgpu_tui.events import Event
+from tfgpu_tui.series import Decimated, Series
 from tfgpu_tui.state import RunState
 
 VERSION = 1
@@ -25,6 +28,9 @@ _CLASSES: dict[str, type[Any]] = {
     if isinstance(cls, type) and cls.__module__.startswith("tfgpu_tui.")
 }
 _BUCKETS = "_buckets"
+_OF_PLOTS = {"_asked", "_said", "_changed"}
+"""What a series was asked for by a plot: made anew."""
+_LARGEST_CAPACITY = 1 << 16
 
 
 def dump(run: RunState) -> str:
@@ -35,7 +41,7 @@ def dump(run: RunState) -> str:
 def load(text: str | bytes) -> RunState:
     """Raises ValueError where it is no checkpoint of this version, or broken."""
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=lambda name: None)
         if data["checkpoint"] != VERSION:
             raise ValueError(f"a checkpoint of version {data['checkpoint']!r}")
         found = _object(data["state"])
@@ -64,7 +70,7 @@ def _plain(value: Any) -> Any:
     name = type(value).__name__
     if _CLASSES.get(name) is not type(value):
         raise TypeError(f"a checkpoint can't hold a {type(value)}")
-    values = dict(vars(value))
+    values = {name: item for name, item in vars(value).items() if name not in _OF_PLOTS}
     if is_dataclass(value):
         values = {f.name: values[f.name] for f in fields(value) if f.init}  # the others are made from these
     buckets = values.pop(_BUCKETS, None) if isinstance(value, Series) else None
@@ -97,10 +103,58 @@ def _object(data: Any) -> Any:
 def _instance(cls: type[Any], values: dict[str, Any], buckets: Any) -> Any:
     if is_dataclass(cls):
         known = {f.name for f in fields(cls) if f.init}
-        return cls(**{key: item for key, item in values.items() if key in known})
-    made = cls()
-    for key in vars(made).keys() & values.keys():
-        setattr(made, key, values[key])
-    if buckets is not None:
-        made._buckets = {int(i): series._Bucket(float(t), float(w), float(h)) for i, t, w, h in buckets}
+        made = cls(**{key: item for key, item in values.items() if key in known})
+        wrong = validate.misfit(made) if isinstance(made, Event) else _wrong_field(made)
+    else:
+        made = cls()
+        for key in vars(made).keys() & values.keys() - _OF_PLOTS:
+            setattr(made, key, values[key])
+        if buckets is not None:
+            made._buckets = {int(i): series._Bucket(float(t), float(w), float(h)) for i, t, w, h in buckets}
+        wrong = None if _is_series(made) or _is_decimated(made) else "series"
+    if wrong is not None:
+        raise ValueError(f"{cls.__name__}.{wrong} is of no such type")
     return made
+
+
+def _wrong_field(made: Any) -> str | None:
+    cls = type(made)
+    if cls not in _KINDS:
+        hints = typing.get_type_hints(cls)
+        _KINDS[cls] = {f.name: validate.kind_of(hints[f.name]) for f in fields(cls) if f.init}
+    values = vars(made)
+    if cls is RunState and not vars(_FRESH)["series"].keys() <= made.series.keys():
+        return "series"
+    return next((name for name, kind in _KINDS[cls].items() if not validate.fits(kind, values[name])), None)
+
+
+_KINDS: dict[type[Any], dict[str, validate.Kind]] = {}
+_FRESH = RunState()
+
+
+def _is_series(made: Any) -> bool:
+    if type(made) is not Series or type(made.capacity) is not int or not 2 <= made.capacity <= _LARGEST_CAPACITY:
+        return False
+    if not all(_is_number(value) for value in (made.bucket_s, made.latest or 0.0, made.highest or 0.0)):
+        return False
+    for bucket in made._buckets.values():
+        if not (math.isfinite(bucket.total) and math.isfinite(bucket.highest) and 0 < bucket.weight < math.inf):
+            return False
+    if not made._buckets:
+        return made.bucket_s > 0 and made._first is None and made._last is None
+    first, last = min(made._buckets), max(made._buckets)
+    return made.bucket_s > 0 and (made._first, made._last) == (first, last) and last - first < made.capacity
+
+
+def _is_decimated(made: Any) -> bool:
+    if type(made) is not Decimated or type(made.points) is not list:
+        return False
+    counts = (made.capacity, made._stride, made._seen)
+    if not all(type(count) is int for count in counts) or not (2 <= made.capacity <= _LARGEST_CAPACITY):
+        return False
+    pairs = all(type(p) is tuple and len(p) == 2 and _is_number(p[0]) and _is_number(p[1]) for p in made.points)
+    return pairs and made._stride >= 1 and made._seen >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

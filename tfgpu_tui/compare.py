@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -221,7 +222,7 @@ def as_json(a: RunState, b: RunState) -> dict[str, Any]:
         "after": b.run.id if b.run else None,
         "comparable": ready(a, b),
         "sentence": sentence(a, b),
-        "times_faster": round(result[0], 4) if result else None,
+        "times_faster": round(result[0], 4) if result and isfinite(result[0]) else None,
         "beyond_noise": result[1] if result else None,
         "rows": [vars(r) for r in rows(a, b)],
     }

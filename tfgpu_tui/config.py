@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfgpu_tui import folders
+from tfgpu_tui import files, folders
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 MOST_BYTES = 1 << 20
@@ -93,13 +93,7 @@ def _short(value: Any, words: Callable[[Any], str] = repr) -> str:
 
 def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
     try:
-        with folders.open_regular(path) as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise ConfigError(
-                f"the configuration file {path} is larger than {MOST_BYTES >> 20} MiB: is it the right one?"
-            )
-        text = data.decode("utf-8")
+        text = files.read_bounded(path, MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"there is no configuration file {path}") from None

@@ -18,7 +18,7 @@ import threading
 import zlib
 from pathlib import Path
 
-from tfgpu_tui import checkpoint
+from tfgpu_tui import checkpoint, files
 from tfgpu_tui.journal import JournalReader, JournalWriter, part_path, parts
 from tfgpu_tui.state import RunState
 
@@ -26,6 +26,8 @@ PART_BYTES = 8 << 20
 """Of a journal's file that makes it a part: so much is folded in half a second."""
 KEEP_BYTES = 256 << 20
 """Of all compressed parts of a run together."""
+LARGEST_STATE = 64 << 20
+"""Bytes of a state, before and after it is unpacked: one of a month with 8 GPUs has 3 MiB."""
 _compressing = threading.Lock()
 _STATE = ".state.gz"
 _BROKEN = (OSError, EOFError, zlib.error, ValueError, RecursionError)
@@ -37,7 +39,7 @@ def roll(journal: Path, writer: JournalWriter, state: RunState) -> threading.Thr
     done by the thread that is returned; None where the file had been deleted and is begun anew. Raises OSError where
     the folder takes no new file: the journal then goes on as it was."""
     if writer.deleted:
-        journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_private(journal.parent)
         writer.roll(None)
         write_state(journal, max(parts(journal), default=0), state)
         return None
@@ -60,11 +62,9 @@ def compress_parts(journal: Path) -> threading.Thread | None:
 
 def write_state(journal: Path, number: int, state: RunState) -> None:
     """The state after part `number`; 0: before the first part that is there. Raises OSError."""
-    path = part_path(journal, number, _STATE)
-    temporary = path.with_name(f".{path.name}")
     # Level 1: the supervisor's loop waits for it, and 3 MB take 30 ms.
-    temporary.write_bytes(gzip.compress(checkpoint.dump(state).encode(), compresslevel=1))
-    temporary.replace(path)
+    packed = gzip.compress(checkpoint.dump(state).encode(), compresslevel=1)
+    files.replace(part_path(journal, number, _STATE), packed)
 
 
 def _compress(journal: Path, plain: list[Path]) -> None:
@@ -76,9 +76,12 @@ def _compress(journal: Path, plain: list[Path]) -> None:
 
 def _compress_part(journal: Path, part: Path) -> None:
     done = part.with_name(part.name + ".gz")
-    temporary = done.with_name(f".{done.name}")
     try:
-        with part.open("rb") as source, gzip.open(temporary, "wb", compresslevel=6) as target:
+        fd, temporary = files.new_beside(done)
+    except OSError:
+        return
+    try:
+        with part.open("rb") as source, open(fd, "wb") as out, gzip.open(out, "wb", compresslevel=6) as target:
             shutil.copyfileobj(source, target, 1 << 20)
         temporary.replace(done)
         part.unlink()
@@ -110,7 +113,10 @@ def states(journal: Path) -> list[int]:
 def read_state(journal: Path, number: int) -> RunState | None:
     """The state after part `number`; None where there is none, or a broken one."""
     try:
-        return checkpoint.load(gzip.decompress(part_path(journal, number, _STATE).read_bytes()))
+        packed = files.read_bounded(part_path(journal, number, _STATE), LARGEST_STATE)
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # of gzip
+        data = unpacker.decompress(packed, LARGEST_STATE)
+        return checkpoint.load(data) if unpacker.eof else None
     except _BROKEN:
         return None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfgpu_tui import units
 from tfgpu_tui.measures import Measure, measures
+from tfgpu_tui.report import LIFE_WORDS
 from tfgpu_tui.run_words import signal_name
 from tfgpu_tui.series import Series
 from tfgpu_tui.state import RunState
@@ -58,6 +59,7 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _gpus(report["gpus"]),
         _epochs(state),
         _facts(report),
+        _skipped(report),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -68,6 +70,12 @@ def html(state: RunState, report: dict[str, Any]) -> str:
     )
 
 
+def _skipped(report: dict[str, Any]) -> str:
+    lines = report["monitor"]["skipped"]
+    words = f"{lines} lines of the journal were left out: they are no events that this version knows."
+    return f'<p class="muted">{words}</p>' if lines else ""
+
+
 def _text(value: Any) -> str:
     """Anything, safe inside the page: names come from the script."""
     return escape(printable(str(value)), quote=True)
@@ -75,15 +83,7 @@ def _text(value: Any) -> str:
 
 def _head(state: RunState, report: dict[str, Any], name: str) -> str:
     run, training = report["run"], report["training"]
-    if run["stopped"] is not None:
-        ending = run["stopped"]["words"]
-    elif run["signal"] is not None:
-        ending = f"ended by {signal_name(run['signal'])}"
-    elif run["exit_code"] is None:
-        ending = "still running"
-    else:
-        ending = "finished" if run["exit_code"] == 0 else f"failed, exit {run['exit_code']}"
-    said = [f"{ending} {'after' if run['stopped'] is None else 'in'} {units.duration(run['wall_s'])}"]
+    said = [f"{_ending(run)} {'after' if run['stopped'] is None else 'in'} {units.duration(run['wall_s'])}"]
     if training["steps"]:
         said.append(f"{training['steps']} steps, {units.duration(_s(training['step_ms']['mean']))} a step")
         if training["examples_per_s"] is not None:
@@ -94,6 +94,16 @@ def _head(state: RunState, report: dict[str, Any], name: str) -> str:
         f"<p>{_text('; '.join(said))}<br>"
         f'<span class="muted">{_text(run["id"])}, started {_text(run["started"])}</span></p>'
     )
+
+
+def _ending(run: dict[str, Any]) -> str:
+    if run["stopped"] is not None:
+        return str(run["stopped"]["words"])
+    if run["signal"] is not None:
+        return f"ended by {signal_name(run['signal'])}"
+    if run["exit_code"] is None:
+        return "ended; its exit status is not known" if run["ended"] is not None else LIFE_WORDS[run["state"]]
+    return "finished" if run["exit_code"] == 0 else f"failed, exit {run['exit_code']}"
 
 
 def _s(ms: float | None) -> float | None:

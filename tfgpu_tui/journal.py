@@ -4,10 +4,14 @@ The writer's promise (whole lines, in order) and the reader's (a short last line
 stand side by side in here. A journal that has grown long is rolled: `journal.jsonl` becomes part 1, 2, … (compressed as
 `journal.0001.jsonl.gz`), and a new `journal.jsonl` goes on; a reader reads the parts in their order and then the file
 that still grows, and follows it when it is rolled under its eyes.
+
+A run's last event must not be lost to a full disk, or the run would never have ended: the writer keeps a small file
+(`journal.end`) full of empty lines, and overwrites them where the disk takes nothing more: the journal's very end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zlib
@@ -17,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, cast
 
-from tfgpu_tui import folders
+from tfgpu_tui import files
 
 if TYPE_CHECKING:
     from tfgpu_tui.events import Event
@@ -25,11 +29,22 @@ if TYPE_CHECKING:
 # The classes of all events take 15 ms to make: they are imported where they are used, after the script was started.
 
 _READ_BYTES = 1 << 20
+LONGEST_LINE = 4 << 20
+"""Bytes. An agent's event has 1 MiB at most, and up to three times that when it is written: what is longer is none."""
+LARGEST_PART = 1 << 30
+"""Bytes of a compressed part, uncompressed: it was rolled at 8 MiB, where the disk let it."""
+_RESERVE_BYTES = 4096
+_TAIL_BYTES = 1 << 16
 
 
 def part_path(journal: Path, number: int, ending: str = ".jsonl.gz") -> Path:
     """Where a rolled part lies; `.jsonl` while it is not compressed yet."""
     return journal.with_name(f"{journal.stem}.{number:04d}{ending}")
+
+
+def end_path(journal: Path) -> Path:
+    """Where the last events lie that a full disk did not take."""
+    return journal.with_name(f"{journal.stem}.end")
 
 
 def parts(journal: Path) -> dict[int, Path]:
@@ -53,10 +68,12 @@ class JournalWriter:
     reports once writing works again. No fsync: a power cut may cost the last second, never the training's time.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError where the file can't be made."""
+    def __init__(self, path: Path, keep_back: bool = False) -> None:
+        """`keep_back`: with room for the last events (`append_at_end`). Raises OSError where the file can't be made."""
         self._path = path
         self._fd = self._open()
+        self._keeps_back = keep_back
+        self._reserve = self._keep_back()
         self.size_bytes = os.fstat(self._fd).st_size
         """Of the file that grows now."""
         self._torn = _ends_within_a_line(path)
@@ -65,6 +82,22 @@ class JournalWriter:
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _keep_back(self) -> int | None:
+        """Room on the disk for the last events; None where there is none even now."""
+        if not self._keeps_back:
+            return None
+        try:
+            fd = os.open(end_path(self._path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
+        try:
+            if os.fstat(fd).st_size < _RESERVE_BYTES:
+                os.pwrite(fd, b"\n" * _RESERVE_BYTES, 0)
+        except OSError:
+            os.close(fd)
+            return None
+        return fd
 
     @property
     def deleted(self) -> bool:
@@ -89,6 +122,9 @@ class JournalWriter:
             raise
         os.close(self._fd)
         self._fd, self._torn, self.size_bytes = new, False, os.fstat(new).st_size
+        if part is None:
+            self._close_reserve()
+            self._reserve = self._keep_back()
 
     def append(self, event: Event) -> bool:
         """False where the event is lost. Raises ValueError on a number that JSON does not have (NaN, infinity)."""
@@ -107,17 +143,40 @@ class JournalWriter:
         self.lost += self._torn
         return not self._torn
 
+    def append_at_end(self, last: list[Event]) -> bool:
+        """Writes the run's last events into the room that was kept back for them, when `append` could not. False where
+        they are lost."""
+        from tfgpu_tui import events
+
+        data = b"".join(events.encode(event).encode() + b"\n" for event in last)
+        if self._reserve is None or len(data) > _RESERVE_BYTES:
+            return False
+        try:
+            return os.pwrite(self._reserve, data, 0) == len(data)
+        except OSError:
+            return False
+
     def close(self) -> None:
+        """Room that was not needed is given back."""
         os.close(self._fd)
+        if self._reserve is not None and os.pread(self._reserve, 1, 0) == b"\n":
+            with contextlib.suppress(OSError):
+                end_path(self._path).unlink()
+        self._close_reserve()
+
+    def _close_reserve(self) -> None:
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
 
 
 def _ends_within_a_line(path: Path) -> bool:
     """As after a writer that was killed, or a disk that was full."""
-    if not path.is_file() or not path.stat().st_size:
+    try:
+        with open(files.open_regular(path), "rb", buffering=0) as file:
+            return bool(file.seek(0, os.SEEK_END)) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+    except OSError:
         return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
 
 
 class JournalReader:
@@ -132,19 +191,24 @@ class JournalReader:
         self._grows = False
         self._lines: deque[bytes] = deque()
         self._tail = b""
+        self._too_long = False
+        """What is read belongs to a line that is longer than any event's."""
+        self._left = 0
+        """Bytes that are still read of a compressed part."""
+        self._read_end = False
         self.skipped = 0
         """Whole lines that were no event of a type that this version knows."""
 
     def poll(self, limit: int | None = None) -> list[Event]:
         """Every new event, at most `limit`; [] when there is nothing new. A last line without its newline waits."""
-        from tfgpu_tui import events
+        from tfgpu_tui import validate
 
         found: list[Event] = []
         while limit is None or len(found) < limit:
             if not self._lines and not self._read():
                 break
             while self._lines and (limit is None or len(found) < limit):
-                event = events.decode(self._lines.popleft())
+                event = validate.read(self._lines.popleft())
                 if event is None:
                     self.skipped += 1
                 else:
@@ -159,26 +223,48 @@ class JournalReader:
             rolled = not self._grows or self._was_rolled()
             data = self._next_bytes()
             if data:
-                *lines, self._tail = (self._tail + data).split(b"\n")
-                self._lines.extend(line for line in lines if line)
+                self._take(data)
                 return True
             if not rolled:
-                return False
+                return self._take_end()
             self.close()
-            self._tail = b""
+            self._tail, self._too_long = b"", False
             self.number += 1
-        return False
+        return self._take_end()
+
+    def _take(self, data: bytes) -> None:
+        """Cuts what was read into lines; the last one may go on."""
+        *lines, tail = data.split(b"\n")
+        if lines:
+            first, self._too_long = b"" if self._too_long else self._tail + lines[0], False
+            self._lines.extend(line for line in (first, *lines[1:]) if line)
+            self._tail = b""
+        if not self._too_long:
+            self._tail += tail
+        if len(self._tail) > LONGEST_LINE:
+            self._tail, self._too_long = b"", True
+            self.skipped += 1
+
+    def _take_end(self) -> bool:
+        """The last events of a run whose disk was full, once they are there."""
+        if self._read_end or not (end := end_lines(self._path)):
+            return False
+        self._lines.extend(end)
+        self._read_end = True
+        return True
 
     def _next_bytes(self) -> bytes:
-        """b"" at the end of a file, and where the rest of a compressed part is broken."""
+        """b"" at the end of a file, and where the rest of a compressed part is broken, or endless."""
         assert self._file is not None
         if self._grows:
             return self._file.read(_READ_BYTES)
         try:
-            return self._file.read(_READ_BYTES)
+            data = self._file.read(min(_READ_BYTES, self._left)) if self._left else b""
         except (EOFError, zlib.error, OSError):
             self.skipped += 1
             return b""
+        self._left -= len(data)
+        return data
 
     def _open_next(self) -> bool:
         while True:
@@ -186,15 +272,21 @@ class JournalReader:
             try:
                 if later:
                     self.number, path = next(iter(later.items()))
-                    self._file = _open_part(path)
+                    self._file, self._left = _open_part(path), LARGEST_PART
                     self._grows = False
                     return True
-                self._file = folders.open_regular(self._path)
+                self._file = open(files.open_regular(self._path), "rb", buffering=0)  # noqa: SIM115 (tailed)
                 self._grows = True
             except FileNotFoundError:
                 if later:
                     continue  # it was compressed between the look and the opening
                 return False
+            except OSError:
+                if not later:
+                    raise
+                self.number += 1  # no part but something of its name
+                self.skipped += 1
+                continue
             if max(parts(self._path), default=0) < self.number:
                 return True
             self.close()  # it was rolled just now: the part comes first
@@ -226,22 +318,48 @@ class JournalReader:
 
 
 def _open_part(path: Path) -> IO[bytes]:
+    file = open(files.open_regular(path), "rb", buffering=0)  # noqa: SIM115 (tailed)
     if path.suffix != ".gz":
-        return path.open("rb", buffering=0)
+        return file
     import gzip  # only long runs have one
 
-    return cast("IO[bytes]", gzip.open(path, "rb"))
+    unpacked = gzip.GzipFile(fileobj=file, mode="rb")
+    unpacked.myfileobj = file  # closed with it
+    return cast("IO[bytes]", unpacked)
 
 
-def last_event(journal: Path, tail_bytes: int = 1 << 16) -> Event | None:
-    """The last whole event of a journal, found from its end."""
-    from tfgpu_tui import events
-
+def end_lines(journal: Path) -> list[bytes]:
+    """The last events that a full disk did not take; [] where there are none (yet)."""
     try:
-        with folders.open_regular(journal) as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - tail_bytes))
-            lines = file.read().split(b"\n")[:-1]
+        data = files.read_bounded(end_path(journal), 2 * _RESERVE_BYTES)
     except OSError:
-        return None
-    return next((event for line in reversed(lines) if (event := events.decode(line)) is not None), None)
+        return []
+    from tfgpu_tui import events, validate
+
+    lines = [line for line in data.split(b"\n")[:-1] if line]
+    return lines if lines and isinstance(validate.read(lines[-1]), events.RunEnded) else []
+
+
+def last_event(journal: Path) -> Event | None:
+    """The last whole event of a journal, found from its end."""
+    last = _last_of(end_lines(journal)) or _last_of(_tail_of(journal))
+    if last is None and (number := max(parts(journal), default=0)):
+        # It was rolled after that event, and nothing came since.
+        with contextlib.suppress(OSError), JournalReader(journal, number) as reader:
+            last = next(iter(deque(reader, maxlen=1)), None)
+    return last
+
+
+def _last_of(lines: list[bytes]) -> Event | None:
+    from tfgpu_tui import validate
+
+    return next((event for line in reversed(lines) if (event := validate.read(line)) is not None), None)
+
+
+def _tail_of(journal: Path) -> list[bytes]:
+    try:
+        with open(files.open_regular(journal), "rb", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            return os.pread(file.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).split(b"\n")[:-1]
+    except OSError:
+        return []

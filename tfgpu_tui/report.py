@@ -5,6 +5,7 @@ What was not measured is null; `unknown` at the top level maps such a field's pa
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any
 
@@ -23,11 +24,21 @@ WAIT_HOOKS = ("input_wait", "clock", "overlap", "custom_loop", "keras_")
 TRACES_HOOK = "runtime.count_traces"
 
 
-def build(state: RunState) -> dict[str, Any]:
-    """report.json of this run, as a dictionary that `json.dumps(…, allow_nan=False)` takes."""
-    return {
+LIFE_WORDS = {
+    "running": "still running",
+    "lost": "its monitor was lost, and how it ended is not known: last heard of",
+    "elsewhere": "whether it still runs can't be seen from here: last heard of",
+    "unknown": "no end was recorded: last heard of",
+}
+"""What a run without an end may be."""
+
+
+def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str, Any]:
+    """report.json of this run, as a dictionary that `json.dumps(…, allow_nan=False)` takes. `life` is what is known of
+    a run without an end (a key of LIFE_WORDS); `skipped` are the journal's lines that were no events."""
+    built: dict[str, Any] = _finite({
         "schema": SCHEMA,
-        "run": _run(state),
+        "run": {**_run(state), "state": "ended" if state.ended else life},
         "environment": _environment(state),
         "training": _training(state),
         "phases": _phases(state),
@@ -54,11 +65,22 @@ def build(state: RunState) -> dict[str, Any]:
             "agent_us_per_step": _rounded(state.agent_cost.us_per_step if state.agent_cost else None),
             "gpu_read_ms": report_gpus.read_cost(state),
             "dropped": sum(state.dropped.values()),
+            "skipped": skipped,
             "hooks_off": [{"hook": k, "reason": v} for k, v in state.hooks_off.items()],
             "faults": [{"t": _iso(f.t), "part": f.part, "message": f.message} for f in state.faults],
         },
         "unknown": _unknown(state),
-    }
+    })  # fmt: skip
+    return built
+
+
+def _finite(value: Any) -> Any:
+    """What nonsense in a foreign journal makes infinite is not known."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _iso(t: float | None) -> str | None:
@@ -337,6 +359,9 @@ def text(report: dict[str, Any]) -> str:
             f"{'' if gpu['ours'] else ' (not used by this run)'}"
             f"{'; ' + gpu['error'] if gpu['error'] else ''}"
         )
+    if report["monitor"]["skipped"]:
+        out.append(f"  {report['monitor']['skipped']} lines of the journal were left out: they are no events that this "
+                   "version knows")  # fmt: skip
     out += _pipeline_lines(report["pipeline"]) + _placement_lines(report["placement"])
     out.append("")
     out += _finding_text(report)
@@ -359,7 +384,7 @@ def _ending(run: dict[str, Any]) -> str:
     if run["exit_code"] is None and run["ended"] is not None:
         return "ended; its exit status is not known"
     if run["exit_code"] is None:
-        return "still running"
+        return LIFE_WORDS[run["state"]]
     return "finished" if run["exit_code"] == 0 else f"failed with exit code {run['exit_code']}"
 
 

@@ -15,25 +15,42 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfgpu_tui import folders, python_options
+from tfgpu_tui import files, folders, liveness, python_options
+from tfgpu_tui import meta as meta_file
 from tfgpu_tui.journal import JournalReader as JournalReader
 from tfgpu_tui.journal import JournalWriter as JournalWriter
 from tfgpu_tui.journal import last_event
+from tfgpu_tui.liveness import is_running as is_running
+from tfgpu_tui.liveness import process_start as process_start
+from tfgpu_tui.liveness import script_lives as script_lives
+from tfgpu_tui.meta import Meta as Meta
 from tfgpu_tui.sockets import MAX_SOCKET_PATH_BYTES as MAX_SOCKET_PATH_BYTES
 from tfgpu_tui.sockets import StateDirError as StateDirError
 from tfgpu_tui.sockets import remove_socket as remove_socket
 from tfgpu_tui.sockets import same_or_new_socket_path as same_or_new_socket_path
 from tfgpu_tui.sockets import socket_path as socket_path
 
-STARTING_S = 30.0
-"""A run without a supervisor's pid yet counts as running for so long after it was made."""
+CLOCKS_DIFFER_S = 60.0
+"""A run that was started later than now by more than that has no time that means anything."""
+SILENT_S = 86400.0
+"""A broken run is as good as dead when nothing was written to it for so long: one that runs writes all the time."""
 
 
 class RunNotFound(Exception):
     """No such run; the text is a whole sentence for a person."""
+
+
+class NotDeleted(Exception):
+    """A run that is left; the text is a whole sentence for a person."""
+
+    def __init__(self, words: str, tried: bool = False) -> None:
+        super().__init__(words)
+        self.tried = tried
+        """Whether it was to be deleted, and could not be."""
 
 
 class RunDir(NamedTuple):
@@ -67,48 +84,24 @@ class RunDir(NamedTuple):
         return self.path / "supervisor.log"
 
 
-class Meta(NamedTuple):
-    """How a run was started: enough to start it again, and to find its processes."""
-
-    id: str
-    argv: list[str]
-    """The script and its arguments (`["-m", "pkg", …]` for a module)."""
-    cwd: str
-    python: str
-    mode: str = "pty"
-    """`pty` or `headless`."""
-    knobs: dict[str, str] = {}
-    parent: str | None = None
-    socket: str = ""
-    supervisor_pid: int | None = None
-    supervisor_started: int | None = None
-    """Start of the supervisor's process in kernel ticks since boot: tells it from a later process of the same pid."""
-    keeper_pid: int | None = None
-    """The process that owns the script and its terminal; None for a headless run."""
-    keeper_started: int | None = None
-    script_pid: int | None = None
-    script_started: int | None = None
-    started: float = 0.0
-    interval_s: float = 0.5
-    stop_after: int | None = None
-    report_json: str | None = None
-    """Where the report is also written when the run ends."""
-    columns: int = 80
-    rows: int = 24
-
-
 class RunSummary(NamedTuple):
     """One line of `tfgpu-tui runs`. `ended` is None while it runs, and where it is not known (`lost`)."""
 
     id: str
     argv: list[str]
     state: str
-    """running | ended | lost (the supervisor went away without a last event)."""
+    """running | ended | lost (the supervisor went away without a last event) | elsewhere (its processes can't be seen
+    from here) | unknown (where it was started is not known) | broken (its meta.json can't be read)."""
     exit_code: int | None
     signal: int | None
     started: float
+    """Of a broken run, when its folder was changed last."""
     ended: float | None
     path: Path
+    note: str = ""
+    """Why nothing better is known, in words."""
+    ours: bool = True
+    """Whether the folder is a real one of this user that nobody else can write to."""
     stopped: str | None = None
     """Why it was stopped, where that is how it ended."""
     ending: str | None = None
@@ -127,6 +120,32 @@ def state_dir() -> Path:
     return base / "tfgpu-tui"
 
 
+def runs_dir() -> Path:
+    """The folder that holds the folders of all runs; it need not exist. Raises StateDirError where it may hold what
+    another user put there: a rerun would start that."""
+    runs = state_dir() / "runs"
+    for folder in (runs.parent, runs):
+        if not os.path.isdir(folder):
+            break
+        why = files.distrust(Path(os.path.realpath(folder)))  # it may be this user's link to a larger disk
+        if why is not None:
+            raise StateDirError(
+                f"the state folder {folder} is not used: {why}. Make it yours alone (chmod 700), or set "
+                "TFGPU_TUI_STATE_DIR to another folder"
+            )
+    return runs
+
+
+def is_ours(run: RunDir) -> bool:
+    """Whether a run was recorded by this user, in the place for it, where nobody else can have changed it: what its
+    meta.json says may be started again, and its folder deleted."""
+    try:
+        trusted = run.path.parent == runs_dir() and files.distrust(run.path) is None
+    except (OSError, StateDirError):
+        return False
+    return trusted and files.is_own_file(run.meta_path)
+
+
 def create(
     argv: list[str],
     *,
@@ -142,10 +161,10 @@ def create(
     rows: int = 24,
 ) -> RunDir:
     """Makes the folder of a new run (mode 0700) with its meta.json. Raises StateDirError."""
-    runs, now = state_dir() / "runs", time.time()
+    runs, now = runs_dir(), time.time()
     stem = f"{_script_stem(argv)}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
     try:
-        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_private(runs)
         path = _make_unique(runs, stem)
         meta = Meta(
             id=path.name,
@@ -162,6 +181,7 @@ def create(
             report_json=report_json,
             columns=columns,
             rows=rows,
+            **meta_file.here()._asdict(),
         )
         run = RunDir(path)
         write_meta(run, meta)
@@ -199,21 +219,23 @@ def _make_unique(runs: Path, stem: str) -> Path:
 
 def write_meta(run: RunDir, meta: Meta) -> None:
     """Replaces meta.json in one step, so that a reader never sees half of it."""
-    temporary = run.path / f".meta.{os.getpid()}"
-    temporary.write_text(json.dumps(meta._asdict(), indent=1), encoding="utf-8")
-    temporary.replace(run.meta_path)
+    files.replace(run.meta_path, json.dumps(meta._asdict(), indent=1).encode())
 
 
 def read_meta(run: RunDir) -> Meta:
     """A run's meta.json; for a journal without one (a recording), what its first event says. Raises RunNotFound."""
     try:
-        with folders.open_regular(run.meta_path) as file:
-            data = json.loads(file.read())
-        return Meta(**{key: value for key, value in data.items() if key in Meta._fields})
+        return meta_file.parse(files.read_bounded(run.meta_path, meta_file.LARGEST_BYTES))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        raise RunNotFound(f"{run.meta_path} can't be read: {error.strerror}") from error
+    except ValueError as error:
         raise RunNotFound(f"{run.meta_path} can't be read: {error}") from error
+    return _meta_of_recording(run)
+
+
+def _meta_of_recording(run: RunDir) -> Meta:
     try:
         with JournalReader(run.journal) as reader:
             first = next(iter(reader.poll(1)), None)
@@ -244,7 +266,7 @@ def find(text: str) -> RunDir:
     if text == "last":
         if not runs:
             raise RunNotFound("there are no runs yet")
-        return RunDir(max(runs, key=_started))
+        return RunDir(max(runs, key=_age_rank))
     exact = [path for path in runs if path.name == text]
     matches = exact or [path for path in runs if path.name.startswith(text)]
     if len(matches) == 1:
@@ -252,37 +274,47 @@ def find(text: str) -> RunDir:
     if matches:
         names = ", ".join(sorted(path.name for path in matches)[:5])
         raise RunNotFound(f"{text!r} could be any of {len(matches)} runs: {names}")
-    if Path(text).exists():
+    if os.path.exists(text):
         return _at_path(Path(text))
     raise RunNotFound(f"there is no run {text!r}: `tfgpu-tui runs` lists them")
 
 
 def _at_path(path: Path) -> RunDir:
-    path = path.absolute()
-    if path.is_file():
+    path = Path(os.path.abspath(path))
+    if os.path.isfile(path):
         return RunDir(path.parent, path.name) if path.name != "meta.json" else RunDir(path.parent)
-    if path.is_dir():
-        run = RunDir(path)
-        if run.journal.exists() or run.meta_path.exists():
-            return run
+    if os.path.isdir(path):
+        if _holds_a_run(path):
+            return RunDir(path)
         raise RunNotFound(f"{path} is no run's folder: it holds neither journal.jsonl nor meta.json")
     raise RunNotFound(f"there is no run at {path}")
 
 
+def _holds_a_run(folder: Path) -> bool:
+    return os.path.lexists(folder / "meta.json") or os.path.lexists(folder / "journal.jsonl")
+
+
 def _folders() -> list[Path]:
+    runs = runs_dir()
     try:
-        return [path for path in (state_dir() / "runs").iterdir() if (path / "meta.json").exists()]
+        return [path for path in runs.iterdir() if _holds_a_run(path)]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunNotFound(f"the runs in {state_dir()} can't be listed: {error.strerror}") from error
 
 
-def _started(path: Path) -> float:
+def _rank(started: float, is_broken: bool = False) -> tuple[bool, bool, float]:
+    """Orders runs by age, the newest last. A time that is still to come tells nothing of the age: such a run comes
+    before all others, and takes no other's place; so does a broken one."""
+    return not is_broken, started <= time.time() + CLOCKS_DIFFER_S, started
+
+
+def _age_rank(path: Path) -> tuple[bool, bool, float]:
     try:
-        return read_meta(RunDir(path)).started
+        return _rank(read_meta(RunDir(path)).started)
     except RunNotFound:
-        return 0.0
+        return _rank(0.0, is_broken=True)
 
 
 def metas() -> list[tuple[RunDir, Meta]]:
@@ -295,12 +327,27 @@ def metas() -> list[tuple[RunDir, Meta]]:
 
 
 def list_runs() -> list[RunSummary]:
-    """Every run under the state folder, newest first; a folder whose meta.json is unreadable is left out."""
-    found = []
-    for path in _folders():
-        with contextlib.suppress(RunNotFound):
-            found.append(summary(RunDir(path)))
-    return sorted(found, key=lambda run: (run.started, run.id), reverse=True)
+    """Every run under the state folder, newest first, broken ones last. Raises RunNotFound or StateDirError."""
+    found = [_listed(RunDir(path)) for path in _folders()]
+    return sorted(found, key=lambda run: (_rank(run.started, run.state == "broken"), run.id), reverse=True)
+
+
+def _listed(run: RunDir) -> RunSummary:
+    ours, note = _in_own_folder(run)
+    try:
+        found = summary(run)
+    except RunNotFound as error:
+        changed = min(max(run.path.lstat().st_mtime, 0.0), meta_file.LATEST) if os.path.lexists(run.path) else 0.0
+        found = RunSummary(run.id, [], "broken", None, None, changed, None, run.path, str(error))
+    return found if ours else found._replace(ours=False, note=note)
+
+
+def _in_own_folder(run: RunDir) -> tuple[bool, str]:
+    try:
+        why = files.distrust(run.path)
+    except OSError as error:
+        why = f"it can't be read: {error.strerror}"
+    return why is None, why or ""
 
 
 def summary(run: RunDir) -> RunSummary:
@@ -311,50 +358,97 @@ def summary(run: RunDir) -> RunSummary:
     ended = last_event(run.journal)
     if isinstance(ended, events.RunEnded):
         how = (ended.exit_code, ended.signal, meta.started, ended.t, run.path)
-        return RunSummary(run.id, meta.argv, "ended", *how, ended.stopped, run_words.end_words(ended))
-    state = "running" if is_running(meta) else "lost"
-    return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path)
+        words = run_words.end_words(ended)
+        return RunSummary(run.id, meta.argv, "ended", *how, stopped=ended.stopped, ending=words)
+    state, note = _state(run, meta)
+    return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note)
 
 
-def is_running(meta: Meta) -> bool:
-    """Whether the run is looked after: by its supervisor, or by the keeper that starts another one (or may still be
-    starting the first)."""
-    if meta.supervisor_pid is None and meta.keeper_pid is None:
-        return 0 <= time.time() - meta.started < STARTING_S
-    return _lives(meta.supervisor_pid, meta.supervisor_started) or _lives(meta.keeper_pid, meta.keeper_started)
+def _state(run: RunDir, meta: Meta) -> tuple[str, str]:
+    """Of a run whose journal has no end, with a note where little is known."""
+    if is_running(meta):
+        return "running", ""
+    place = liveness.where(meta, _last_written(run.journal, run.output_log, run.supervisor_log, run.meta_path))
+    if place == "elsewhere":
+        return "elsewhere", f"{liveness.elsewhere_words(meta)}, and whether it still runs can't be seen from here"
+    if place == "unknown":
+        return "unknown", "it has no end, and its meta.json does not say on which machine it was started"
+    return "lost", ""
 
 
-def script_lives(meta: Meta) -> bool | None:
-    """Whether the script's process is still there, watched or not; None where that was never written down."""
-    return None if meta.script_pid is None else _lives(meta.script_pid, meta.script_started)
+def _last_written(*paths: Path) -> float:
+    """When one of them was written last, unix seconds; 0 where none is there."""
+    newest = 0.0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            newest = max(newest, path.lstat().st_mtime)
+    return newest
 
 
-def _lives(pid: int | None, start: int | None) -> bool:
-    if pid is None:
-        return False
-    started = process_start(pid)
-    return started is not None and started == start
-
-
-def process_start(pid: int) -> int | None:
-    """When a process started, in kernel ticks since boot (field 22 of /proc/PID/stat, proc(5)); None for none or a
-    zombie."""
+def why_kept(run: RunDir) -> str | None:
+    """Why a run must not be deleted, in words; None where it is this user's, and proved that nothing of it goes on."""
+    ours, why = _in_own_folder(run)
+    if not ours or run.path.parent != runs_dir():
+        return why or "it does not lie in the folder of all runs"
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        found, meta = summary(run), read_meta(run)
+    except RunNotFound as error:
+        return _why_broken_kept(run, str(error))
+    if found.state == "ended":
         return None
-    rest = text[text.rindex(")") + 2 :].split()
-    return None if rest[0] in ("Z", "X") else int(rest[19])
+    if found.state == "running" or liveness.script_lives(meta):
+        return "it is running" if found.state == "running" else "its script goes on without its monitor"
+    if found.state in ("elsewhere", "unknown"):
+        return found.note
+    # Without a pid, a supervisor may never have been able to write its own: the disk was full.
+    pid = liveness.holder(run.path) if meta.supervisor_pid is None and meta.keeper_pid is None else None
+    return None if pid is None else f"process {pid} has its files open"
+
+
+def _why_broken_kept(run: RunDir, broken: str) -> str | None:
+    from tfgpu_tui import events  # late: see journal.py
+
+    if isinstance(last_event(run.journal), events.RunEnded):
+        return None
+    pid = liveness.holder(run.path)
+    if pid is not None:
+        return f"process {pid} has its files open"
+    if _last_written(run.journal, run.output_log) > time.time() - SILENT_S:
+        return f"{broken}, and something wrote to it less than a day ago"
+    return None
+
+
+def delete(run: RunDir) -> None:
+    """Deletes a run's folder, and its socket where nobody was left to do that. Raises NotDeleted."""
+    import shutil
+
+    why = why_kept(run)
+    if why is not None:
+        by_hand = "" if why == "it is running" else f" (when you know that nothing of it runs: rm -r {run.path})"
+        raise NotDeleted(f"{run.id} is kept: {why}{by_hand}")
+    try:
+        left_socket = read_meta(run).socket
+    except RunNotFound:
+        left_socket = ""
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise NotDeleted(f"{run.id} can't be deleted: {run.path}: {error.strerror}", tried=True) from error
+    if left_socket:
+        remove_socket(Path(left_socket))
 
 
 def prune(
-    keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None
+    keep: int | None = None,
+    older_than_days: float | None = None,
+    total_bytes: int | None = None,
+    on_left: Callable[[NotDeleted], None] = lambda left: None,
 ) -> list[RunSummary]:
     """Deletes runs, and says which: all but the newest `keep`, those that were started longer ago than so many days,
-    and the oldest ones while all together are larger than `total_bytes`. A run that is running, or whose script goes on
-    without its monitor, is never deleted; it counts."""
-    import shutil
-
+    and the oldest ones while all together are larger than `total_bytes`. What is not proved dead is never deleted; it
+    counts. `on_left` hears of each run that is left though it was to go. Raises ValueError on a number below 0."""
+    if any(number is not None and not number >= 0 for number in (keep, older_than_days, total_bytes)):
+        raise ValueError("prune needs numbers that are not negative")
     removed, size, now = [], 0, time.time()
     for index, run in enumerate(list_runs()):
         bytes_here = size_bytes(RunDir(run.path))
@@ -362,14 +456,13 @@ def prune(
         too_many = keep is not None and index >= keep
         too_old = older_than_days is not None and run.started < now - older_than_days * 86400
         too_large = total_bytes is not None and size > total_bytes
-        if not (too_many or too_old or too_large) or run.state == "running":
+        if not (too_many or too_old or too_large):
             continue
-        meta = read_meta(RunDir(run.path))
-        if script_lives(meta) and run.state == "lost":
+        try:
+            delete(RunDir(run.path))
+        except NotDeleted as left:
+            on_left(left)
             continue
-        shutil.rmtree(run.path, ignore_errors=True)
-        if run.state == "lost" and meta.socket:
-            remove_socket(Path(meta.socket))  # nobody was left to do it
         size -= bytes_here
         removed.append(run)
     return removed
@@ -387,7 +480,8 @@ def size_bytes(run: RunDir) -> int:
 
 def as_json(run: RunSummary) -> dict[str, Any]:
     """The object of `runs --json`; times in ISO 8601, UTC, as in report.json."""
-    return {**run._asdict(), "started": _iso(run.started), "ended": _iso(run.ended), "path": str(run.path)}
+    started = None if run.state == "broken" else _iso(run.started)
+    return {**run._asdict(), "started": started, "ended": _iso(run.ended), "path": str(run.path)}
 
 
 def _iso(t: float | None) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import stat
 from pathlib import Path
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -38,9 +40,18 @@ def socket_path() -> Path:
         ) from error
 
 
+def _could_be_ours(path: Path) -> bool:
+    """Whether `socket_path` may have made this path: what a file says is removed or made nowhere else."""
+    folder = path.parent.name
+    named = re.fullmatch(r"[0-9a-f]{12}\.sock", path.name) and re.fullmatch(r"tfgpu-tui(-[A-Za-z0-9_]+)?", folder)
+    return named is not None and path.is_absolute() and ".." not in path.parts
+
+
 def same_or_new_socket_path(path: Path) -> Path:
     """The path of a socket that went away, where its folder can be had again: processes of the run that start later
     look for it there. Else a new one. Raises StateDirError."""
+    if not _could_be_ours(path):
+        return socket_path()
     with contextlib.suppress(OSError):
         if not path.parent.exists():
             path.parent.mkdir(mode=0o700)
@@ -64,9 +75,17 @@ def _private(folder: Path) -> bool:
 
 
 def remove_socket(path: Path) -> None:
-    """Removes a run's socket, and the folder that was made for it alone; what is gone already is no error."""
+    """Removes a run's socket, and the folder that was made for it alone; what is gone already is no error. Nothing but
+    a socket of this user in a folder for such is touched: the path stands in a file."""
+    if not _could_be_ours(path):
+        return
     with contextlib.suppress(OSError):
-        path.unlink()
+        folder = path.parent.lstat()
+        if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.getuid():
+            return
+        status = path.lstat()
+        if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid():
+            path.unlink()
     with contextlib.suppress(OSError):
         if path.parent.name != "tfgpu-tui" and path.parent.name != f"tfgpu-tui-{os.getuid()}":
             path.parent.rmdir()

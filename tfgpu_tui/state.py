@@ -168,6 +168,15 @@ class RunState:
         if handler is not None:
             handler(self, event)
 
+    def take(self, event: ev.Event) -> bool:
+        """As `apply`, for a reader of a journal that anybody may have written; False where the event, though of the
+        right form, is nonsense to the reducer, and changed little or nothing."""
+        try:
+            self.apply(event)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return False
+        return True
+
     # What several readers ask for.
 
     @property

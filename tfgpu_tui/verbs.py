@@ -13,9 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tfgpu_tui import cli, config, history, interpreter, launch, opening, rundir, units
+from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.long_lines import for_output
 from tfgpu_tui.rundir import RunDir, RunSummary
 from tfgpu_tui.state import RunState
@@ -123,14 +124,13 @@ def follow(run: RunDir) -> int:
     state, reader = history.latest(run.journal)
     with reader:
         while True:
-            for event in reader:
-                state.apply(event)
+            _go_on(state, reader)
             if state.ended is not None or not rundir.is_running(rundir.read_meta(run)):
                 break
             for line in printer.lines(state):
                 print(printable_lines(line), flush=True)
             time.sleep(FOLLOW_EVERY_S)
-    _print_report(state)
+    _print_report(_Told(state, _life(run), reader.skipped))
     return 0
 
 
@@ -144,32 +144,39 @@ def runs(options: argparse.Namespace) -> int:
         return 0
     if not found:
         print("there are no runs yet: tfgpu-tui train.py starts one")
-    width = max((len(run.id) for run in found), default=0)
-    states = max((len(_state_words(run)) for run in found), default=0)
-    for run in found:
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
+    names = [printable(run.id) for run in found]
+    words = [printable(_state_words(run)) for run in found]
+    width, states = max(map(len, names), default=0), max(map(len, words), default=0)
+    for run, name, state in zip(found, names, words, strict=True):
+        known = run.state != "broken"
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if known else units.UNKNOWN
         lasted = units.clock(run.ended - run.started if run.ended else None)
-        line = f"{run.id:<{width}}  {started}  {lasted:>8}  {_state_words(run):<{states}}  {' '.join(run.argv)}"
-        print(printable(line))
+        what = " ".join([*run.argv, f"({run.note})"] if run.note else run.argv)
+        print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {what}"))
     return 0
 
 
 def prune(options: argparse.Namespace) -> int:
-    """Deletes old runs: by number, age or size; never a running one."""
+    """Deletes old runs: by number, age or size; never one that may still run."""
     size = _bytes(options.total_size) if options.total_size is not None else None
     keep = 20 if options.keep is None and options.older_than is None and size is None else options.keep
-    if (keep or 0) < 0 or not 0 <= (options.older_than or 0) < math.inf:
-        raise cli.UsageError("prune needs numbers that are not negative, and not endless")
     return _prune(keep, options.older_than, size)
 
 
 def _prune(keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None) -> int:
-    for run in rundir.prune(keep, older_than_days, total_bytes):
-        print(f"deleted {run.id}")
-    left = rundir.list_runs()
-    size = sum(rundir.size_bytes(RunDir(run.path)) for run in left)
-    print(f"{len(left)} runs are left, {size / 2**20:.1f} MiB")
-    return 0
+    left: list[rundir.NotDeleted] = []
+    try:
+        deleted = rundir.prune(keep, older_than_days, total_bytes, left.append)
+    except ValueError as error:
+        raise cli.UsageError(str(error)) from error
+    for run in deleted:
+        print(printable(f"deleted {run.id}"))
+    for why in left:
+        print(printable(str(why)), file=sys.stderr if why.tried else sys.stdout)
+    there = rundir.list_runs()
+    size = sum(rundir.size_bytes(RunDir(run.path)) for run in there)
+    print(f"{len(there)} runs are left, {size / 2**20:.1f} MiB")
+    return 2 if any(why.tried for why in left) else 0
 
 
 def _bytes(text: str) -> int:
@@ -177,10 +184,20 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
     if found is None:
         raise cli.UsageError(f"--total-size {text:.40}: write it as 500M or 2G")
-    return int(float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " "))
+    size = float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " ")
+    if size > sys.maxsize:
+        raise cli.UsageError(f"--total-size {text:.40}: no disk is so large")
+    return int(size)
+
+
+_UNKNOWN_WORDS = {"elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
 
 
 def _state_words(run: RunSummary) -> str:
+    if not run.ours:
+        return "not this user's"
+    if run.state in _UNKNOWN_WORDS:
+        return _UNKNOWN_WORDS[run.state]
     if run.state == "lost":
         lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
         return "monitor lost, script goes on" if lives else "monitor lost"
@@ -242,42 +259,73 @@ def _write(path: str, option: str, text: str) -> None:
 
 def folded(run: RunDir) -> RunState:
     """A run's state after all of its journal. Raises RunNotFound where it has none."""
+    return _told(run).state
+
+
+class _Told(NamedTuple):
+    """What a run's journal tells, and what its folder does."""
+
+    state: RunState
+    life: str
+    skipped: int
+
+    def built(self) -> dict[str, Any]:
+        from tfgpu_tui import report as reports
+
+        return reports.build(self.state, self.life, self.skipped)
+
+
+def _told(run: RunDir) -> _Told:
     state, reader = history.latest(run.journal)
     with reader:
-        for event in reader:
-            state.apply(event)
+        _go_on(state, reader)
     if state.run is None:
         raise rundir.RunNotFound(f"{run.journal} holds no run (yet)")
-    return state
+    return _Told(state, "" if state.ended is not None else _life(run), reader.skipped)
+
+
+def _go_on(state: RunState, reader: JournalReader) -> None:
+    """Folds what is new. Raises RunNotFound where the journal can't be read."""
+    try:
+        for event in reader:
+            reader.skipped += not state.take(event)
+    except OSError as error:
+        raise rundir.RunNotFound(f"the journal {error.filename or ''} can't be read: {error.strerror}") from error
+
+
+def _life(run: RunDir) -> str:
+    """What is known of a run whose journal has no end."""
+    try:
+        state = rundir.summary(run).state
+    except rundir.RunNotFound:
+        return "unknown"
+    return "running" if state == "ended" else state  # it ended while we read
 
 
 def report(options: argparse.Namespace) -> int:
     """What was found in a run; of a running one, so far."""
-    state = folded(rundir.find(options.run))
+    told = _told(rundir.find(options.run))
     if options.html is not None or options.tensorboard is not None:
-        return _report_files(state, options)
+        return _report_files(told, options)
     if options.json:
-        from tfgpu_tui import report as reports
-
-        print(json.dumps(reports.build(state), indent=1, allow_nan=False))
+        print(json.dumps(told.built(), indent=1, allow_nan=False))
     else:
-        _print_report(state)
+        _print_report(told)
     return 0
 
 
-def _report_files(state: RunState, options: argparse.Namespace) -> int:
+def _report_files(told: _Told, options: argparse.Namespace) -> int:
     """The report as a page, as event files, or both; says what was written."""
     if options.html is not None:
         from tfgpu_tui import html_report
-        from tfgpu_tui import report as reports
 
-        _write(options.html, "--html", html_report.html(state, reports.build(state)))
+        _write(options.html, "--html", html_report.html(told.state, told.built()))
         print(printable(f"written: {options.html}"))
     if options.tensorboard is not None:
         from tfgpu_tui import tensorboard
 
         try:
-            points = tensorboard.write(state, Path(options.tensorboard))
+            points = tensorboard.write(told.state, Path(options.tensorboard))
         except tensorboard.TensorBoardMissing as error:
             raise cli.UsageError(f"--tensorboard: {error}") from error
         except OSError as error:
@@ -286,10 +334,10 @@ def _report_files(state: RunState, options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_report(state: RunState) -> None:
+def _print_report(told: _Told) -> None:
     from tfgpu_tui import report as reports
 
-    print(for_output(printable_lines(reports.text(reports.build(state)))))
+    print(for_output(printable_lines(reports.text(told.built()))))
 
 
 def compare(options: argparse.Namespace) -> int:

@@ -130,6 +130,45 @@ async def test_foreign_types_are_refused_and_the_connection_goes_on(rig: Rig) ->
     writer.close()
 
 
+@pytest.mark.parametrize("kind", [[], {}, None, 7, True])
+async def test_a_type_that_is_no_word_is_refused_and_nothing_is_printed(
+    rig: Rig, kind: object, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, writer = await rig.connect()
+    writer.write(json.dumps({"type": kind, "t": 1.0, "pid": 1}).encode() + b"\n" + line("phase", phase="the next"))
+    await until(lambda: rig.events)
+    assert rig.refused == 1
+    writer.close()
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_failing_handler_costs_its_own_connection_and_prints_nothing(
+    rig: Rig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def failing(event: Event) -> bool:
+        raise RuntimeError("a mistake of ours")
+
+    def failing_command(command: dict[str, Any]) -> None:
+        raise TypeError("of a kind that nobody thought of")
+
+    taking, rig.server._on_event = rig.server._on_event, failing
+    assert await rig.send(line("phase", phase="x")) == b"" and rig.refused == 1
+    rig.server._on_event, rig.server._on_command = taking, failing_command
+    assert json.loads(await rig.send(b'{"cmd":["stop"]}\n'))["ok"] is False and rig.refused == 2
+    await rig.send(line("phase", phase="after"))
+    assert len(rig.events) == 1 and capfd.readouterr().err == ""
+
+
+async def test_a_name_beside_the_socket_is_not_touched(tmp_path: Path) -> None:
+    """Once a socket was made under a name that anybody could foresee, after what stood there had been deleted."""
+    path = tmp_path / "a.sock"
+    (tmp_path / "a.new").write_text("precious")
+    listener = listen(path)
+    listener.close()
+    assert (tmp_path / "a.new").read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["a.new", "a.sock"]
+
+
 async def test_viewers_get_an_answer(rig: Rig) -> None:
     assert json.loads(await rig.send(b'{"cmd":"stop","stage":"batch"}\n')) == {"ok": True}
     assert json.loads(await rig.send(b'{"cmd":"dance"}\n')) == {"ok": False, "error": "no such command"}
@@ -220,6 +259,7 @@ def test_a_run_survives_all_this(place: Workplace) -> None:
         line("pipeline", stages=[{"stage": "Map", "self_us": {"a": 1}}]),
         line("tf_memory", devices=[{"device": "GPU:0", "peak_bytes": "much"}]),
         line("epoch", state={}, epoch="one"),
+        b'{"type":[]}\n',
         b'{"v":1,"t":1e999,"pid":1,"type":"phase","phase":"x"}\n',
         b'{"v":1,"t":NaN,"pid":1,"type":"phase","phase":"x"}\n',
         b"\x00\x01\x02\n",
@@ -234,6 +274,7 @@ def test_a_run_survives_all_this(place: Workplace) -> None:
 
     wait_until(lambda: dropped() == len(nonsense), "each drop was counted")
     assert "steps.steps is many" in run.supervisor_log.read_text()
+    assert "Traceback" not in run.supervisor_log.read_text() + run.output_log.read_text()
     launch.stop(run, "kill")
     wait_for_state(run, "ended")
     assert of_type(run, RunStarted) and of_type(run, RunEnded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -148,6 +149,68 @@ def test_a_full_disk_costs_events_which_are_counted(place: Workplace) -> None:
     assert counted.output()[-1] == counted.whole_output()[-1]
     report = json.loads(place.tool("report", counted.run.id, "--json").stdout)
     assert "File too large" in str(report["monitor"]["faults"]), "the state knows what the journal could not hold"
+
+
+@pytest.fixture
+def small_disk(place: Workplace) -> Iterator[Path | None]:
+    """The state folder on a disk of 2 MiB, where this user may mount one; else None."""
+    place.state.mkdir(mode=0o700)
+    options = ["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(place.state)]
+    mounted = os.geteuid() == 0 and subprocess.run(["mount", *options], capture_output=True).returncode == 0
+    yield place.state if mounted else None
+    if mounted:
+        subprocess.run(["umount", "-l", str(place.state)], check=True)
+
+
+def fill(counted: Counting, disk: Path | None) -> None:
+    """Takes the last byte of the disk; where there is none of our own, of what a process may write."""
+    if disk is not None:
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        return
+    for pid in (supervisor_of(counted.run), rundir.read_meta(counted.run).keeper_pid):
+        assert pid is not None
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+
+
+def test_a_run_that_ends_on_a_full_disk_has_ended(place: Workplace, small_disk: Path | None) -> None:
+    counted = counting(place)
+    supervisor = supervisor_of(counted.run)
+    wait_until(lambda: samples(counted) >= 1, "the supervisor is at work")
+    fill(counted, small_disk)
+    # The disk still takes what fits into the journal's last page.
+    wait_until(lambda: small_disk is None or counted.run.journal.stat().st_size % 4096 == 0, "that page is full, too")
+    counted.goes_on()
+    assert counted.finish().exit_code == 3
+    wait_until(lambda: rundir.process_start(supervisor) is None, "the supervisor has done what it could")
+    assert not counted.run.report_path.exists() or not counted.run.report_path.stat().st_size
+    assert "failed with status 3" in place.tool("runs").stdout.decode()
+    told = json.loads(place.tool("report", counted.run.id, "--json").stdout)
+    assert (told["run"]["state"], told["run"]["exit_code"]) == ("ended", 3)
+    assert told["monitor"]["dropped"] > 0, "what is missing was counted, too"
+
+
+def test_a_run_of_which_nothing_is_heard_any_more_is_not_called_running(place: Workplace) -> None:
+    counted = counting(place)
+    supervisor, keeper = supervisor_of(counted.run), rundir.read_meta(counted.run).keeper_pid
+    wait_until(lambda: samples(counted) >= 1, "the supervisor is at work")
+    assert b"still running" in place.tool("report", counted.run.id).stdout
+    assert keeper is not None
+    for pid in (keeper, supervisor):  # its terminal hangs up, and the script hears that but goes on
+        os.kill(pid, signal.SIGKILL)
+    script = rundir.read_meta(counted.run).script_pid
+    wait_until(lambda: rundir.summary(counted.run).state == "lost", "it is lost")
+    page = place.folder / "page.html"
+    shown = place.tool("report", counted.run.id).stdout.decode()
+    place.tool("report", counted.run.id, "--html", page)
+    for text in (shown, page.read_text()):
+        assert "still running" not in text and "its monitor was lost" in text
+    assert json.loads(place.tool("report", counted.run.id, "--json").stdout)["run"]["state"] == "lost"
+    counted.end.touch()
+    assert script is not None
+    wait_until(lambda: rundir.process_start(script) is None, "the script ended")
+    rundir.prune(0)  # with the socket
 
 
 def test_a_deleted_state_folder_comes_back_with_what_was_measured(place: Workplace) -> None:

@@ -10,6 +10,8 @@ from tests.ui import recording
 from tests.ui.test_snapshots import RECORDINGS
 from tfgpu_tui import cli
 from tfgpu_tui import events as ev
+from tfgpu_tui.state import RunState
+from tfgpu_tui.ui import exporting
 from tfgpu_tui.ui.picture import picture
 
 RUN = str(RECORDINGS / "one-gpu-input-bound.jsonl")
@@ -74,3 +76,15 @@ def test_what_cannot_be_written_is_one_line(
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/x", "..", "", "a/b", "x" * 5000, "\ud800\x1b]0;", ".hidden"])
+def test_what_a_recording_calls_itself_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    parent = tmp_path / "deep" / "here"
+    parent.mkdir(parents=True)
+    state = RunState()
+    state.apply(ev.RunStarted(t=recording.START, id=name, argv=["t.py"], cwd="/", python="p"))
+    folder, again = (exporting.write(parent, state, "<svg/>", "text") for _ in range(2))
+    assert folder != again and folder.parent == again.parent == parent
+    assert not folder.name.startswith(".") and len(list(folder.iterdir())) == 5
+    assert sorted(tmp_path.rglob("report.json")) == sorted(path / "report.json" for path in (folder, again))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_a_checkpoint_holds_all_of_a_real_run(name: str) -> None:
         '{"checkpoint":1,"state":{"$":"RunState","v":7}}',
         '{"checkpoint":1,"state":{"$":"deque","max":-1,"v":[]}}',
         '{"checkpoint":1,"state":{"$":"deque","max":1180591620717411303424,"v":[]}}',
+        '{"checkpoint":1,"state":{"$":"RunState","v":{"now":"soon"}}}',
+        '{"checkpoint":1,"state":{"$":"RunState","v":{"totals":{"train":7}}}}',
+        '{"checkpoint":1,"state":{"$":"RunState","v":{"series":{}}}}',
+        '{"checkpoint":1,"state":{"$":"RunState","v":{"host":{"$":"HostSample","v":{"t":1,"cores_percent":["x"]}}}}}',
+        '{"checkpoint":1,"state":{"$":"RunState","v":{"rss_by_step":{"$":"Decimated","v":{"points":[1]}}}}}',
+        '{"checkpoint":1,"state":{"$":"RunState","v":{"metric_series":{"a":{"$":"Series","v":{"bucket_s":0}}}}}}',
+        '{"checkpoint":1,"state":' + "[" * 100_000,
     ],
 )
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
@@ -218,6 +226,28 @@ def test_a_journal_that_was_deleted_begins_with_the_state(tmp_path: Path) -> Non
     writer.close()
     for begin in (history.latest, history.whole):
         assert checkpoint.dump(folded(*begin(journal))) == checkpoint.dump(fold(written))
+
+
+def test_a_state_that_unpacks_without_end_is_passed_over(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    state = write_rolled(journal, long_journal(300), every=100)
+    last = part_path(journal, history.states(journal)[-1], ".state.gz")
+    last.write_bytes(gzip.compress(b" " * (history.LARGEST_STATE + 1), 1))
+    assert history.read_state(journal, history.states(journal)[-1]) is None
+    assert checkpoint.dump(folded(*history.latest(journal))) == checkpoint.dump(state)
+
+
+def test_a_part_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    written = long_journal(300)
+    write_rolled(journal, written, every=200)
+    part_path(journal, 1).unlink()
+    part_path(journal, 1, ".jsonl").mkdir()
+    os.mkfifo(part_path(journal, 2, ".jsonl"))
+    part_path(journal, 2).unlink(missing_ok=True)
+    with JournalReader(journal) as reader:
+        assert list(reader) == written[400:]
+        assert reader.skipped == 2
 
 
 def test_a_compressed_part_that_is_broken_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -14,13 +14,15 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfgpu_tui import checkpoint, events
+from tfgpu_tui import checkpoint, compare, events, report
 from tfgpu_tui.events import Event, Phase
+from tfgpu_tui.html_report import html
 from tfgpu_tui.journal import JournalReader
+from tfgpu_tui.measures import csv_text
 from tfgpu_tui.state import RunState
 from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
-from tfgpu_tui.supervisor.validate import misfit
 from tfgpu_tui.terminal import TerminalLines, char_width, printable, printable_lines
+from tfgpu_tui.validate import misfit, read
 
 # How long an example takes says something of the machine, not of the parser.
 settings.register_profile("no timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -139,9 +141,44 @@ def test_whatever_a_peer_sends_the_next_one_is_heard(lines: list[bytes]) -> None
     assert all(events.decode(events.encode(event)) is not None for event in taken)
 
 
+RECORDINGS = sorted((Path(__file__).parents[2] / "demo" / "recordings").glob("*.jsonl"))
+LINES = [line for path in RECORDINGS for line in path.read_bytes().splitlines()[:150]]
+OTHER_VALUES = VALUES | st.sampled_from([1e308, 1e29, -1, 2**70, 10**400, "\ud800", "9" * 400])
+
+
+@st.composite
+def journals(draw: st.DrawFn) -> list[bytes]:
+    """A real run's start and some of its lines, with values in them exchanged for any others."""
+    lines = [LINES[0]]
+    for line in draw(st.lists(st.sampled_from(LINES), min_size=1, max_size=12)):
+        data = json.loads(line)
+        for key in draw(st.lists(st.sampled_from(sorted(data)), max_size=2)):
+            inside = data[key]
+            if isinstance(inside, list) and inside and isinstance(inside[0], dict):
+                inside[0][draw(st.sampled_from(sorted(inside[0])))] = draw(OTHER_VALUES)
+            else:
+                data[key] = draw(OTHER_VALUES)
+        lines.append(json.dumps(data).encode())
+    return lines
+
+
+@given(journals())
+@settings(max_examples=40)
+def test_whatever_a_journal_holds_a_report_is_made_of_it(lines: list[bytes]) -> None:
+    state = RunState()
+    taken = [event for line in lines if (event := read(line)) is not None and state.take(event)]
+    built = report.build(state, "unknown", len(lines) - len(taken))
+    json.dumps(built, allow_nan=False)
+    (report.text(built) + html(state, built) + csv_text(state) + compare.text(state, state)).encode()
+    assert checkpoint.dump(checkpoint.load(checkpoint.dump(state))) == checkpoint.dump(state)
+
+
+def test_what_real_runs_wrote_fits() -> None:
+    assert [line for path in RECORDINGS for line in path.read_bytes().splitlines() if read(line) is None] == []
+
+
 def test_what_real_agents_sent_fits() -> None:
-    recordings = sorted((Path(__file__).parents[2] / "demo" / "recordings").glob("*.jsonl"))
-    sent = [events.decode(line) for path in recordings for line in path.read_bytes().splitlines()]
+    sent = [events.decode(line) for path in RECORDINGS for line in path.read_bytes().splitlines()]
     agents = [event for event in sent if event is not None and event.type in FROM_AGENTS]
     assert len({event.type for event in agents}) > 8
     assert [event for event in agents if misfit(event)] == []

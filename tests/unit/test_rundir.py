@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tfgpu_tui import events, rundir
+from tfgpu_tui import cli, events, liveness, rundir
+from tfgpu_tui import journal as journals
+from tfgpu_tui import meta as metas
 from tfgpu_tui.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
 
 ENDED = events.RunEnded(t=105.0, exit_code=0, wall_s=5.0)
@@ -158,6 +166,253 @@ def test_prune_keeps_the_newest_and_the_running() -> None:
     assert [run.id for run in rundir.list_runs()] == [runs[3].id, runs[0].id]
 
 
+def lost(script: str = "lost.py", **changed: Any) -> RunDir:
+    """A run that was started long ago, whose processes are gone, and whose journal has no end."""
+    run = make(script)
+    meta = rundir.read_meta(run)._replace(started=time.time() - 3600, keeper_pid=2**22 + 1, keeper_started=1)
+    rundir.write_meta(run, meta._replace(**changed))
+    journal(run, phase(1))
+    return run
+
+
+ELSEWHERE = {"host": "gpu7", "boot_id": "other"}
+CONTAINER = {"pid_namespace": "pid:[4026532999]"}
+NOT_SAID = {"host": "", "boot_id": "", "pid_namespace": ""}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected", "words"),
+    [
+        ({}, "lost", ""),
+        (ELSEWHERE, "elsewhere", "started on gpu7"),
+        ({"boot_id": "other"}, "elsewhere", "another machine named"),  # it was written to after this one was started
+        (CONTAINER, "elsewhere", "another container"),
+        (NOT_SAID, "unknown", "does not say on which machine"),
+    ],
+)
+def test_what_is_not_proved_dead_is_never_deleted(changed: dict[str, str], expected: str, words: str) -> None:
+    run = lost(**changed)
+    assert rundir.summary(run).state == expected and words in rundir.summary(run).note
+    left: list[rundir.NotDeleted] = []
+    deleted = [run.id for run in rundir.prune(0, on_left=left.append)]
+    assert deleted == ([run.id] if expected == "lost" else [])
+    if expected != "lost":
+        assert words in str(left[0]) and f"rm -r {run.path}" in str(left[0]) and not left[0].tried
+        journal(run, ENDED)
+        assert [run.id for run in rundir.prune(0)] == [run.id], "an end that was written is one, wherever it ran"
+
+
+def test_a_reboot_ended_what_ran_before_it() -> None:
+    run = lost(boot_id="the one before")
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    for path in run.path.iterdir():
+        os.utime(path, (booted - 60, booted - 60))
+    assert rundir.summary(run).state == "lost"
+    assert [run.id for run in rundir.prune(0)] == [run.id]
+
+
+def test_pids_of_another_place_mean_nothing_here() -> None:
+    mine: dict[str, Any] = {"supervisor_pid": os.getpid(), "supervisor_started": rundir.process_start(os.getpid())}
+    assert rundir.summary(lost(**mine)).state == "running"
+    assert rundir.summary(lost(**mine, **CONTAINER)).state == "elsewhere"
+    assert metas.here().boot_id and metas.here().pid_namespace and liveness.is_running(rundir.read_meta(lost(**mine)))
+
+
+def test_a_run_that_could_not_write_its_pids_is_seen_by_its_open_files() -> None:
+    run = lost(keeper_pid=None)
+    with run.journal.open("a"):
+        left: list[rundir.NotDeleted] = []
+        assert rundir.prune(0, on_left=left.append) == [] and f"process {os.getpid()}" in str(left[0])
+    assert [run.id for run in rundir.prune(0)] == [run.id]
+
+
+NOT_A_META = {
+    "empty": b"", "null": b"null", "a list": b"[]", "deep": b"[" * 100_000, "no argv": b'{"id":"x"}',
+    "binary": b"\xff\0", "large": b" " * (metas.LARGEST_BYTES + 1),
+}  # fmt: skip
+WRONG: list[tuple[str, Any]] = [
+    ("started", "soon"), ("started", None), ("started", float("nan")), ("started", 1e300), ("started", -1.0),
+    ("started", True), ("started", []),
+    ("argv", "train.py"), ("argv", [1]), ("argv", {}), ("cwd", 7), ("python", "a\0b"), ("knobs", {"a": 1}),
+    ("script_pid", "1"), ("script_pid", -1), ("script_pid", 1.5), ("socket", ["x"]), ("columns", "80"), ("mode", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", NOT_A_META.values(), ids=NOT_A_META.keys())
+def test_a_broken_meta_breaks_its_own_run_only(data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    good, broken = make("good.py"), make("broken.py")
+    journal(good, ENDED)
+    broken.meta_path.write_bytes(data)
+    alone(good, broken, capsys)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_meta_with_a_value_of_a_wrong_type_is_broken(
+    name: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, broken = make("good.py"), make("broken.py")
+    journal(good, ENDED)
+    broken.meta_path.write_text(json.dumps({**rundir.read_meta(broken)._asdict(), name: value}))
+    alone(good, broken, capsys)
+    with pytest.raises(ValueError, match=f"its {name} is"):
+        metas.parse(json.dumps({**rundir.read_meta(good)._asdict(), name: value}).encode())
+
+
+@pytest.mark.parametrize("what", ["fifo", "device", "nowhere", "folder"])
+@pytest.mark.parametrize("where", ["meta.json", "journal.jsonl"])
+def test_what_is_no_file_is_neither_waited_for_nor_read(
+    what: str, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, broken = make("good.py"), make("broken.py")
+    journal(good, ENDED)
+    rundir.write_meta(broken, rundir.read_meta(broken)._replace(started=1.0, keeper_pid=2**22 + 1, keeper_started=1))
+    path = broken.path / where
+    path.unlink(missing_ok=True)
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if what == "device" else "/no/such/file")
+    alone(good, broken, capsys, expected="lost" if where == "journal.jsonl" else "broken")
+
+
+def alone(good: RunDir, broken: RunDir, capsys: pytest.CaptureFixture[str], expected: str = "broken") -> None:
+    """The broken one is listed and refused in one line, the good one is `last`; only the broken one goes."""
+    assert {run.id: run.state for run in rundir.list_runs()} == {good.id: "ended", broken.id: expected}
+    assert rundir.find("last") == good
+    assert cli.main(["runs", "--json"]) == cli.main(["runs"]) == 0
+    assert broken.id in capsys.readouterr().out
+    assert cli.main(["report", broken.id]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert cli.main(["prune", "--keep", "1"]) == 0
+    assert f"deleted {broken.id}" in capsys.readouterr().out, "it goes before any other"
+    assert [run.id for run in rundir.list_runs()] == [good.id]
+
+
+def test_a_broken_run_that_is_written_to_stays() -> None:
+    run = make()
+    journal(run, phase(1))
+    run.meta_path.write_text("")
+    assert rundir.prune(0) == []
+    os.utime(run.journal, (1.0, 1.0))
+    assert [run.id for run in rundir.prune(0)] == [run.id]
+
+
+def test_times_that_are_still_to_come_push_out_nothing() -> None:
+    real, future = make("real.py"), make("future.py")
+    for run in (real, future):
+        journal(run, ENDED)
+    rundir.write_meta(future, rundir.read_meta(future)._replace(started=time.time() + 1e6))
+    assert rundir.find("last") == real
+    assert [run.id for run in rundir.prune(1)] == [future.id]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["runs", "--prune", "-5"], ["prune", "--keep", "-1"], ["prune", "--older-than", "nan"],
+     ["prune", "--total-size", f"{'9' * 400}G"]],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_delete_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run = make()
+    journal(run, ENDED)
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and run.path.exists()
+
+
+def test_what_could_not_be_deleted_is_not_called_deleted(capsys: pytest.CaptureFixture[str], undeletable: Path) -> None:
+    run = rundir.RunDir(undeletable)
+    assert cli.main(["prune", "--keep", "0"]) == 2
+    said = capsys.readouterr()
+    assert f"deleted {run.id}" not in said.out and f"{run.id} can't be deleted: {run.path}" in said.err
+    assert "1 runs are left" in said.out
+
+
+@pytest.fixture
+def undeletable(state: Path) -> Iterator[Path]:
+    """A run in a folder that gives up no file, also to root."""
+    run = make()
+    journal(run, ENDED)
+    if os.geteuid() != 0:
+        run.path.chmod(0o500)
+    elif subprocess.run(["mount", "--bind", run.path, run.path], capture_output=True).returncode != 0:
+        pytest.skip("root may not mount here, and modes do not stop root")
+    else:
+        subprocess.run(["mount", "-o", "remount,ro,bind", run.path], check=True)
+    yield run.path
+    if os.geteuid() == 0:
+        subprocess.run(["umount", "-l", run.path], check=True)
+    run.path.chmod(0o700)
+
+
+def test_only_a_folder_of_ours_is_ours(state: Path, tmp_path: Path) -> None:
+    run = make()
+    journal(run, ENDED)
+    assert rundir.is_ours(run)
+    run.path.chmod(0o770)
+    assert not rundir.is_ours(run) and rundir.prune(0) == []
+    assert [(found.ours, found.note) for found in rundir.list_runs()] == [(False, "others can write to it")]
+    run.path.chmod(0o700)
+    run.meta_path.chmod(0o666)
+    assert not rundir.is_ours(run)
+    run.meta_path.chmod(0o600)
+    moved = run.path.rename(tmp_path / run.id)
+    assert not rundir.is_ours(RunDir(moved)), "not where runs are kept"
+    run.path.symlink_to(moved)
+    assert not rundir.is_ours(run) and rundir.prune(0) == [] and moved.exists(), "a link"
+    run.path.unlink()
+    moved.rename(run.path)
+    assert rundir.is_ours(run)
+    for folder in (state, state / "runs"):
+        folder.chmod(0o777)
+        assert not rundir.is_ours(run)
+        for use in (make, rundir.list_runs):
+            with pytest.raises(rundir.StateDirError, match="others can write to it"):
+                use()
+        folder.chmod(0o700)
+
+
+def test_each_folder_that_is_made_is_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path / "a" / "b" / "state"))
+    before = os.umask(0)
+    try:
+        run = make()
+    finally:
+        os.umask(before)
+    while run.path != tmp_path:
+        assert run.path.stat().st_mode & 0o777 == 0o700
+        run = RunDir(run.path.parent)
+
+
+def test_a_socket_that_a_file_names_is_removed_only_where_it_may_be_one_of_ours(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    other = tmp_path / "runtime" / "tfgpu-tui" / "0123456789ab.sock"
+    rundir.socket_path()
+    other.write_text("no socket")
+    own = rundir.socket_path()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(own))
+        for path in (precious, other, own.parent / ".." / "tfgpu-tui" / own.name):
+            rundir.delete(lost(socket=str(path)))
+        assert precious.exists() and other.exists() and own.exists()
+        assert rundir.same_or_new_socket_path(precious).parent == own.parent
+        rundir.delete(lost(socket=str(own)))
+        assert not own.exists()
+
+
+def test_no_name_that_can_be_foreseen_is_written_to(tmp_path: Path) -> None:
+    """Links wait under the names that were written to once, and under what stands there now."""
+    run, outside = make(), tmp_path / "outside"
+    outside.write_text("precious")
+    (run.path / f".meta.{os.getpid()}").symlink_to(outside)
+    run.meta_path.unlink()
+    run.meta_path.symlink_to(outside)
+    rundir.write_meta(run, metas.Meta(id=run.id, argv=["x"], cwd="/", python="p"))
+    assert outside.read_text() == "precious" and not run.meta_path.is_symlink()
+    assert rundir.read_meta(run).argv == ["x"]
+
+
 def test_prune_by_age_and_size() -> None:
     runs = [make(f"run{number}.py") for number in range(5)]
     for number, run in enumerate(runs):
@@ -218,3 +473,71 @@ def test_an_unwritable_state_folder_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path / "file"))
     with pytest.raises(rundir.StateDirError, match=r"can't be written.*TFGPU_TUI_STATE_DIR"):
         make()
+
+
+def test_a_line_without_end_costs_neither_memory_nor_time(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    line = events.encode(phase(1)).encode() + b"\n"
+    with path.open("wb") as file:
+        file.write(line)
+        for _ in range(60):
+            file.write(b"x" * (1 << 20))
+        file.write(b"\n" + line)
+    code = (
+        "import resource, sys, time; from pathlib import Path; from tfgpu_tui.journal import JournalReader\n"
+        "from tfgpu_tui import validate; reader = JournalReader(Path(sys.argv[1]))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(len(reader.poll()), reader.skipped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60)
+    read, skipped, kib = map(int, done.stdout.split())
+    assert (read, skipped) == (2, 1)
+    assert kib < 60 * 1024
+
+
+def test_lines_that_do_not_fit_are_skipped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    good = events.encode(phase(1))
+    bad = [
+        '{"t":1,"type":"steps","steps":"many"}',
+        '{"t":1,"type":"host_sample","cores_percent":[1,"x"]}',
+        '{"t":1,"type":"gpu_sample","gpus":[{"index":0,"busy_percent":{"a":1}}]}',
+        '{"t":NaN,"type":"phase","phase":"x"}',
+        '{"t":1e300,"type":"phase","phase":"x"}',
+        '{"t":1,"type":"host_sample","cpu_percent":1e308}',
+        '{"t":1,"type":[]}',
+        '{"t":1,"type":"phase","phase":' + "[" * 100_000,
+        '{"t":1,"type":"dataset","kind":"x","elements":[{"shape":' + "[" * 100 + "]" * 100 + "}]}",
+        '{"t":1,"type":"host_sample","processes":' + "9" * 5000 + "}",
+    ]
+    path.write_text("\n".join([good, *bad, good, '{"t":2,"type":"phase","phase":"\\ud800"}', ""]))
+    with JournalReader(path) as reader:
+        got = reader.poll()
+        assert reader.skipped == len(bad)
+    assert got[:2] == [phase(1), phase(1)] and got[2] == events.Phase(t=2, phase="\ufffd")
+    path.write_text("\n".join([good, *bad[:6], ""]))
+    assert journals.last_event(path) == phase(1)
+
+
+def test_room_is_kept_back_for_the_last_event(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    writer = JournalWriter(path, keep_back=True)
+    assert writer.append(phase(1))
+    with JournalReader(path) as reader:
+        assert reader.poll() == [phase(1)] and reader.poll() == []
+        assert writer.append_at_end([events.Dropped(t=104.0, count=3), ENDED])
+        writer.close()
+        assert [type(event) for event in reader.poll()] == [events.Dropped, events.RunEnded]
+        assert reader.poll() == []
+    assert journals.last_event(path) == ENDED
+    unused = JournalWriter(tmp_path / "other.jsonl", keep_back=True)
+    unused.close()
+    assert sorted(os.listdir(tmp_path)) == ["journal.end", "journal.jsonl", "other.jsonl", "runtime"]
+
+
+def test_an_end_that_was_rolled_is_found(tmp_path: Path) -> None:
+    run = lost()
+    journal(run, ENDED)
+    run.journal.rename(journals.part_path(run.journal, 1, ".jsonl"))
+    run.journal.touch()
+    assert rundir.summary(run).state == "ended"

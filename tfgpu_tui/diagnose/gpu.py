@@ -100,7 +100,7 @@ def _critical(state: RunState) -> list[Finding]:
 def _by_process(state: RunState) -> Iterator[Finding]:
     """What the script's own process said: its build, its CUDA_VISIBLE_DEVICES, its set_visible_devices."""
     env = state.environment
-    boxes = env.nvidia_devices or 0
+    boxes = min(int(env.nvidia_devices or 0), gpu_causes.MOST_GPUS)
     if env.tensorflow_build == "cpu":
         # What stands in its packages says more than that.
         yield next(

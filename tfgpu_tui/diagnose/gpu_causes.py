@@ -28,16 +28,20 @@ def install_gpu_build(version: str | None) -> str:
     return f'pip uninstall -y tensorflow tensorflow-cpu && pip install "{package}"'
 
 
+MOST_GPUS = 256
+"""In one machine: what names more is no machine's own."""
+
+
 def version_of(text: str | None) -> tuple[int, ...]:
     """`555.42.06` -> (555, 42, 6); () where there is none."""
-    return tuple(int(part) for part in re.findall(r"\d+", text or ""))
+    return tuple(int(part) for part in re.findall(r"\d{1,18}", text or ""))
 
 
 def gpus_in_box(facts: Facts) -> int:
     """NVIDIA GPUs that there are, used or not. On WSL2 and Jetson they are on no PCI bus: one, where a driver is."""
     seen = max(facts.get("pci") or 0, facts.get("devices") or 0, (facts.get("cuda_driver") or {}).get("count") or 0)
     off_bus = facts.get("platform") in ("wsl2", "jetson") and (facts.get("driver_library") or {}).get("path")
-    return seen or (1 if off_bus else 0)
+    return min(int(seen), MOST_GPUS) or (1 if off_bus else 0)
 
 
 def tensorflow_version(facts: Facts) -> str | None:

@@ -97,9 +97,9 @@ def _killed(state: RunState, number: int, core_dumped: bool | None) -> Finding:
         evidence={
             "signal": number,
             "core_dumped": core_dumped,
-            "rss_peak_mib": (state.rss_peak_bytes or 0) >> 20 or None,
+            "rss_peak_mib": int(state.rss_peak_bytes or 0) >> 20 or None,
             "oom_kills": state.oom_kills,
-            "memory_limit_mib": (state.environment.memory_limit_bytes or 0) >> 20 or None,
+            "memory_limit_mib": int(state.environment.memory_limit_bytes or 0) >> 20 or None,
         },
     )
 
@@ -134,7 +134,7 @@ def _place(error: ScriptError) -> str:
 
 
 def _mib(value: int | None) -> str:
-    return "unknown" if value is None else f"{value >> 20} MiB"
+    return "unknown" if value is None else f"{int(value) >> 20} MiB"
 
 
 def _other_backend(state: RunState) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tfgpu_tui import rundir
+from tfgpu_tui import files, rundir
 from tfgpu_tui.keeper import status as packets
 from tfgpu_tui.keeper.output import OutputLog
 from tfgpu_tui.keeper.spawn import Order, Spawned
@@ -82,7 +82,7 @@ class Keeper:
 
     def _write_meta(self) -> None:
         try:
-            self._run.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.make_private(self._run.path)
             rundir.write_meta(self._run, self._meta)
         except OSError:
             pass  # the supervisor writes it, too, and says when it can't

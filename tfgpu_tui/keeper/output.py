@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tfgpu_tui import files
+
 CAP_BYTES = 64 << 20
 TAIL_BYTES = 64 << 10
 """Of what comes after the cap, so much of the end is kept, and written when the script ended: its traceback."""
@@ -131,7 +133,7 @@ class OutputLog:
         if there:
             return
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.make_private(self._path.parent)
             new = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
             return  # looked at again later

@@ -37,7 +37,7 @@ def conclude(
     if closed_by is not None:  # the script was over: it ended as its interpreter would have
         exit_code, number, core_dumped = *_split(recorder.state.ends_with), None
     if recorder.state.ended is None:
-        recorder.record(
+        recorder.end(
             RunEnded(
                 t=now,
                 src="child",

@@ -16,13 +16,16 @@ def listen(path: Path) -> socket.socket:
     if path.exists():
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(path))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    unnamed = path.with_suffix(".new")
+    unnamed = path.with_name(f"{os.urandom(6).hex()}.new")  # that nobody can have taken; `bind` takes no other
     try:
-        unnamed.unlink(missing_ok=True)
         listener.bind(str(unnamed))
-        unnamed.chmod(0o600)
-        listener.listen(128)
-        unnamed.rename(path)
+        try:
+            unnamed.chmod(0o600)
+            listener.listen(128)
+            unnamed.rename(path)
+        except BaseException:
+            unnamed.unlink(missing_ok=True)
+            raise
     except BaseException:
         listener.close()
         raise

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from tfgpu_tui import history
-from tfgpu_tui.events import Dropped, Event, Fault
+from tfgpu_tui.events import Dropped, Event, Fault, RunEnded
 from tfgpu_tui.journal import JournalWriter
 from tfgpu_tui.rundir import RunDir
 from tfgpu_tui.state import RunState
@@ -36,7 +38,7 @@ class Recorder:
         self._reported = self._lost_before = 0
         self._journal: JournalWriter | None = None
         try:
-            self._journal = JournalWriter(run.journal)
+            self._journal = JournalWriter(run.journal, keep_back=True)
         except OSError as error:  # the script already runs, and must not pay for our disk
             self.fault("journal", f"{run.journal} can't be written: {error.strerror}")
 
@@ -50,7 +52,7 @@ class Recorder:
             event = self.clock.fit(event)
             self.state.apply(event)
             written = self._journal is not None and self._journal.append(event)
-            if self._journal is not None and self._journal.size_bytes >= self._part_bytes:
+            if self._journal is not None and self._journal.size_bytes >= self._part_bytes and self.state.running:
                 self._roll(self._journal)
             return written
         except Exception:  # whatever a foreign event makes the reducer do: the run must go on
@@ -58,12 +60,27 @@ class Recorder:
             self.note_traceback()
             return False
 
+    def end(self, event: RunEnded) -> None:
+        """The run's last event. A disk that takes no more must not leave a run that never ended."""
+        if not self.record(event) and self._journal is not None:
+            lost = self._refused + self._journal.lost
+            dropped = Dropped(t=event.t, src="child", pid=os.getpid(), count=lost, where="supervisor")
+            self._journal.append_at_end([dropped, event])
+
     def note(self, text: str) -> None:
         """A few lines for whoever looks for a mistake of ours, into supervisor.log; only the first ones of a run."""
         self._noted += 1
         if self._noted <= MAX_NOTES:
             with contextlib.suppress(OSError), self._run.supervisor_log.open("a") as log:
                 log.write(text.rstrip() + "\n")
+
+    def take_complaints(self) -> None:
+        """What asyncio and Python itself say of mistakes goes into supervisor.log: stderr may be the script's own."""
+        logger = logging.getLogger("asyncio")
+        logger.propagate = False
+        logger.handlers = [_Notes(self.note)]
+        threading.excepthook = lambda told: self.note(f"a thread ended with {told.exc_type.__name__}: {told.exc_value}")
+        sys.unraisablehook = lambda told: self.note(f"{told.err_msg or 'ignored'}: {told.exc_value!r}")
 
     def note_traceback(self) -> None:
         """The exception being handled, into supervisor.log."""
@@ -109,6 +126,17 @@ class Recorder:
             self._journal.close()
         if self._compressing is not None:
             self._compressing.join(COMPRESSION_S)
+
+
+class _Notes(logging.Handler):
+    """Hands what is logged on, as text."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(self.format(record))
 
 
 def _read(run: RunDir) -> RunState:

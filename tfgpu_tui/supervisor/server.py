@@ -17,7 +17,7 @@ from typing import Any
 from tfgpu_tui import events
 from tfgpu_tui.events import Event
 from tfgpu_tui.supervisor.listening import peer_uid
-from tfgpu_tui.supervisor.validate import misfit
+from tfgpu_tui.validate import misfit
 
 MAX_LINE_BYTES = 1 << 20
 MAX_CONNECTIONS = 512
@@ -109,6 +109,8 @@ class Server:
             pass  # the peer went away, or the run is over
         except ValueError:  # StreamReader.readline: longer than the limit
             self._on_refused(f"a line longer than {MAX_LINE_BYTES} bytes")
+        except Exception as error:  # whatever a peer made us do: asyncio would print it to the script's stderr
+            self._on_refused(f"it could not be answered: {error!r:.200}")
         finally:
             self._handlers.discard(task)
             self._agents.pop(writer, None)
@@ -116,11 +118,8 @@ class Server:
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
-            try:
-                data = json.loads(line)
-            except (ValueError, RecursionError):
-                data = None
-            if not isinstance(data, dict):
+            data = events.parse(line)
+            if data is None:
                 self._on_refused(f"no JSON object: {line[:200]!r}")
                 return
             if "cmd" in data:
@@ -134,9 +133,14 @@ class Server:
             return {"ok": True, **(self._on_command(command) or {})}
         except ValueError as error:
             return {"ok": False, "error": str(error)}
+        except Exception as error:  # an argument of a kind that nobody thought of
+            self._on_refused(f"a command that failed with {error!r:.200}")
+            return {"ok": False, "error": "this command can't be carried out"}
 
     def _take(self, data: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        event = events.from_dict({**data, "src": "agent"}) if data.get("type") in FROM_AGENTS else None
+        kind = data.get("type")
+        known = isinstance(kind, str) and kind in FROM_AGENTS
+        event = events.from_dict({**data, "src": "agent"}) if known else None
         if event is None or event.pid is None:
             self._on_refused(f"not an event that an agent may send: {str(data)[:200]}")
             return

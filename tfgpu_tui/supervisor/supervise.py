@@ -86,6 +86,7 @@ class Started:
 def supervise(started: Started) -> Outcome:
     """Looks after the script until it ended and its report is written."""
     recorder = Recorder(started.run, RunClock(started.clock_base))
+    recorder.take_complaints()
     if recorder.state.run is None:
         recorder.record(_run_started(started))
     elif started.kept is not None:

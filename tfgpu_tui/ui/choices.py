@@ -68,12 +68,12 @@ def runs(found: Sequence[RunSummary], shown: str, before: str | None) -> list[It
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
         row: Row = (
             (f"{mark} ", "focus"),
-            (pad(run.id, 31) + " ", "bold" if run.id == shown else ""),
+            (pad(printable(run.id), 31) + " ", "bold" if run.id == shown else ""),
             (f"{started:<18}", "muted"),
             (f"{lasted:>8}  ", ""),
             (words, role),
         )
-        out.append(Item(run.id, row, printable(" ".join(run.argv))))
+        out.append(Item(run.id, row, printable(run.note or " ".join(run.argv))))
     return out
 
 
@@ -81,6 +81,9 @@ def _ending(run: RunSummary) -> tuple[str, Role]:
     if run.state == "running":
         return "running", "good"
     if run.state != "ended":
-        return "lost", "warning"
+        return _UNENDED[run.state], "warning"
     failed = run.stopped is None and bool(run.exit_code or run.signal is not None)
     return run.ending or run.state, "critical" if failed else ""
+
+
+_UNENDED = {"lost": "lost", "elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import Protocol
 
 from tfgpu_tui import again, launch, rundir
@@ -56,7 +53,7 @@ class RealControl:
 
     def foreign_command(self, run: RunDir) -> str | None:
         """What a rerun would start, and where, for a run that may be somebody else's; None for one of the run list."""
-        return None if _is_ours(run) else again.shell_command(rundir.read_meta(run))
+        return None if rundir.is_ours(run) else again.shell_command(rundir.read_meta(run))
 
     def resize(self, run: RunDir, columns: int, rows: int) -> None:
         launch.resize(run, columns, rows)
@@ -71,11 +68,10 @@ class RealControl:
         return rundir.list_runs()
 
     def delete(self, run: RunDir) -> None:
-        if run.path.parent != rundir.state_dir() / "runs":
-            raise launch.ControlError(f"{run.path} is no folder of the run list: it is not deleted")
-        if self.is_running(run) or (rundir.summary(run).state == "lost" and rundir.script_lives(rundir.read_meta(run))):
-            raise launch.ControlError(f"{run.id} is running: stop it first")
-        shutil.rmtree(run.path, ignore_errors=True)
+        try:
+            rundir.delete(run)
+        except rundir.NotDeleted as error:
+            raise launch.ControlError(str(error)) from error
 
     def send_input(self, run: RunDir, text: str) -> None:
         launch.command(run, {"cmd": "input", "text": text})
@@ -85,20 +81,6 @@ class RealControl:
 
     def profile(self, run: RunDir) -> None:
         launch.command(run, {"cmd": "profile", "steps": PROFILED_STEPS})
-
-
-def _is_ours(run: RunDir) -> bool:
-    """Made by this user's own launcher, as far as that can be told: it lies in the list of runs, and nobody else owns
-    it."""
-    try:
-        at_home = os.path.samefile(run.path.parent, rundir.state_dir() / "runs")
-        return at_home and all(path.stat().st_uid == os.getuid() for path in _made_by_launcher(run))
-    except OSError:
-        return False
-
-
-def _made_by_launcher(run: RunDir) -> tuple[Path, Path]:
-    return run.path, run.meta_path
 
 
 ERRORS = (launch.ControlError, rundir.RunNotFound, rundir.StateDirError)

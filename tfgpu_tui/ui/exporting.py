@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import time
 from pathlib import Path
 
@@ -15,10 +17,9 @@ from tfgpu_tui.state import RunState
 def write(parent: Path, state: RunState, svg: str, text: str) -> Path:
     """A new folder `RUN-HHMMSS` in `parent` with report.json, report.html, screen.svg, screen.txt and series.csv.
     Raises OSError."""
-    name = state.run.id if state.run else "tfgpu-tui"
-    stem = f"{name}-{time.strftime('%H%M%S')}"
-    folder = next(path for n in range(1, 1000) if not (path := parent / (stem if n == 1 else f"{stem}-{n}")).exists())
-    folder.mkdir()
+    # A recording says itself what it is called: only what `rundir.create` would make a name of.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", state.run.id if state.run else "").strip(".-")[:100] or "tfgpu-tui"
+    folder = _new_folder(parent, f"{name}-{time.strftime('%H%M%S')}")
     built = report.build(state)
     files = {
         "report.json": json.dumps(built, indent=1, allow_nan=False) + "\n",
@@ -28,5 +29,17 @@ def write(parent: Path, state: RunState, svg: str, text: str) -> Path:
         "series.csv": csv_text(state),
     }
     for file, content in files.items():
-        (folder / file).write_text(content, encoding="utf-8")
+        with (folder / file).open("x", encoding="utf-8") as out:
+            out.write(content)
     return folder
+
+
+def _new_folder(parent: Path, stem: str) -> Path:
+    for number in range(1, 1000):
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise OSError(errno.EEXIST, "too many exports within one second", str(parent))

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tfgpu_tui import history
+from tfgpu_tui import files, history
 from tfgpu_tui.events import Event
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.rundir import RunDir
@@ -116,7 +116,7 @@ class Feed:
         while True:
             batch = self._due()
             for event in batch:
-                self.state.apply(event)
+                self.state.take(event)
                 self.events += 1
                 if self.look is not None and self.events >= self._look_at:
                     self._look_at = max(self.events + LOOK_AT_LEAST, int(self.events * LOOK_EVERY))
@@ -178,8 +178,8 @@ class Feed:
 
     def _open_output(self) -> bool:
         try:
-            self._output = os.open(self.run.output_log, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            self._output = files.open_regular(self.run.output_log)
+        except OSError:
             return False
         shown = os.fstat(self._output).st_size if self.replay is None else self.state.log_bytes
         if shown > OUTPUT_TAIL_BYTES:

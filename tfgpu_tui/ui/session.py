@@ -84,7 +84,11 @@ class Session:
     def read(self) -> None:
         """Takes in what is new, within its time, and what follows from it."""
         if self._before_feed is not None and self._before_feed.behind and not self.feed.behind:
-            self._before_feed.advance(READ_BUDGET_S)
+            try:
+                self._before_feed.advance(READ_BUDGET_S)
+            except OSError as error:
+                self._before_feed = self.view.before = None
+                self.say(f"the run before can't be read: {error.strerror}")
         try:
             changed = self.feed.advance(READ_BUDGET_S)
         except OSError as error:
