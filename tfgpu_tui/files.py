@@ -76,6 +76,14 @@ def make_private(folder: Path) -> None:
             path.mkdir(mode=0o700)
 
 
+def close_to_others(folder: Path) -> None:
+    """Takes the right to write from everybody but its owner, where that is this user."""
+    with contextlib.suppress(OSError):
+        status = folder.stat()
+        if status.st_uid == os.getuid() and status.st_mode & _OTHERS_WRITE:
+            folder.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
+
+
 def distrust(folder: Path) -> str | None:
     """Why what lies in a folder may be another user's doing, in words; None where it is a real folder of this user
     that nobody else can write to. Raises OSError where it can't be looked at."""

@@ -127,6 +127,8 @@ def runs_dir() -> Path:
     for folder in (runs.parent, runs):
         if not os.path.isdir(folder):
             break
+        if not os.environ.get("TFGPU_TUI_STATE_DIR"):  # nobody shares the usual place; an old umask left it open
+            files.close_to_others(folder)
         why = files.distrust(Path(os.path.realpath(folder)))  # it may be this user's link to a larger disk
         if why is not None:
             raise StateDirError(

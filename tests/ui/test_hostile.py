@@ -41,7 +41,7 @@ async def test_odd_values_do_not_break_a_pane(tmp_path: Path, control: FakeContr
     events = recording.everything(script, 10)
     t = time.time()
     events += [
-        ev.Pipeline(t=t, stages=[{"stage": "Map"}, {}], user=[{"name": "gen"}]),
+        ev.Pipeline(t=t, stages=[{"stage": "Map"}, {"stage": "Batch", "name": None}], user=[{"name": "gen"}]),
         ev.Placement(t=t, layers=[{"layer": "a"}, {"layer": "b", "depth": 3, "forward": None, "parameters": None}]),
         ev.GpuSample(t=t, gpus=[{"index": 0, "uuid": recording.UUID, "error": "GPU is lost"}]),
         ev.HostSample(t=t),

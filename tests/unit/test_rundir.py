@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -384,13 +385,29 @@ def test_each_folder_that_is_made_is_for_this_user_alone(tmp_path: Path, monkeyp
         run = RunDir(run.path.parent)
 
 
+def test_the_usual_place_that_an_old_umask_left_open_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TFGPU_TUI_STATE_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = make().path.parent.parent
+    folder.chmod(0o775)
+    assert rundir.is_ours(make()) and folder.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder whose name leaves room for a socket's: such a path holds 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+
+
+@pytest.mark.usefixtures("runtime")
 def test_a_socket_that_a_file_names_is_removed_only_where_it_may_be_one_of_ours(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("data")
-    other = tmp_path / "runtime" / "tfgpu-tui" / "0123456789ab.sock"
-    rundir.socket_path()
-    other.write_text("no socket")
     own = rundir.socket_path()
+    other = own.with_name("0123456789ab.sock")
+    other.write_text("no socket")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(own))
         for path in (precious, other, own.parent / ".." / "tfgpu-tui" / own.name):
