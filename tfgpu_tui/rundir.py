@@ -36,6 +36,7 @@ from tfgpu_tui.sockets import socket_path as socket_path
 
 CLOCKS_DIFFER_S = 60.0
 """A run that was started later than now by more than that has no time that means anything."""
+RUNNING = "it is running"
 SILENT_S = 86400.0
 """A broken run is as good as dead when nothing was written to it for so long: one that runs writes all the time."""
 
@@ -399,7 +400,7 @@ def why_kept(run: RunDir) -> str | None:
     if found.state == "ended":
         return None
     if found.state == "running" or liveness.script_lives(meta):
-        return "it is running" if found.state == "running" else "its script goes on without its monitor"
+        return RUNNING if found.state == "running" else "its script goes on without its monitor"
     if found.state in ("elsewhere", "unknown"):
         return found.note
     # Without a pid, a supervisor may never have been able to write its own: the disk was full.
@@ -426,8 +427,8 @@ def delete(run: RunDir) -> None:
 
     why = why_kept(run)
     if why is not None:
-        by_hand = "" if why == "it is running" else f" (when you know that nothing of it runs: rm -r {run.path})"
-        raise NotDeleted(f"{run.id} is kept: {why}{by_hand}")
+        way = "; stop it first" if why == RUNNING else f" (when you know that nothing of it runs: rm -r {run.path})"
+        raise NotDeleted(f"{run.id} is kept: {why}{way}")
     try:
         left_socket = read_meta(run).socket
     except RunNotFound:

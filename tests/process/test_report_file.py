@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -45,8 +46,13 @@ def test_a_file_with_two_names_keeps_both(tmp_path: Path) -> None:
     assert json.loads(two.read_text()) == REPORT and one.stat().st_nlink == 2
 
 
-def test_a_file_in_a_folder_that_takes_no_new_one(tmp_path: Path) -> None:
+def test_a_file_in_a_folder_that_takes_no_new_one() -> None:
     """As it is mounted into a container: by itself, or in a folder of somebody else's."""
+    with tempfile.TemporaryDirectory(prefix="tt-", dir="/tmp") as folder:  # below a folder that another user may enter
+        _write_there(Path(folder))
+
+
+def _write_there(tmp_path: Path) -> None:
     target = tmp_path / "report.json"
     target.write_text("old" * 100_000)
     code = (
@@ -55,8 +61,7 @@ def test_a_file_in_a_folder_that_takes_no_new_one(tmp_path: Path) -> None:
         "if os.geteuid() == 0: os.chown(sys.argv[1], 65534, -1); os.setegid(65534); os.seteuid(65534)\n"
         "write_report({'schema': 1}, pathlib.Path(os.path.basename(sys.argv[1])))\n"
     )
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    tmp_path.chmod(0o755)
     subprocess.run(
         [sys.executable, "-c", code, str(target)], cwd=tmp_path, check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

@@ -166,7 +166,10 @@ def test_the_browser_deletes_ended_runs_and_never_a_running_one(place: Workplace
     wait_until(lambda: not ended.path.exists(), "the ended run's folder is gone")
     wait_until(lambda: f"deleted {ended.id}".encode() in terminal.read(), "and that is said")
     asks(running, 1)
-    wait_until(lambda: f"{running.id} is running: stop it first".encode() in terminal.read(), "a running one is kept")
+    wait_until(
+        lambda: f"{running.id} is kept: it is running; stop it first".encode() in terminal.read(),
+        "a running one is kept",
+    )
     assert rundir.summary(running).state == "running" and running.journal.exists()
     assert shown.path.exists()
     launch.stop(running, "kill")

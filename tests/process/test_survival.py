@@ -185,7 +185,7 @@ def test_a_run_that_ends_on_a_full_disk_has_ended(place: Workplace, small_disk: 
     assert counted.finish().exit_code == 3
     wait_until(lambda: rundir.process_start(supervisor) is None, "the supervisor has done what it could")
     assert not counted.run.report_path.exists() or not counted.run.report_path.stat().st_size
-    assert "failed with status 3" in place.tool("runs").stdout.decode()
+    assert "failed, exit 3" in place.tool("runs").stdout.decode()
     told = json.loads(place.tool("report", counted.run.id, "--json").stdout)
     assert (told["run"]["state"], told["run"]["exit_code"]) == ("ended", 3)
     assert told["monitor"]["dropped"] > 0, "what is missing was counted, too"

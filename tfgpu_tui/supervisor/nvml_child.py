@@ -29,6 +29,7 @@ import pynvml as nvml
 
 from tfgpu_tui.supervisor.nvml_board import Board, Failed, call
 from tfgpu_tui.supervisor.nvml_read import read_board
+from tfgpu_tui.supervisor.relay import FAULTS
 
 SLOW_S = 5.0
 """Period of what changes seldom or costs more; the GPUs take turns."""
@@ -126,7 +127,7 @@ def read_all(boards: list[Board], count: int, interval_s: float) -> list[dict[st
 
 if __name__ == "__main__":
     # A scheduler that signals every process of a job means the script: our parent ends us by stdin, or by SIGKILL.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
     try:
         sys.exit(main(float(sys.argv[1]), frozenset(int(i) for i in "".join(sys.argv[2:]).split(",") if i)))
     except BrokenPipeError:

@@ -19,20 +19,12 @@ SETTLE_S = 0.1
 """Within so much time a sender reaches all that it means, and the witness tells."""
 STOP_WITHIN_S = 60.0
 """A script that is told to stop (SIGTSTP) may save its state first."""
-_NOT_OURS = frozenset(
-    {
-        signal.SIGKILL,
-        signal.SIGSTOP,
-        # Faults of this very process: with a handler in Python the faulting instruction would run for ever. (abort()
-        # ends a process whatever its handler of SIGABRT does.)
-        signal.SIGSEGV,
-        signal.SIGBUS,
-        signal.SIGFPE,
-        signal.SIGILL,
-        signal.SIGTRAP,
-        signal.SIGSYS,
-    }
-)
+FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+)  # fmt: skip
+"""Of the very process that gets them: with a handler in Python the faulting instruction would run for ever. (abort()
+ends a process whatever its handler of SIGABRT does.)"""
+_NOT_OURS = FAULTS | {signal.SIGKILL, signal.SIGSTOP}
 _STOPPING = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 _OF_TERMINAL = _STOPPING | {signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH}
 
