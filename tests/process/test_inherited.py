@@ -13,7 +13,7 @@ import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_for_output, wait_for_state
 from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import RunEnded, ScriptError
+from tfgpu_tui.events import Fault, RunEnded, ScriptError
 from tfgpu_tui.rundir import RunDir
 
 LOOK = """
@@ -160,3 +160,13 @@ def test_a_prompt_is_the_scripts(place: Workplace) -> None:
         process.kill()
         os.close(slave)
         os.close(master)
+
+
+def test_a_prompt_in_a_terminal_of_its_own(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONINSPECT", "1")
+    run = place.start(place.script("print('ran')\n"))
+    wait_for_output(run, ">>> ")
+    launch.command(run, {"cmd": "input", "text": "import os; os._exit(6)\n"})
+    assert wait_for_state(run, "ended").exit_code == 6
+    assert "Traceback" not in run.supervisor_log.read_text()
+    assert of_type(run, Fault) == []
