@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tfgpu_tui import cli, config, history, interpreter, launch, opening, rundir, units
+from tfgpu_tui import cli, config, history, interpreter, launch, opening, pruning, rundir, units
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.long_lines import for_output
 from tfgpu_tui.rundir import RunDir, RunSummary
@@ -164,9 +164,9 @@ def prune(options: argparse.Namespace) -> int:
 
 
 def _prune(keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None) -> int:
-    left: list[rundir.NotDeleted] = []
+    left: list[pruning.NotDeleted] = []
     try:
-        deleted = rundir.prune(keep, older_than_days, total_bytes, left.append)
+        deleted = pruning.prune(keep, older_than_days, total_bytes, left.append)
     except ValueError as error:
         raise cli.UsageError(str(error)) from error
     for run in deleted:

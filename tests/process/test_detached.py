@@ -20,7 +20,7 @@ from tests.process.conftest import (
     wait_for_state,
     wait_until,
 )
-from tfgpu_tui import launch, rundir
+from tfgpu_tui import launch, pruning, rundir
 from tfgpu_tui.events import ChildStarted, Fault, HostSample, Log, RunEnded, RunStarted, Standing, Stopping
 from tfgpu_tui.keeper.spawn import Order
 
@@ -167,7 +167,7 @@ def test_states_of_runs(place: Workplace) -> None:
     running = place.start(place.script(SLEEPER, "running.py"))
     wait_for_output(running, "ready")
     assert [run.state for run in place.runs()] == ["running", "lost", "ended"]
-    removed = rundir.prune(0)
+    removed = pruning.prune(0)
     assert [run.state for run in removed] == ["lost", "ended"]
     assert [run.id for run in place.runs()] == [running.id]
     listed = place.tool("runs", "--json").stdout

@@ -26,7 +26,7 @@ from tests.process.conftest import (
     wait_until,
 )
 from tests.process.steps import SCRIPT, Counting, counting
-from tfgpu_tui import launch, rundir
+from tfgpu_tui import launch, pruning, rundir
 from tfgpu_tui.events import Dropped, Fault, GpuSample, HostSample, RunEnded, RunStarted
 
 
@@ -210,7 +210,7 @@ def test_a_run_of_which_nothing_is_heard_any_more_is_not_called_running(place: W
     counted.end.touch()
     assert script is not None
     wait_until(lambda: rundir.process_start(script) is None, "the script ended")
-    rundir.prune(0)  # with the socket
+    pruning.prune(0)  # with the socket
 
 
 def test_a_deleted_state_folder_comes_back_with_what_was_measured(place: Workplace) -> None:
@@ -359,5 +359,5 @@ def test_a_headless_supervisor_killed_leaves_the_script_as_it_is(place: Workplac
     wait_until(lambda: rundir.process_start(script) is None, "the script ended by itself")
     lines = [line.rstrip(" .") for line in out.read_text().splitlines()]
     assert lines == counted.whole_output()
-    rundir.prune(0)
+    pruning.prune(0)
     assert place.runs() == [] and not Path(socket).exists()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import cli, events, liveness, rundir
+from tfgpu_tui import cli, events, liveness, pruning, rundir
 from tfgpu_tui import journal as journals
 from tfgpu_tui import meta as metas
 from tfgpu_tui.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
@@ -163,7 +163,7 @@ def test_prune_keeps_the_newest_and_the_running() -> None:
         supervisor_pid=os.getpid(), supervisor_started=rundir.process_start(os.getpid())
     )
     rundir.write_meta(runs[0], own)
-    assert [run.id for run in rundir.prune(1)] == [runs[2].id, runs[1].id]
+    assert [run.id for run in pruning.prune(1)] == [runs[2].id, runs[1].id]
     assert [run.id for run in rundir.list_runs()] == [runs[3].id, runs[0].id]
 
 
@@ -194,13 +194,13 @@ NOT_SAID = {"host": "", "boot_id": "", "pid_namespace": ""}
 def test_what_is_not_proved_dead_is_never_deleted(changed: dict[str, str], expected: str, words: str) -> None:
     run = lost(**changed)
     assert rundir.summary(run).state == expected and words in rundir.summary(run).note
-    left: list[rundir.NotDeleted] = []
-    deleted = [run.id for run in rundir.prune(0, on_left=left.append)]
+    left: list[pruning.NotDeleted] = []
+    deleted = [run.id for run in pruning.prune(0, on_left=left.append)]
     assert deleted == ([run.id] if expected == "lost" else [])
     if expected != "lost":
         assert words in str(left[0]) and f"rm -r {run.path}" in str(left[0]) and not left[0].tried
         journal(run, ENDED)
-        assert [run.id for run in rundir.prune(0)] == [run.id], "an end that was written is one, wherever it ran"
+        assert [run.id for run in pruning.prune(0)] == [run.id], "an end that was written is one, wherever it ran"
 
 
 def test_a_reboot_ended_what_ran_before_it() -> None:
@@ -209,7 +209,7 @@ def test_a_reboot_ended_what_ran_before_it() -> None:
     for path in run.path.iterdir():
         os.utime(path, (booted - 60, booted - 60))
     assert rundir.summary(run).state == "lost"
-    assert [run.id for run in rundir.prune(0)] == [run.id]
+    assert [run.id for run in pruning.prune(0)] == [run.id]
 
 
 def test_pids_of_another_place_mean_nothing_here() -> None:
@@ -222,9 +222,9 @@ def test_pids_of_another_place_mean_nothing_here() -> None:
 def test_a_run_that_could_not_write_its_pids_is_seen_by_its_open_files() -> None:
     run = lost(keeper_pid=None)
     with run.journal.open("a"):
-        left: list[rundir.NotDeleted] = []
-        assert rundir.prune(0, on_left=left.append) == [] and f"process {os.getpid()}" in str(left[0])
-    assert [run.id for run in rundir.prune(0)] == [run.id]
+        left: list[pruning.NotDeleted] = []
+        assert pruning.prune(0, on_left=left.append) == [] and f"process {os.getpid()}" in str(left[0])
+    assert [run.id for run in pruning.prune(0)] == [run.id]
 
 
 NOT_A_META = {
@@ -295,9 +295,9 @@ def test_a_broken_run_that_is_written_to_stays() -> None:
     run = make()
     journal(run, phase(1))
     run.meta_path.write_text("")
-    assert rundir.prune(0) == []
+    assert pruning.prune(0) == []
     os.utime(run.journal, (1.0, 1.0))
-    assert [run.id for run in rundir.prune(0)] == [run.id]
+    assert [run.id for run in pruning.prune(0)] == [run.id]
 
 
 def test_times_that_are_still_to_come_push_out_nothing() -> None:
@@ -306,7 +306,7 @@ def test_times_that_are_still_to_come_push_out_nothing() -> None:
         journal(run, ENDED)
     rundir.write_meta(future, rundir.read_meta(future)._replace(started=time.time() + 1e6))
     assert rundir.find("last") == real
-    assert [run.id for run in rundir.prune(1)] == [future.id]
+    assert [run.id for run in pruning.prune(1)] == [future.id]
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_only_a_folder_of_ours_is_ours(state: Path, tmp_path: Path) -> None:
     journal(run, ENDED)
     assert rundir.is_ours(run)
     run.path.chmod(0o770)
-    assert not rundir.is_ours(run) and rundir.prune(0) == []
+    assert not rundir.is_ours(run) and pruning.prune(0) == []
     assert [(found.ours, found.note) for found in rundir.list_runs()] == [(False, "others can write to it")]
     run.path.chmod(0o700)
     run.meta_path.chmod(0o666)
@@ -360,7 +360,7 @@ def test_only_a_folder_of_ours_is_ours(state: Path, tmp_path: Path) -> None:
     moved = run.path.rename(tmp_path / run.id)
     assert not rundir.is_ours(RunDir(moved)), "not where runs are kept"
     run.path.symlink_to(moved)
-    assert not rundir.is_ours(run) and rundir.prune(0) == [] and moved.exists(), "a link"
+    assert not rundir.is_ours(run) and pruning.prune(0) == [] and moved.exists(), "a link"
     run.path.unlink()
     moved.rename(run.path)
     assert rundir.is_ours(run)
@@ -411,10 +411,10 @@ def test_a_socket_that_a_file_names_is_removed_only_where_it_may_be_one_of_ours(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(own))
         for path in (precious, other, own.parent / ".." / "tfgpu-tui" / own.name):
-            rundir.delete(lost(socket=str(path)))
+            pruning.delete(lost(socket=str(path)))
         assert precious.exists() and other.exists() and own.exists()
         assert rundir.same_or_new_socket_path(precious).parent == own.parent
-        rundir.delete(lost(socket=str(own)))
+        pruning.delete(lost(socket=str(own)))
         assert not own.exists()
 
 
@@ -436,9 +436,9 @@ def test_prune_by_age_and_size() -> None:
         rundir.write_meta(run, rundir.read_meta(run)._replace(started=time.time() - number * 86400))
         journal(run, ENDED)
         run.output_log.write_bytes(b"x" * 1_000_000)
-    assert [run.id for run in rundir.prune(older_than_days=3.5)] == [runs[4].id]
-    assert [run.id for run in rundir.prune(total_bytes=2_500_000)] == [runs[2].id, runs[3].id]
-    assert rundir.prune(total_bytes=2_500_000) == []
+    assert [run.id for run in pruning.prune(older_than_days=3.5)] == [runs[4].id]
+    assert [run.id for run in pruning.prune(total_bytes=2_500_000)] == [runs[2].id, runs[3].id]
+    assert pruning.prune(total_bytes=2_500_000) == []
     assert [run.id for run in rundir.list_runs()] == [runs[0].id, runs[1].id]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tfgpu_tui import again, launch, rundir
+from tfgpu_tui import again, launch, pruning, rundir
 from tfgpu_tui.again import Again
 from tfgpu_tui.rundir import RunDir, RunSummary
 
@@ -69,8 +69,8 @@ class RealControl:
 
     def delete(self, run: RunDir) -> None:
         try:
-            rundir.delete(run)
-        except rundir.NotDeleted as error:
+            pruning.delete(run)
+        except pruning.NotDeleted as error:
             raise launch.ControlError(str(error)) from error
 
     def send_input(self, run: RunDir, text: str) -> None:
