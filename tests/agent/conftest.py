@@ -171,7 +171,7 @@ def run_script(
             process.communicate()
         recorder.close()
         shutil.rmtree(folder)
-    return recorder.events, subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return recorder.events, subprocess.CompletedProcess([python, *command, *args], process.returncode, out, err)
 
 
 def of_type(events: list[Event], kind: str, **fields: Any) -> list[Event]:

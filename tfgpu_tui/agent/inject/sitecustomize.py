@@ -109,9 +109,12 @@ _trigger = _Trigger()  # type: Any
 def _end():
     # type: () -> None
     """The script's own code is over, its functions for `atexit` too: this one was registered before they could be."""
-    package = sys.modules.get(_PACKAGE)
-    if package is not None:
-        package.end()
+    try:
+        package = sys.modules.get(_PACKAGE)
+        if package is not None:
+            package.end()
+    except Exception:
+        pass  # an agent that did not load has said so
 
 
 def _watch_for_errors():
