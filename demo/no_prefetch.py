@@ -14,7 +14,7 @@ EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 
 def load_image(path, label):
     image = tf.io.decode_png(tf.io.read_file(path), channels=1)
-    return tf.image.resize(tf.image.resize(image, (256, 256)), (32, 32)) / 255.0, label
+    return tf.image.resize(tf.image.resize(image, (768, 768)), (32, 32)) / 255.0, label
 
 
 files, labels = image_files()

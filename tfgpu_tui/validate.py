@@ -218,7 +218,7 @@ def kind_of(hint: Any) -> Kind:
         return Kind(deep=_tuple([kind_of(argument) for argument in arguments if argument is not Ellipsis],
                                 any_number=Ellipsis in arguments))  # fmt: skip
     if origin is dict:
-        if set(typing.get_args(arguments[1])) == {float, str}:
+        if arguments[1] == float | str:
             return Kind(deep=_metrics)
         values = _items(kind_of(arguments[1]), dict)
         keys = kind_of(arguments[0])  # in JSON they are text; a checkpoint has others, too

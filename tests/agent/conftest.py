@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfgpu_tui import events, validate
+
 Event = dict[str, Any]
 Answer = Callable[[Event], "dict[str, Any] | None"]
 
@@ -39,6 +41,8 @@ class Recorder:
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.events: list[Event] = []
+        self.refused: list[Event] = []
+        """What the supervisor would not take."""
         self._answer = answer
         self._folder = tempfile.mkdtemp(prefix="tfgpu-")
         self.path = os.path.join(self._folder, "s")
@@ -91,6 +95,9 @@ class Recorder:
         for line in lines:
             event: Event = json.loads(line, parse_constant=_no_constants)
             self.events.append(event)
+            known = events.from_dict({**event, "src": "agent"})
+            if known is None or validate.misfit(known) is not None:
+                self.refused.append(event)
             try:
                 reply = self._answer(event) if self._answer else None
             except HangUp:
@@ -108,6 +115,7 @@ class Recorder:
         os.close(self._stop)
         self._server.close()
         shutil.rmtree(self._folder)
+        assert self.refused == []
 
 
 def _no_constants(text: str) -> float:
