@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfgpu_tui import rundir
+from tfgpu_tui.keeper import spawn
 from tfgpu_tui.keeper.spawn import Order
 from tfgpu_tui.rundir import Meta, RunDir
 from tfgpu_tui.search_path import own_python
@@ -117,12 +117,7 @@ def _remove(run: RunDir, meta: Meta) -> None:
 def callers_descriptors() -> list[int]:
     """Open descriptors above stderr that this process was started with, such as a shell's `<(…)`: the script would have
     them without us. Python's own are never inheritable."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # that of the listing itself
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
-    return found
+    return spawn.inheritable()
 
 
 def was_begun(run: RunDir) -> bool:

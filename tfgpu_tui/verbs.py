@@ -130,7 +130,7 @@ def follow(run: RunDir) -> int:
             for line in printer.lines(state):
                 print(printable_lines(line), flush=True)
             time.sleep(FOLLOW_EVERY_S)
-    _print_report(_Told(state, _life(run), reader.skipped))
+    _print_report(_known(run, state, reader.skipped))
     return 0
 
 
@@ -279,9 +279,13 @@ def _told(run: RunDir) -> _Told:
     state, reader = history.latest(run.journal)
     with reader:
         _go_on(state, reader)
+    return _known(run, state, reader.skipped)
+
+
+def _known(run: RunDir, state: RunState, skipped: int) -> _Told:
     if state.run is None:
         raise rundir.RunNotFound(f"{run.journal} holds no run (yet)")
-    return _Told(state, "" if state.ended is not None else _life(run), reader.skipped)
+    return _Told(state, "" if state.ended is not None else _life(run), skipped)
 
 
 def _go_on(state: RunState, reader: JournalReader) -> None:

@@ -56,12 +56,12 @@ class Job:
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self.pid = self.process.pid
-        self._seen = ""
+        self.seen = ""
 
     def output(self) -> str:
         assert self.process.stdout is not None
-        self._seen += (self.process.stdout.read() or b"").decode()
-        return self._seen
+        self.seen += (self.process.stdout.read() or b"").decode()
+        return self.seen
 
     def wait_for(self, text: str) -> None:
         wait_until(lambda: text in self.output(), f"the script printed {text!r}")
@@ -97,6 +97,12 @@ def state(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return "gone"
+
+
+def switches(pid: int) -> int:
+    """How often a process has left a core: it was running since, where that has grown."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
 def one_by_one(job: Job, number: int, order: Callable[[list[int]], list[int]]) -> None:
@@ -164,6 +170,43 @@ def test_a_signal_before_the_script_was_started_is_for_the_script(place: Workpla
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=place.env, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM and b"by SIGTERM" in done.stderr
+
+
+@pytest.mark.parametrize("leave", ["os.setpgid(0, 0)", "os.setsid()"])
+def test_a_script_that_leaves_the_group_gets_what_is_sent_to_that(place: Workplace, leave: str) -> None:
+    """In plain python it often leads that group: the terminal, `timeout` and `kill -- -GROUP` mean the script."""
+    job = Job(place, place.script(f"import os\n{leave}\n{NOTES}"), str(TERM))
+    job.script()
+    os.killpg(job.pid, TERM)
+    assert (job.status(), job.seen.count("got")) == (9, 1)
+
+
+def test_a_signal_that_the_caller_ignores_reaches_a_script_that_handles_it(place: Workplace) -> None:
+    """As SIGINT in the background of a shell script, SIGHUP under nohup."""
+    ignoring = ("sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh")
+    job = Job(place, place.script(NOTES), str(int(signal.SIGINT)), str(TERM), before=ignoring)
+    job.script()
+    os.kill(job.pid, signal.SIGHUP)  # it has no handler of that
+    os.kill(job.pid, signal.SIGINT)
+    job.wait_for(f"got {int(signal.SIGINT)}")
+    os.kill(job.pid, TERM)
+    assert (job.status(), job.seen.count("got")) == (9, 2)
+
+
+def test_what_the_script_closes_is_closed(place: Workplace) -> None:
+    """Its reader, or who waits for its word that it is ready, does not wait for the tool."""
+    text = "import os, sys\nprint('said', flush=True)\nos.close(1)\nos.close(int(sys.argv[1]))\ninput()\n"
+    ready, told = os.pipe()
+    tool = subprocess.Popen(
+        place.command("--headless", place.script(text), str(told)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, cwd=place.folder, env=place.env, pass_fds=[told],
+    )  # fmt: skip
+    os.close(told)
+    assert tool.stdout is not None and tool.stdin is not None
+    assert tool.stdout.read() == b"said\n" and os.read(ready, 1) == b"" and tool.poll() is None
+    os.close(ready)
+    tool.communicate(b"\n", timeout=DEADLINE_S)
+    assert tool.returncode == 0
 
 
 def test_an_ignored_signal_stays_ignored(place: Workplace) -> None:
@@ -252,9 +295,13 @@ def test_job_control_is_that_of_plain_python(place: Workplace, shell: Shell) -> 
     assert state(script) == state(tool) == "T"
     shell.type("jobs\n")
     shell.until(r"\[1\]\+\s+Stopped.*tfgpu_tui")
+    before = switches(script)
     shell.type("bg\n")
     shell.until(r"tfgpu_tui")
-    wait_until(lambda: state(script) == state(tool) == "T", "a script in the background that reads has stopped")
+    wait_until(
+        lambda: switches(script) > before and state(script) == state(tool) == "T",
+        "a script in the background has gone on, and has stopped as it reads",
+    )
     shell.type("fg\n")
     shell.until(r"script\.py")
     wait_until(lambda: state(script) == "S" and state(tool) in "SR", "both go on")

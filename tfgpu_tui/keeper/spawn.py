@@ -77,13 +77,25 @@ def reason(error: OSError, interpreter: str) -> str:
 
 
 def _close_callers_descriptors() -> None:
-    """Those above stderr that the script has inherited: only it, and none of us, holds the caller's pipes open."""
-    for name in os.listdir("/proc/self/fd"):
+    """Those that the script has inherited: only it, and none of us, holds the caller's pipes open."""
+    for number in inheritable():
+        os.close(number)
+
+
+def inheritable() -> list[int]:
+    """Open descriptors above stderr that a program which is started gets; none are known where there is no /proc."""
+    found = []
+    try:
+        numbers = map(int, os.listdir("/proc/self/fd"))
+    except OSError:
+        return []
+    for number in numbers:
         try:
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                os.close(int(name))
+            if number > 2 and os.get_inheritable(number):
+                found.append(number)
         except OSError:
             pass  # that of the listing itself
+    return found
 
 
 def script_environment(base: Mapping[str, str], additions: Mapping[str, str]) -> dict[str, str]:

@@ -9,8 +9,9 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -114,8 +115,15 @@ def additions(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
     return env | dict(knobs.environment(asked, base))
 
 
-def spawn_inherited(meta: Meta) -> Child:
+def spawn_inherited(meta: Meta, ignored: Collection[int] = ()) -> Child:
     """Starts the script with the caller's own streams, terminal, process group and file descriptors: to the script
-    it looks just like plain python. Raises OSError where the interpreter can't be started."""
+    it looks just like plain python. `ignored` are the signals that the caller ignores, and this process no longer does.
+    Raises OSError where the interpreter can't be started."""
     env = script_environment(os.environ, additions(meta, os.environ))
-    return Child(start([meta.python, *meta.argv], env, lambda: os.chdir(meta.cwd)))
+
+    def prepare() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        os.chdir(meta.cwd)
+
+    return Child(start([meta.python, *meta.argv], env, prepare))

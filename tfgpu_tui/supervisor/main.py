@@ -92,6 +92,7 @@ def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
     try:
         if begun.script is not None:
             begun.relay.attach(begun.script.pid, [begun.meta.python, *begun.meta.argv])
+            _let_go_of_callers(begun.meta.report_json)
         outcome = _monitor(begun, status_every_s)
         from tfgpu_tui.terminal import printable_lines
 
@@ -112,11 +113,31 @@ def _begin(run: RunDir) -> _Begun:
     spawn_error: str | None = None
     stderr_from = script.end_of_stderr_file()
     try:
-        process = script.spawn_inherited(meta)
+        process = script.spawn_inherited(meta, relay.ignored)
     except OSError as error:
         spawn_error = reason(error, meta.python)
     faults = [("socket", socket_error)] if socket_error else []
     return _Begun(run, meta, relay, listener, at, process, spawn_error, stderr_from, faults)
+
+
+def _let_go_of_callers(report_json: str | None) -> None:
+    """The script has its caller's descriptors: a pipe must end when the script closes it, and a limit on the time of a
+    processor is the script's, too. Kept are stderr and what the report goes to."""
+    import resource
+
+    from tfgpu_tui import launch
+    from tfgpu_tui.supervisor.report_file import descriptor_of
+
+    kept = descriptor_of(report_json) if report_json is not None else None
+    for number in launch.callers_descriptors():
+        if number != kept:
+            os.close(number)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in {0, 1} - {kept}:
+        os.dup2(null, number, inheritable=False)
+    os.close(null)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 def _monitor(begun: _Begun, status_every_s: float | None) -> Outcome:

@@ -24,7 +24,8 @@ FAULTS = frozenset(
 )  # fmt: skip
 """Of the very process that gets them: with a handler in Python the faulting instruction would run for ever. (abort()
 ends a process whatever its handler of SIGABRT does.)"""
-_NOT_OURS = FAULTS | {signal.SIGKILL, signal.SIGSTOP}
+_NOT_OURS = FAULTS | {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}
+"""Python ignores the last two of itself, and writes of our own would raise them."""
 _STOPPING = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 _OF_TERMINAL = _STOPPING | {signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH}
 
@@ -46,11 +47,9 @@ class Relay:
         self._stop_until = 0.0
         self._inbox, outbox = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(outbox, warn_on_full_buffer=False)
-        self._handled = {
-            number
-            for number in signal.valid_signals() - _NOT_OURS - {signal.SIGCHLD}
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
+        self._handled = set(signal.valid_signals() - _NOT_OURS - {signal.SIGCHLD})
+        self.ignored = {number for number in self._handled if signal.getsignal(number) is signal.SIG_IGN}
+        """By the caller, and so in the script, until that handles them itself: they are passed on as the others are."""
         for number in self._handled:
             signal.signal(number, self._on_signal)
 
@@ -150,8 +149,15 @@ class Relay:
         return max(0.0, min(self._due.values()) - time.monotonic()) * 1000 + 1
 
     def _hear(self, number: int, now: float) -> None:
-        self._witnessed[number] = now
-        self._due.pop(number, None)
+        """A script that left our group (`setpgid`, `setsid`) was not reached by what was sent to that."""
+        if self._script_is_beside_us():
+            self._witnessed[number] = now
+            self._due.pop(number, None)
+
+    def _script_is_beside_us(self) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return os.getpgid(self._script) == os.getpgrp()
+        return True
 
     def _get(self, number: int, now: float) -> None:
         with contextlib.suppress(RuntimeError, ValueError):
@@ -171,7 +177,7 @@ class Relay:
 
     def _decide(self, now: float) -> None:
         for number in [number for number, due in self._due.items() if due <= now]:
-            if self._pending_at_witness(number):
+            if self._script_is_beside_us() and self._pending_at_witness(number):
                 self._due[number] = now + SETTLE_S
             else:
                 del self._due[number]
