@@ -205,7 +205,9 @@ class RunState:
     @property
     def stop_reason(self) -> str | None:
         """Why the run was asked to end: `user`, `rerun`, `stop-after`, …; None where nobody asked."""
-        return self.stopped_early if self.stopping is None else self.stopping.reason.partition(":")[0]
+        reason = self.stopped_early if self.stopping is None else self.stopping.reason.partition(":")[0]
+        taken_back = self.rerun is not None and self.rerun.state == "taken_back"
+        return "user" if reason == "rerun" and taken_back else reason  # what is left of it is a stop
 
     def stopped(self, exit_code: int | None, signal: int | None) -> str | None:
         """The reason of the stop, where that is why a script ended like this; None where it failed by itself, or

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, now_script, screen, shows, text_of, until
@@ -146,17 +147,42 @@ async def test_a_rerun_that_did_not_start_is_said_with_the_reason(
     assert not control.started
 
 
+async def test_a_command_that_can_not_be_shown_whole_is_not_run(training_run: Make, control: FakeControl) -> None:
+    first = training_run()
+    append(first, ended())
+    control.command = "cd / && /tmp/python " + "x" * 500 + "; rm everything"
+    app = screen(first, control)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.view.behind is None and app.view.state.ended is not None)
+        await pilot.press("r")
+        await shows(pilot, "its command is too long to be shown whole")
+        assert not control.started and len(app.screen_stack) == 1
+
+
+async def test_a_question_is_answered_once(training_run: Make, control: FakeControl) -> None:
+    """However quickly its key is pressed again."""
+    app = screen(training_run(), control)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.view.behind is None)
+        await pilot.press("q")
+        await shows(pilot, "leave?")
+        dialog = app.screen
+        for _ in range(3):  # in its queue before the first is looked at
+            dialog.post_message(Key("s", "s"))
+        await until(pilot, lambda: "leave?" not in text_of(app))
+        assert [stage for _, stage in control.stopped] == ["batch"] and app.crash is None and len(app.screen_stack) == 1
+
+
 async def test_a_command_of_somebody_else_is_shown_before_it_is_run(training_run: Make, control: FakeControl) -> None:
     first = training_run()
     append(first, ended())
     control.next_run = lambda knobs: training_run(seconds=5, folder="train-2")
-    control.command = "cd /home/u && /tmp/python \x1b[2K'rm everything' " + "x" * 500
+    control.command = "cd /home/u && /tmp/python \x1b[2K'rm everything'"
     app = screen(first, control)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.view.behind is None and app.view.state.ended is not None)
         await pilot.press("r")
         await shows(pilot, "run this command?", "with your rights:", "cd /home/u && /tmp/python ·[2K'rm everything'")
-        await shows(pilot, "characters more")
         await shows(pilot, "run nothing")
         await pilot.press("enter", "r")
         assert "run this command?" in text_of(app), "Enter and r are no yes"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
 from tfgpu_tui import events as ev
-from tfgpu_tui.state import RunState
+from tfgpu_tui.state import RunState, fold
 
 
 def test_steps_are_exact_and_warmup_is_counted_but_not_judged() -> None:
@@ -128,3 +128,10 @@ def test_a_metric_that_is_no_number_is_kept_as_text() -> None:
     state = state_of([ev.Metrics(t=T0, step=1, values={"loss": "nan"})])
     assert state.metrics["loss"] == "nan"
     assert "loss" not in state.metric_series
+
+
+def test_a_rerun_that_was_taken_back_leaves_a_stop() -> None:
+    state = fold([ev.Stopping(t=1.0, stage="batch", reason="rerun")])
+    assert state.stopped(0, None) == "rerun"
+    state.apply(ev.Rerun(t=2.0, state="taken_back"))
+    assert state.stopped(0, None) == "user"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import ModalScreen
 
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, wrap
 from tfgpu_tui.ui.keys import GROUPS, SCROLL_HELP
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane, RowsWidget
+from tfgpu_tui.ui.question import Question
 from tfgpu_tui.ui.view import View
 
 WIDTH = 64
@@ -50,7 +50,8 @@ FOREIGN = (
     Choice("escape", "cancel", "run nothing", "Esc"),
 )
 COMMAND_CHARACTERS, SETTINGS_CHARACTERS = 400, 120
-"""Of a command that is asked about: so much is read before it is run, and leaves room for the answers."""
+"""Of a command that is asked about: so much is read before it is run, and leaves room for the answers. A longer one
+would have an end that nobody sees: that is not run from here."""
 DELETE = (
     Choice("x", "delete", "delete it"),
     Choice("escape", "cancel", "keep it", "Esc"),
@@ -96,7 +97,7 @@ def foreign_text(command: str, asked: Mapping[str, str], stops: bool) -> str:
     when = ", once this one has stopped after its batch" if stops else ""
     lines = [
         f"This run does not come from your own list of runs. Its command would run with your rights{when}:",
-        _beginning(command, COMMAND_CHARACTERS),
+        printable(command),
     ]
     if asked:
         settings = ", ".join(f"{name}={value}" for name, value in asked.items())
@@ -109,7 +110,7 @@ def _beginning(text: str, characters: int) -> str:
     return shown if more <= 0 else f"{shown[:characters]} … and {more} characters more"
 
 
-class Dialog(ModalScreen[str]):
+class Dialog(Question[str]):
     """A question: one key an answer; dismisses with the answer's name."""
 
     def __init__(
@@ -151,11 +152,11 @@ class Dialog(ModalScreen[str]):
         wanted = {"ctrl+c": "escape", "q": "escape"}.get(event.key, event.key)
         for choice in self._choices:
             if choice.key == wanted:
-                self.dismiss(choice.answer)
+                self.close_with(choice.answer)
                 return
 
 
-class Help(ModalScreen[None]):
+class Help(Question[None]):
     """Every key, and what every word on the screen means."""
 
     def __init__(self, view: Callable[[], View], palette: Callable[[], Palette]) -> None:
@@ -181,7 +182,7 @@ class Help(ModalScreen[None]):
     def on_key(self, event: events.Key) -> None:
         if event.key in ("escape", "q", "question_mark", "ctrl+c", "enter"):
             event.stop()
-            self.dismiss()
+            self.close_with()
 
 
 def help_content(view: View, box: Box) -> Content:

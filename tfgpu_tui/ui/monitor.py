@@ -23,7 +23,17 @@ from tfgpu_tui.state import RunState
 from tfgpu_tui.ui import exporting, keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
-from tfgpu_tui.ui.dialogs import FOREIGN, QUIT, QUIT_RERUN, RERUN, Choice, Dialog, Help, foreign_text
+from tfgpu_tui.ui.dialogs import (
+    COMMAND_CHARACTERS,
+    FOREIGN,
+    QUIT,
+    QUIT_RERUN,
+    RERUN,
+    Choice,
+    Dialog,
+    Help,
+    foreign_text,
+)
 from tfgpu_tui.ui.draw import ASCII, UNICODE
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.menus import Menus
@@ -430,7 +440,13 @@ class MonitorApp(App[int]):
             self._zoom(name)
 
     def _ask_about(self, command: str, asked: dict[str, str]) -> None:
-        """Somebody else's command is run only as it was shown."""
+        """Somebody else's command is run only as it was shown, and shown whole."""
+        if len(command) > COMMAND_CHARACTERS:
+            where = self.session.feed.run.path
+            self.session.say(
+                f"its command is too long to be shown whole, and is not run from here: it stands in {where}"
+            )
+            return
         text = foreign_text(command, asked, stops=not self.session.over)
         dialog = Dialog("run this command?", text, FOREIGN, self._view, self.palette)
         self.push_screen(dialog, lambda answer: self._answer(answer, confirmed=command))

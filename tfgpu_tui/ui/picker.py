@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import ModalScreen
 
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, to_ascii, wrap
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import RowsWidget
+from tfgpu_tui.ui.question import Question
 from tfgpu_tui.ui.view import View
 
 
@@ -38,7 +38,7 @@ class Chosen:
     item: str
 
 
-class Picker(ModalScreen[Chosen | None]):
+class Picker(Question[Chosen | None]):
     """A list with a cursor. `answers` maps keys to (answer, word for the foot). Where `typed`, letters narrow the list;
     `stay` may carry an answer out at once (True: the list stays open)."""
 
@@ -112,7 +112,7 @@ class Picker(ModalScreen[Chosen | None]):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         if event.key in ("escape", "ctrl+c") or (event.key == "q" and not self._typed):
-            self.dismiss(None)
+            self.close_with(None)
             return
         if event.key in _MOVES:
             self.cursor += _MOVES[event.key]
@@ -143,7 +143,7 @@ class Picker(ModalScreen[Chosen | None]):
         if self._stay(chosen):
             self.draw()
         else:
-            self.dismiss(chosen)
+            self.close_with(chosen)
 
 
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -(10**9), "end": 10**9}
@@ -154,7 +154,7 @@ LOOK_S = 0.5
 UNSEEN_HINT = "the script hides what is typed here: so does this line. Enter sends it, Esc ends"
 
 
-class Prompt(ModalScreen[str | None]):
+class Prompt(Question[str | None]):
     """A line at the bottom to type into. Enter hands the text back, Esc None. `typing` hears every change. Where
     `check` finds something wrong, its words stand beside the text and the line stays open; where `again` is given,
     Enter hands the text to it and the line stays open for the next. While `unseen` says so, dots stand for the text."""
@@ -212,13 +212,13 @@ class Prompt(ModalScreen[str | None]):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         if event.key in ("escape", "ctrl+c"):
-            self.dismiss(None)
+            self.close_with(None)
         elif event.key == "enter":
             self._wrong = self._check(self.text)
             if self._wrong is not None:
                 pass
             elif self._again is None:
-                self.dismiss(self.text)
+                self.close_with(self.text)
             elif self._again(self.text):
                 self._change("")
         elif event.key in ("backspace", "ctrl+h"):

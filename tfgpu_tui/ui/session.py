@@ -321,7 +321,7 @@ class Session:
         except ERRORS as error:
             self.say(str(error))
         else:
-            self.say("rerun asked for: it starts by itself, here or without a screen")
+            self.say("rerun asked for: this run stops, and it starts by itself")
 
     def stop(self, stage: str) -> bool:
         """Asks the run to stop, and takes a rerun of it back; False, and said, where it can't be asked."""
