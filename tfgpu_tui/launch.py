@@ -183,7 +183,8 @@ def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
     except rundir.RunNotFound as error:
         raise ControlError(str(error)) from error
     if not rundir.is_running(meta):
-        raise ControlError(f"{meta.id} is not running")
+        found = rundir.summary(run)
+        raise ControlError(f"{meta.id} can't be reached: {found.note}" if found.note else f"{meta.id} is not running")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(CONTROL_TIMEOUT_S)

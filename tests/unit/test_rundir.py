@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import cli, events, liveness, pruning, rundir
+from tfgpu_tui import cli, events, launch, liveness, pruning, rundir
 from tfgpu_tui import journal as journals
 from tfgpu_tui import meta as metas
 from tfgpu_tui.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
@@ -215,7 +215,10 @@ def test_a_reboot_ended_what_ran_before_it() -> None:
 def test_pids_of_another_place_mean_nothing_here() -> None:
     mine: dict[str, Any] = {"supervisor_pid": os.getpid(), "supervisor_started": rundir.process_start(os.getpid())}
     assert rundir.summary(lost(**mine)).state == "running"
-    assert rundir.summary(lost(**mine, **CONTAINER)).state == "elsewhere"
+    far = lost(**mine, **CONTAINER)
+    assert rundir.summary(far).state == "elsewhere"
+    with pytest.raises(launch.ControlError, match=f"{far.id} can't be reached: it was started in another container"):
+        launch.stop(far)
     assert metas.here().boot_id and metas.here().pid_namespace and liveness.is_running(rundir.read_meta(lost(**mine)))
 
 
