@@ -96,7 +96,7 @@ class Recorder:
             event: Event = json.loads(line, parse_constant=_no_constants)
             self.events.append(event)
             known = events.from_dict({**event, "src": "agent"})
-            if known is None or validate.misfit(known) is not None:
+            if known is not None and validate.misfit(known) is not None:
                 self.refused.append(event)
             try:
                 reply = self._answer(event) if self._answer else None
