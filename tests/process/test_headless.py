@@ -134,19 +134,19 @@ def test_ctrl_c_in_a_terminal_reaches_the_script_and_the_tool_waits(place: Workp
 
 
 def test_plain_prints_status_lines(place: Workplace) -> None:
-    done = place.tool("--plain", place.script("import time; time.sleep(5.6)"))
+    done = place.tool("--plain", place.script("import time; time.sleep(8)"))
     assert done.returncode == 0
     assert b"[tfgpu-tui 00:05]" in done.stderr
 
 
 def test_the_journal_tells_the_run(place: Workplace) -> None:
-    script = place.script("import time; time.sleep(1.3)")
+    script = place.script("import time; time.sleep(3)")
     place.tool("--headless", "--interval", "0.2", script, "a", "b")
     run = place.only_run()
     assert len(of_type(run, AgentConnected)) == 1
     assert len(of_type(run, HostSample)) >= 4
     (ended,) = of_type(run, RunEnded)
-    assert isinstance(ended, RunEnded) and ended.exit_code == 0 and 1.2 < ended.wall_s < 10
+    assert isinstance(ended, RunEnded) and ended.exit_code == 0 and 2.9 < ended.wall_s < 15
     machine = of_type(run, Environment)[0]
     assert isinstance(machine, Environment) and machine.cpu_count == len(os.sched_getaffinity(0))
     (summary,) = place.runs()
@@ -165,7 +165,7 @@ def test_an_interpreter_without_tensorflow_still_runs(place: Workplace, tmp_path
 def test_without_nvml_the_gpu_sampler_says_so(place: Workplace) -> None:
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has an NVIDIA driver")
-    place.tool("--headless", place.script("import time; time.sleep(1)"))
+    place.tool("--headless", place.script("import time; time.sleep(3)"))
     (sample,) = of_type(place.only_run(), GpuSample)
     assert isinstance(sample, GpuSample)
     assert (sample.status, sample.gpus) == ("no_library", []) and sample.message
