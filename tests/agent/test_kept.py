@@ -7,6 +7,7 @@ TensorFlow keep some things themselves, so the truth is what the same script pri
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -64,7 +65,7 @@ WAYS = """
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = not self.fail and self.watch.enough()
 
-    class Rows(keras.utils.PyDataset):
+    class Rows(getattr(keras.utils, "PyDataset", None) or keras.utils.Sequence):  # Keras 2 has the latter
         def __init__(self, x, y):
             super().__init__()
             self.x, self.y = x, y
@@ -341,6 +342,10 @@ def test_what_a_script_lets_go_of_is_free(plain: list[str]) -> None:
     }
 
 
+def _without_counts(lines: list[str]) -> list[str]:
+    return [re.sub(r"'FuncGraph': \d+", "FuncGraph", line) if " collected" not in line else line for line in lines]
+
+
 @pytest.mark.parametrize(
     ("knobs", "ways"),
     [
@@ -353,7 +358,9 @@ def test_what_a_script_lets_go_of_is_free(plain: list[str]) -> None:
 def test_so_it_is_with_knobs(knobs: dict[str, str], ways: tuple[str, ...], plain: list[str]) -> None:
     events, process = run_script(WAYS, args=ways, environment={"TFGPU_TUI_KNOBS": json.dumps(knobs)})
     assert process.returncode == 0, process.stderr
-    assert process.stdout.splitlines() == [line for line in plain if line.split()[0] in ways]
+    lines = process.stdout.splitlines()
+    # What Keras 2 keeps until a collection holds the changed data set, too, which has functions of its own.
+    assert _without_counts(lines) == _without_counts([line for line in plain if line.split()[0] in ways])
     assert not of_type(events, "hook_off")
     (told,) = {e["in_force"]["input"] for e in of_type(events, "knobs") if "input" in e["in_force"]}
     assert told == knobs["input"]
