@@ -131,11 +131,6 @@ def was_begun(run: RunDir) -> bool:
         return connection.connect_ex(meta.socket) == 0
 
 
-def rerun_spec(run: RunDir, knobs: dict[str, str]) -> LaunchSpec:
-    """The same command with other knobs, as a child of `run`. Raises rundir.RunNotFound."""
-    return spec_again(rundir.read_meta(run), knobs)
-
-
 def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
     """The same command as that run's with other knobs, as its child."""
     return LaunchSpec(

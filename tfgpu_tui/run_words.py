@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tfgpu_tui import events as ev
 
+UNSEEN_WORDS = {"elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
+"""A run of which more is not known, by its state in the list of runs."""
 PHASE_WORDS = {
     "importing": "importing TensorFlow",
     "imported": "TensorFlow imported",

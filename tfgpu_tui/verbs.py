@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from tfgpu_tui import cli, config, history, interpreter, launch, opening, pruning, rundir, units
 from tfgpu_tui.journal import JournalReader
 from tfgpu_tui.long_lines import for_output
+from tfgpu_tui.run_words import UNSEEN_WORDS
 from tfgpu_tui.rundir import RunDir, RunSummary
 from tfgpu_tui.state import RunState
 from tfgpu_tui.terminal import printable, printable_lines
@@ -190,14 +191,11 @@ def _bytes(text: str) -> int:
     return int(size)
 
 
-_UNKNOWN_WORDS = {"elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
-
-
 def _state_words(run: RunSummary) -> str:
     if not run.ours:
         return "not this user's"
-    if run.state in _UNKNOWN_WORDS:
-        return _UNKNOWN_WORDS[run.state]
+    if run.state in UNSEEN_WORDS:
+        return UNSEEN_WORDS[run.state]
     if run.state == "lost":
         lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
         return "monitor lost, script goes on" if lives else "monitor lost"

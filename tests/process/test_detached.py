@@ -198,7 +198,7 @@ def test_rerun_keeps_the_command(place: Workplace) -> None:
         place.script("import os, sys; print(sys.argv[1:], os.environ.get('TF_FORCE_GPU_ALLOW_GROWTH'))"), "-a"
     )
     wait_for_state(first, "ended")
-    second = launch.start(launch.rerun_spec(first, {"memory_growth": "on"}))
+    second = launch.start(launch.spec_again(rundir.read_meta(first), {"memory_growth": "on"}))
     wait_for_state(second, "ended")
     assert first.output_log.read_text() == "['-a'] None\n"
     assert second.output_log.read_text() == "['-a'] true\n"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tfgpu_tui import knobs, units
+from tfgpu_tui.run_words import UNSEEN_WORDS
 from tfgpu_tui.rundir import RunSummary
 from tfgpu_tui.terminal import printable
 from tfgpu_tui.ui.draw import Role, Row, pad
@@ -81,9 +82,6 @@ def _ending(run: RunSummary) -> tuple[str, Role]:
     if run.state == "running":
         return "running", "good"
     if run.state != "ended":
-        return _UNENDED[run.state], "warning"
+        return UNSEEN_WORDS.get(run.state, run.state), "warning"
     failed = run.stopped is None and bool(run.exit_code or run.signal is not None)
     return run.ending or run.state, "critical" if failed else ""
-
-
-_UNENDED = {"lost": "lost", "elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
