@@ -155,7 +155,7 @@ def journals(draw: st.DrawFn) -> list[bytes]:
         data = json.loads(line)
         for key in draw(st.lists(st.sampled_from(sorted(data)), max_size=2)):
             inside = data[key]
-            if isinstance(inside, list) and inside and isinstance(inside[0], dict):
+            if isinstance(inside, list) and inside and isinstance(inside[0], dict) and inside[0]:
                 inside[0][draw(st.sampled_from(sorted(inside[0])))] = draw(OTHER_VALUES)
             else:
                 data[key] = draw(OTHER_VALUES)
