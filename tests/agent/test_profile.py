@@ -28,7 +28,7 @@ TRAIN = """
     m = keras.Sequential([keras.Input((64,)), *dense])
     m.compile("sgd", "mse", **COMPILED)
     x, y = np.random.randn(4096, 64).astype("f"), np.random.randn(4096, 1).astype("f")
-    profile = sys.modules["_tfgpu_agent.profile"]
+    profile = sys.modules["_tfgpu_agent.placement.profile"]
 
     class Until(keras.callbacks.Callback):
         # Ends the training once the agent has told, one way or the other.

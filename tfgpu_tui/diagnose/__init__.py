@@ -6,6 +6,7 @@ judged before `state.STEADY_STEPS` steps after warm-up.
 
 from __future__ import annotations
 
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     gpu,
     gpu_run,
@@ -22,7 +23,6 @@ from tfgpu_tui.diagnose import (
     run,
 )
 from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
-from tfgpu_tui.state import RunState
 
 FAMILIES = (
     run, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth, gpu, gpu_run,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose import Finding
-from tfgpu_tui.state import STEADY_STEPS
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, clip_words, wrap, wrap_clipped
 from tfgpu_tui.ui.view import View
 
