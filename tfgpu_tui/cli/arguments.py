@@ -1,4 +1,4 @@
-"""The command line taken apart: where the tool's own options end, what they are, and the settings that they make.
+"""The command line taken apart: where the tool's own options end, and what they are.
 
 Nothing heavy is imported in here: `--help` must be instant, and a script starts before the screen is loaded.
 """
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, NoReturn
 from tfgpu_tui.cli import table
 from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
 from tfgpu_tui.core import python_options
-from tfgpu_tui.runs import configuration
 
 _WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
 FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
@@ -132,18 +131,3 @@ def of_verb(command: Command, options: argparse.Namespace) -> argparse.Namespace
         if getattr(chosen, name, None) is None:
             setattr(chosen, name, getattr(options, name))
     return chosen
-
-
-def settings_of(options: argparse.Namespace) -> configuration.Settings:
-    """The settings with this command line's flags. Raises configuration.ConfigError."""
-    flags: dict[str, Any] = {
-        name: getattr(options, name, None) for name in ("python", "headless", "plain", "ascii", "theme")
-    }
-    if getattr(options, "interval", None) is not None:
-        flags["interval_s"] = configuration.interval(options.interval, "--interval")
-    settings = configuration.load(flags, file=getattr(options, "config", None))
-    if settings.keys:
-        from tfgpu_tui.ui import keys  # late: knows Textual's names of keys
-
-        keys.remapped(settings.keys)  # a mistake is said before the script starts
-    return settings

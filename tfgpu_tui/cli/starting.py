@@ -8,8 +8,9 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfgpu_tui.cli import arguments, streams
+from tfgpu_tui.cli import streams
 from tfgpu_tui.cli.refusals import GONE, UsageError, folder_is_gone
+from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.core import knobs, python_options
 from tfgpu_tui.runs import configuration, interpreter
 from tfgpu_tui.supervisor import launch
@@ -21,7 +22,7 @@ MOST_STEPS = 10**15
 def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int:
     """Runs a script with Python's own options before it; returns the exit status. Raises UsageError."""
     command = [*python, *_checked(words)]
-    settings = arguments.settings_of(options)
+    settings = settings_of(options)
     spec = launch.LaunchSpec(
         argv=command,
         cwd=_current_folder(),

@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tfgpu_tui.cli import arguments, reading
+from tfgpu_tui.cli import reading
 from tfgpu_tui.cli.refusals import UsageError
+from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.runs import configuration, interpreter, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.terminal.lines import printable, printable_lines
@@ -62,7 +63,7 @@ def compare(options: argparse.Namespace) -> int:
     runs = rundir.find(options.before), rundir.find(options.after)
     before, after = map(reading.folded, runs)
     if options.svg is not None:
-        return picture(runs[1], options, arguments.settings_of(options), before=runs[0])
+        return picture(runs[1], options, settings_of(options), before=runs[0])
     if options.json:
         print(json.dumps(comparing.as_json(before, after), indent=1, allow_nan=False))
     else:
@@ -74,7 +75,7 @@ def doctor(options: argparse.Namespace) -> int:
     """Whether TensorFlow will use a GPU here, and if not, why."""
     from tfgpu_tui import doctor as examine
 
-    result = examine.run(interpreter.choose(options.python or arguments.settings_of(options).python))
+    result = examine.run(interpreter.choose(options.python or settings_of(options).python))
     print(json.dumps(result.as_json(), indent=1) if options.json else for_output(printable_lines(result.text())))
     return result.exit_code
 

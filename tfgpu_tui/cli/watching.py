@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-from tfgpu_tui.cli import arguments, opening, reading, streams
+from tfgpu_tui.cli import opening, reading, streams
 from tfgpu_tui.cli.managing import state_words
 from tfgpu_tui.cli.refusals import UsageError
+from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.cli.telling import picture, print_report
 from tfgpu_tui.runs import configuration, history, rundir
 from tfgpu_tui.runs.rundir import RunDir, RunSummary
@@ -99,7 +100,7 @@ def _rerun_follows(run: RunSummary) -> bool:
 
 def attach(options: argparse.Namespace) -> int:
     """The screen of a run, or status lines where there is no terminal for it."""
-    settings = arguments.settings_of(options)
+    settings = settings_of(options)
     run = rundir.find(options.run) if options.run else newest()
     if settings.plain or settings.headless or not streams.screen_is_possible():
         return follow(run)
@@ -134,7 +135,7 @@ def follow(run: RunDir) -> int:
 
 def replay(options: argparse.Namespace) -> int:
     """A run's screen again, from its journal."""
-    settings = arguments.settings_of(options)
+    settings = settings_of(options)
     run = rundir.find(options.run)
     if not 0 < options.speed <= FASTEST:
         raise UsageError(f"--speed {options.speed:g}: give a number above 0, and at most {FASTEST:g}")
