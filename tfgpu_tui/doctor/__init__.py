@@ -1,7 +1,8 @@
 """The environment without importing TensorFlow: will the GPU be used, and if not, why and what to do.
 
 `probe.py` looks at it from inside the script's interpreter, because the tool may live in another environment; the
-verdict is a pure function of what it found (`diagnose.gpu_causes`, `checks`).
+verdict is a pure function of what it found (`diagnose.gpu_causes`, `checks`). It may import `diagnose`, `report` and
+`core`; the verb `doctor` uses it, and the supervisor's `preflight`, which tells the answer as an event.
 """
 
 from __future__ import annotations

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
+
+from textual.screen import Screen, ScreenResultCallbackType
+from textual.widget import Widget
 
 from tfgpu_tui.core import knobs
 from tfgpu_tui.runs.rundir import RunDir
@@ -13,17 +16,38 @@ from tfgpu_tui.ui.control import ERRORS
 from tfgpu_tui.ui.dialogs import DELETE, Dialog
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.keys import by_name
+from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane
 from tfgpu_tui.ui.picker import Chosen, Item, Picker, Prompt
+from tfgpu_tui.ui.session import Session
+from tfgpu_tui.ui.view import Search, View
 
-if TYPE_CHECKING:
-    from tfgpu_tui.ui.monitor import MonitorApp
+Answer = TypeVar("Answer")
+
+
+class Host(Protocol):
+    """What the menus need of the app that they open over (`monitor.MonitorApp`)."""
+
+    session: Session
+    palette: Callable[[], Palette]
+
+    @property
+    def view(self) -> View: ...
+    @property
+    def focused(self) -> Widget | None: ...
+    async def run_action(self, action: str) -> bool: ...
+    def push_screen(self, screen: Screen[Answer], callback: ScreenResultCallbackType[Answer] | None = None) -> Any: ...
+    def action_rerun(self) -> None: ...
+    def draw(self, everything: bool = False) -> None: ...
+    def look_again(self) -> None: ...
+    def uncover(self, name: str) -> None: ...
+    def show_search(self, search: Search | None) -> None: ...
 
 
 class Menus:
     """Opens them over `app` and does what was chosen in them."""
 
-    def __init__(self, app: MonitorApp) -> None:
+    def __init__(self, app: Host) -> None:
         self._app = app
 
     # Commands.
