@@ -109,17 +109,19 @@ class TensorflowGpu(TypedDict, total=False):
     """Compute capability, `[9, 0]`."""
 
 
-class _MemoryDevice(TypedDict):
-    device: str
-    """`GPU:0`."""
-
-
-class MemoryDevice(_MemoryDevice, total=False):
-    """TensorFlow's allocator on one device."""
+class MemoryUse(TypedDict, total=False):
+    """What TensorFlow's allocator gave to tensors."""
 
     current_bytes: Bytes | None
     peak_bytes: Bytes | None
     limit_bytes: Bytes | None
+
+
+class MemoryDevice(MemoryUse):
+    """TensorFlow's allocator on one device."""
+
+    device: str
+    """`GPU:0`."""
 
 
 class Element(TypedDict, total=False):
@@ -324,6 +326,7 @@ class Build(TypedDict, total=False):
     is_cuda_build: bool | None
     is_rocm_build: bool | None
     cuda_version: str | None
+    cudnn_version: str | None
     cuda_compute_capabilities: list[object] | None
     """`sm_80`, `compute_90`."""
 
