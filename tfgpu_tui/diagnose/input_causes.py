@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.rows import Stage, UserFunction
@@ -52,10 +51,6 @@ def causes(state: RunState, share: float) -> Iterator[Finding]:
     yield from _no_prefetch(state, share)
 
 
-def _finding(name: str, share: float, **fields: Any) -> Finding:
-    return Finding(id=name, severity="warning", share=share, **fields)
-
-
 # -- the stage
 
 
@@ -99,9 +94,10 @@ def _slow_stage(state: RunState, share: float, stage: Stage, idle: float | None)
     lines = [f"{stage_label(stage)}: {units.duration(per_batch)} a batch, one element at a time"]
     if waits:
         lines.append(f"no core is busy in {units.share(idle)} of the waiting: it waits rather than computes")
-    return _finding(
-        "input.slow_stage",
-        share,
+    return Finding(
+        id="input.slow_stage",
+        severity="warning",
+        share=share,
         title=f"One stage holds the pipeline up: {what} handles one element at a time",
         lines=lines,
         next=f"Give the map of {what} num_parallel_calls=tf.data.AUTOTUNE; the order of the elements stays.",
@@ -123,9 +119,10 @@ def _python(state: RunState, share: float, stage: Stage, incomplete: str | None)
     lines += [line.sentence() for line in seen[:2]]
     if cores is not None:
         lines.append(f"the training uses {cores:.1f} of {cores_granted(state) or '?'} cores")
-    return _finding(
-        "input.python",
-        share,
+    return Finding(
+        id="input.python",
+        severity="warning",
+        share=share,
         title=f"Python makes the batches: {named(stage)}, {_how(state)}",
         lines=lines or [_no_times(state)],
         next=(
@@ -199,9 +196,10 @@ def _pydataset_single(state: RunState, share: float) -> Finding | None:
         lines.append(f"{user.get('name')}: {units.duration(_call_s(user))} a batch")
     seen = feed_lines(state)
     lines += [line.sentence() for line in seen[:2]]
-    return _finding(
-        "input.pydataset_single",
-        share,
+    return Finding(
+        id="input.pydataset_single",
+        severity="warning",
+        share=share,
         title="The PyDataset makes one batch at a time (workers=1)",
         lines=lines,
         next=(
@@ -228,9 +226,10 @@ def _no_prefetch(state: RunState, share: float) -> Iterator[Finding]:
     if not switched_off:
         return  # Otherwise TensorFlow adds a prefetch by itself, whether or not it shows in the stages that are known.
     compute = 1.0 - share
-    yield _finding(
-        "input.no_prefetch",
-        min(share, compute),
+    yield Finding(
+        id="input.no_prefetch",
+        severity="warning",
+        share=min(share, compute),
         title="Nothing prepares the next batch while the model computes: the pipeline has no prefetch",
         lines=[
             f"the script switched off {' and '.join(switched_off)}, so TensorFlow adds no prefetch by itself",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.cells import cell_len
 
 from tfgpu_tui.core import units
@@ -117,7 +115,7 @@ def _user_cells(user: UserFunction) -> list[Cell]:
     ]
 
 
-def _count(value: Any) -> str:
+def _count(value: float | None) -> str:
     return units.UNKNOWN if value is None else f"{value:g}"
 
 
