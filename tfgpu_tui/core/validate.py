@@ -78,6 +78,7 @@ def misfit(event: Event) -> str | None:
     return next(wrong, "t")
 
 
+@functools.cache
 def kind_of(hint: Any) -> Kind:
     """Of a type as it is declared. A row (`core/rows.py`) needs the keys that its class requires; keys that it does not
     declare are free."""
