@@ -130,7 +130,7 @@ def _epoch(s: RunState, e: ev.Epoch) -> None:
     for name, seconds in e.callbacks.items():
         s.epoch_callbacks[name] = s.epoch_callbacks.get(name, 0.0) + seconds
     s.history.append(e)
-    _learn_metrics(s, e.t, e.metrics)
+    _learn_metrics(s, e.t, e.metrics, s.train.steps)
 
 
 def _mark_checkpoints(s: RunState, t: float, callbacks: dict[str, float]) -> None:
@@ -187,11 +187,15 @@ def _train_end(s: RunState, e: ev.TrainEnd) -> None:
 
 def _metrics(s: RunState, e: ev.Metrics) -> None:
     if e.phase == "train":
-        _learn_metrics(s, e.t, e.values)
+        _learn_metrics(s, e.t, e.values, e.step)
 
 
-def _learn_metrics(s: RunState, t: float, values: dict[str, float | str]) -> None:
+def _learn_metrics(s: RunState, t: float, values: dict[str, float | str], step: int) -> None:
     s.metrics.update(values)
+    if isinstance(values.get("loss"), str):
+        s.loss_lost_at = step if s.loss_lost_at is None else s.loss_lost_at
+    elif "loss" in values:
+        s.loss_finite_at, s.loss_lost_at = step, None
     for name, value in values.items():
         if isinstance(value, (int, float)):
             if name not in s.metric_series and len(s.metric_series) >= 32:

@@ -80,6 +80,10 @@ class RunState:
     validation_s: float = 0.0
     epoch_callbacks: dict[str, float] = field(default_factory=dict)
     history: deque[ev.Epoch] = field(default_factory=lambda: deque(maxlen=200))
+    loss_finite_at: int | None = None
+    """The training step at which the loss was last told as a finite number."""
+    loss_lost_at: int | None = None
+    """The step at which it was first told as none after that; None while it is finite."""
     """Ended epochs with their metrics."""
     metrics: dict[str, float | str] = field(default_factory=dict)
     metric_series: dict[str, Series] = field(default_factory=dict)
