@@ -184,7 +184,7 @@ class GpuSampler:
 
     def _finish(self, gpu: Gpu) -> Gpu:
         """The row with its UUID, as long as it was ever known, and with our processes marked."""
-        index, uuid = int(gpu["index"] or 0), gpu.get("uuid")
+        index, uuid = gpu["index"], gpu.get("uuid")
         if uuid:
             self._uuids[index] = uuid
         gpu = {**gpu, "uuid": self._uuids.get(index)}
