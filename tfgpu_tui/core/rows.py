@@ -416,6 +416,8 @@ class Facts(TypedDict, total=False):
     """Why `build` could not be read."""
     xla_tools: dict[str, str | None] | None
     """`ptxas`, `libdevice` -> where XLA finds them."""
+    needed: dict[str, str | None] | None
+    """What TensorFlow is built against -> the versions that its metadata asks for, `<2.0.0,>=1.23.5`."""
     requires: dict[str, str | None] | None
     """NVIDIA's packages that TensorFlow's metadata asks for -> lowest version."""
     cuda_driver: CudaDriver | None
