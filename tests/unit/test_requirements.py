@@ -70,5 +70,5 @@ def test_the_package_that_broke_the_import_is_named_with_the_way_back(
 def test_an_error_of_the_scripts_own_is_not_blamed_on_versions() -> None:
     assert failed("ImportError", "cannot import name 'losses' from 'mylib'") is None
     assert failed("AttributeError", "_ARRAY_API not found", {"distributions": {"numpy": "2.2.6"}}) is None
-    well = {**FACTS, "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "1.26.4"}}
+    well: Facts = {**FACTS, "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "1.26.4"}}
     assert failed("ImportError", "numpy.core.umath failed to import", well) is None, "the versions are not why"
