@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import MemoryDevice, UserFunction, WorkerFunction
 from tfgpu_tui.core.run_words import STOP_SIGNALS, end_words
 from tfgpu_tui.core.series import Decimated, Series
 from tfgpu_tui.core.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals, Training
@@ -221,21 +222,24 @@ def _script_lines(s: RunState, e: ev.ScriptLines) -> None:
         s.script_lines = e
 
 
-def _with_workers(s: RunState, e: ev.Pipeline) -> list[dict[str, Any]]:
+def _with_workers(s: RunState, e: ev.Pipeline) -> list[UserFunction]:
     """The user's own Python of the training's process and of those that make batches for it, by function."""
     if not s.worker_code:
         return e.user
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    told = [(u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user]
+    merged: dict[tuple[object, ...], UserFunction] = {}
+    told: list[tuple[UserFunction | WorkerFunction, int, float]] = [
+        (u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user
+    ]
     workers = [u for of_process in s.worker_code.values() for u in of_process]
     told += [(u, u.get("calls") or 0, (u.get("seconds") or 0.0) * 1e6) for u in workers]
     for user, calls, us in told:
-        key = tuple(user.get(name) for name in ("name", "kind", "file", "line"))
-        entry = merged.setdefault(key, {"name": key[0], "kind": key[1], "calls": 0, "mean_us": None})
-        whole = (entry["mean_us"] or 0.0) * entry["calls"] + us
-        entry["calls"] += calls
-        entry["mean_us"] = whole / entry["calls"] if entry["calls"] else None
-        entry["file"], entry["line"] = key[2], key[3]
+        name, kind, file, line = user.get("name"), user.get("kind"), user.get("file"), user.get("line")
+        before = merged.get((name, kind, file, line), {})
+        whole_calls = (before.get("calls") or 0) + calls
+        whole_us = (before.get("mean_us") or 0.0) * (before.get("calls") or 0) + us
+        merged[name, kind, file, line] = {"name": name, "kind": kind, "calls": whole_calls,
+                                          "mean_us": whole_us / whole_calls if whole_calls else None,
+                                          "file": file, "line": line}  # fmt: skip
     return list(merged.values())
 
 
@@ -251,12 +255,13 @@ def _layer_times(s: RunState, e: ev.LayerTimes) -> None:
 
 def _tf_memory(s: RunState, e: ev.TfMemory) -> None:
     for device in e.devices:
-        name = str(device.get("device"))
+        name, current = device["device"], device.get("current_bytes")
         before = s.tf_memory.get(name, {})
         peak = max(device.get("peak_bytes") or 0, before.get("peak_bytes") or 0) or None
-        s.tf_memory[name] = {**before, **device, "peak_bytes": peak}
-        if device.get("current_bytes") is not None:
-            s.tf_memory_series.setdefault(name, Series()).add(e.t, float(device["current_bytes"]))
+        told: MemoryDevice = {**before, **device, "peak_bytes": peak}
+        s.tf_memory[name] = told
+        if current is not None:
+            s.tf_memory_series.setdefault(name, Series()).add(e.t, float(current))
 
 
 def _training(s: RunState, pid: int | None, fit: int) -> Training:
@@ -350,11 +355,12 @@ def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
         since = _held_since(e.t, view.seen)
         view.seen = e.t
         # Slow-tier fields (processes, …) come only now and then: what a sample leaves out keeps its last value.
-        view.latest = {**view.latest, **gpu, "error": gpu.get("error")}
-        view.lost = None if not gpu.get("error") else view.lost or (e.t, str(gpu["error"]))
-        if gpu.get("throttle") is not None:
+        error, throttle = gpu.get("error"), gpu.get("throttle")
+        view.latest = {**view.latest, **gpu, "error": error}
+        view.lost = None if not error else view.lost or (e.t, error)
+        if throttle is not None:
             view.samples += 1
-            for reason in gpu["throttle"]:
+            for reason in throttle:
                 view.throttled[reason] = view.throttled.get(reason, 0) + 1
         parts = (gpu, *(gpu.get("slices") or ()))  # under MIG TensorFlow sees slices
         view.ours = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import rows
 from tfgpu_tui.core.reducer import HANDLERS
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Decimated, Series
@@ -91,11 +91,11 @@ class RunState:
     pipeline: ev.Pipeline | None = None
     """With what processes that make batches told of themselves."""
     pipeline_told: ev.Pipeline | None = None
-    worker_code: dict[int | None, list[dict[str, Any]]] = field(default_factory=dict)
+    worker_code: dict[int | None, list[rows.WorkerFunction]] = field(default_factory=dict)
     """The newest `user_code` of each process."""
     placement: ev.Placement | None = None
     layer_times: ev.LayerTimes | None = None
-    tf_memory: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tf_memory: dict[str, rows.MemoryUse] = field(default_factory=dict)
     tf_memory_series: dict[str, Series] = field(default_factory=dict)
 
     host: ev.HostSample | None = None
@@ -265,7 +265,7 @@ class RunState:
             return totals.examples / totals.wall_s
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 
-    def layer_ms(self, row: dict[str, Any]) -> float | None:
+    def layer_ms(self, row: rows.Layer) -> float | None:
         """Milliseconds a step in a placement row's ops, forward and backward, as profiled; None where it was not."""
         times = self.layer_times.layers.get(str(row.get("layer"))) if self.layer_times else None
         return None if times is None else round(sum(times.values()), 4)
