@@ -21,7 +21,8 @@ from tfgpu_tui.diagnose import (
     precision,
     run,
 )
-from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.ranking import FindingLog, ranked
 from tfgpu_tui.state import RunState
 
 FAMILIES = (

@@ -1,0 +1,191 @@
+"""Family F: the run itself (pure)."""
+
+from __future__ import annotations
+
+from tfgpu_tui import units
+from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WORKING_PERCENT
+from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
+from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
+
+ENTRIES = (
+    Entry(
+        id="run.failed",
+        means="the script failed, or a child process of it did",
+        ends_run=True,
+        seen="""The run is over with an exit status other than 0, or with 0 although a worker crashed. The finding has the
+        exception's own reason and the script's own line, from below the pages around them.""",
+        why="""TensorFlow's exceptions bury what happened: "Graph execution error:", names of nodes, a trace of the graph's
+        making, Keras' "Exception encountered when calling …", and the last line on stderr may be another thread's. What
+        matters is mostly one line in the middle.
+
+        One that people meet only on a GPU: Keras 3 compiles with XLA there (jit_compile="auto"), and an operation that
+        XLA can't compile, on strings for example, fails with "Detected unsupported operations when trying to compile
+        graph … on XLA_GPU_JIT", though the same model trained on a CPU. compile(jit_compile=False) ends that.""",
+        signal="""The exit status from the process's own parent; the exception as Python raised it in the script's process,
+        with the innermost frame that is the script's; the end of each child, and its exception where the agent is in
+        it. A stop that was asked for is no failure.""",
+        steps=(
+            "Go to the named line. The shape or dtype in the message is that of a whole batch.",
+            """Look with the step in Python, where a debugger can stop in it:
+            | tfgpu-tui --set run_eagerly=on --stop-after 5 train.py""",
+            "If no exception was seen, the script called exit itself, or a library did: read the end of its output.",
+            """If children crashed though the script ended well: join them, and look at their exit codes.
+            | assert worker.exitcode == 0""",
+            "If the script was never started: name an interpreter that runs here, with --python.",
+        ),
+        harmless="""Where a script ends with another status on purpose. What it says itself counts: the tool's own exit status
+        is the script's.""",
+        demo="demo/failing_child.py",
+    ),
+    Entry(
+        id="run.killed",
+        means="the script was ended by a signal",
+        ends_run=True,
+        seen="""The output stops in the middle, without a traceback: a signal leaves no time for one. The shell says "Killed" or
+        "Segmentation fault"; the exit status is 128 and the signal's number.""",
+        why="""SIGKILL (9) comes mostly from the kernel's out-of-memory killer, when the machine or the job's memory limit was
+        full; also from a scheduler at its time limit, after SIGTERM (15). SIGSEGV (11), SIGABRT (6) and their kind are
+        crashes of a native library, never of Python code by itself. SIGHUP (1) is a terminal that was closed.""",
+        signal="""The signal from the process's own parent. Whether it was the out-of-memory killer is counted by the kernel
+        (memory.events of the job's cgroup, or the machine's counter), before and after; the highest memory seen stands
+        beside it. Signals that you asked for are no finding.""",
+        steps=(
+            """Out of memory on the host: a smaller shuffle buffer or cache(), fewer workers, a larger job
+            (sbatch --mem, docker --memory). Look at memory.host_growth: it may have been rising for hours.""",
+            """Not counted here? The kernel's log tells:
+            | sudo dmesg | tail""",
+            """A crash: see where, and which library.
+            | python -X faulthandler train.py
+            | coredumpctl list""",
+            "At a time limit: save checkpoints, and go on from the last one (keras.callbacks.BackupAndRestore).",
+        ),
+        harmless="Where somebody, or a scheduler, meant to end it.",
+        demo_note="none: any run shows it that is ended by kill -9",
+    ),
+    Entry(
+        id="run.legacy_api",
+        means="the script calls what this TensorFlow or Keras no longer has",
+        ends_run=True,
+        seen="""AttributeError, ImportError or TypeError within the first second, at a line that a book or an answer of some
+        years ago wrote like that.""",
+        why="""TensorFlow 1's sessions, placeholders and tf.contrib went with 2.0. TensorFlow 2.16 replaced Keras 2 by Keras 3,
+        which dropped fit_generator, fit(workers=…), keras.utils.np_utils, ImageDataGenerator's way of working, saving to a
+        folder, and lr= for learning_rate=.""",
+        signal="""The exception of a script that failed: the name in it is one of a table of names that are gone, each with
+        today's call; each row was tried against TensorFlow 2.21 with Keras 3.15 and 2.15 with Keras 2.15. An object of the
+        script's own that lacks such a name is not meant.""",
+        steps=(
+            """Write what the finding says. The most frequent ones:
+            | model.fit(generator)                    # fit_generator
+            | keras.utils.to_categorical(y)           # np_utils
+            | keras.optimizers.Adam(learning_rate=1e-3)   # lr
+            | model.save("model.keras")               # a folder""",
+            """A large Keras 2 program runs on for now with the package tf_keras, set before TensorFlow is imported:
+            | pip install tf_keras
+            | export TF_USE_LEGACY_KERAS=1""",
+            """TensorFlow 1 code runs in part under
+            | import tensorflow.compat.v1 as tf
+            | tf.disable_v2_behavior()""",
+        ),
+        harmless="Where the script catches it and goes on, it is never said.",
+        demo="demo/old_keras.py",
+        demo_note="with Keras 3; Keras 2 still has that call",
+    ),
+    Entry(
+        id="run.slow_exit",
+        means="the script is over, but its process does not end",
+        seen="""The last line was printed, the training is done, and the prompt does not come back. GPU memory stays taken.""",
+        why="""At its end Python takes no more calls from threads. A pipeline that runs Python (a generator, a py_function) and
+        was left before its end may have a call under way: TensorFlow waits for it for ever. That is a fault of TensorFlow
+        (seen with 2.21), and happens without the monitor, too. Other reasons: a thread that is no daemon, a __del__, a
+        library that uploads something.""",
+        signal="""The interpreter has begun to close (the agent is told), and the process is still there after the time below.
+        What it waits for is not measured; a stage that runs Python is named as a suspect.""",
+        steps=(
+            """End it: its own code is done.
+            | kill -TERM PID     # or q, then s, on the screen""",
+            """Let go of iterators before the end:
+            | del iterator
+            | import gc; gc.collect()""",
+            "Read a pipeline to its end, or bound it with take(n), in place of leaving a loop by break.",
+            "Join your own threads, or make them daemons.",
+        ),
+        harmless="""After a stop that you asked for: the monitor then ends what waits, and says so.""",
+        limits=(Limit("an interpreter that closes for {} or longer", SLOW_EXIT_S, units.duration),),
+        demo_note="none: it happens by chance, in some runs of the same script",
+    ),
+    Entry(
+        id="run.other_backend",
+        means="Keras computes with JAX or PyTorch here, and not with TensorFlow",
+        seen="""Steps and callbacks are shown; input wait, placement and TensorFlow's memory are not.""",
+        why="""Keras 3 runs on three backends, and takes the one in KERAS_BACKEND, or in ~/.keras/keras.json, which some other
+        project may have written once. The script imports keras and trains; nothing says which one computes.""",
+        signal="""The backend that Keras names after its import, in the script's process. Findings about TensorFlow's GPUs are
+        then not made: they are not the question.""",
+        steps=(
+            """If TensorFlow is meant:
+            | export KERAS_BACKEND=tensorflow""",
+            """And look into the file that has it for good:
+            | cat ~/.keras/keras.json""",
+            "If the other backend is meant: its own profiler tells more than this tool can.",
+        ),
+        harmless="Where it is meant: it only says why some panes stay empty.",
+        demo_note="none: it needs another framework; KERAS_BACKEND=jax tfgpu-tui demo/healthy.py shows it where JAX is "
+        "installed",
+    ),
+    Entry(
+        id="run.no_steps",
+        means="no training step was seen, so nothing about the training could be measured",
+        seen="""The step pane says what the script is doing, and no step comes; at the end "No training step was seen".""",
+        why="""One of these: the script does not train (it only evaluates, or prepares data); it stopped before; its
+        interpreter has no TensorFlow; the agent did not come into it (python -I, -E and -S ignore PYTHONPATH, and so does a
+        program that clears its environment before it starts another Python); or its loop is of a kind that is not known.""",
+        signal="""The agent looks for Keras' fit and train_on_batch, an optimizer's apply, loops over tf.data, and sessions of
+        TensorFlow 1. None of them was met; the finding says which phases were seen, and which of its hooks are off.""",
+        steps=(
+            """Is it the right interpreter?
+            | tfgpu-tui --python /path/to/env/bin/python train.py""",
+            "Start the script itself, not a shell script that starts Python with -I or without its environment.",
+            "If it does train, and steps are not seen: that is worth a report, with the loop in a few lines.",
+        ),
+        harmless="As information, where other steps were seen: an evaluation is no training.",
+        limits=(Limit("said of a running script after {}", NO_STEPS_AFTER_S, units.duration),),
+        demo="demo/no_training.py",
+    ),
+    Entry(
+        id="run.multi_gpu_idle",
+        means="TensorFlow took several GPUs, and some of them stay idle or hold the others back",
+        seen="""One GPU works, the others are at 0 % with their memory taken: "1 of 8 works" in the GPU pane. Or all work, and
+        one has a much lower clock.""",
+        why="""TensorFlow takes all GPUs that it sees, and reserves memory on each; it computes on the first, unless a strategy
+        spreads the work. Nobody else can use the idle ones meanwhile.
+
+        With a strategy every step ends with the slowest replica. A GPU that is hot or at its power limit lowers its clock,
+        and all others wait for it.""",
+        signal="""GPU busy of each GPU that TensorFlow lists, over the training; and clocks with the driver's own reasons for
+        throttling, of GPUs of one kind. GPUs that this run does not see are not its business.""",
+        steps=(
+            """Use them all:
+            | strategy = tf.distribute.MirroredStrategy()
+            | with strategy.scope():
+            |     model = make_model()
+            |     model.compile(…)
+            | model.fit(dataset.batch(64 * strategy.num_replicas_in_sync))""",
+            """Or leave them to others:
+            | CUDA_VISIBLE_DEVICES=0 python train.py""",
+            """A slow one: see why, then cooling or its power limit.
+            | nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE""",
+        ),
+        harmless="""Where the other GPUs are taken on purpose (a second model that is not running yet). Where no GPU works,
+        something else is the matter, and this is not said.""",
+        limits=(
+            JUDGED,
+            Limit("judged after {} of training", LOOKED_AT_S, units.duration),
+            Limit("idle below {} busy", IDLE_PERCENT, units.percent),
+            Limit("while another one is {} busy or more", WORKING_PERCENT, units.percent),
+            Limit("slow below {} of the median clock of the others", SLOW_CLOCK, units.share),
+        ),
+        demo="demo/recordings/eight-gpus-one-used.jsonl",
+        demo_note="a real training, with simulated GPUs",
+    ),
+)
