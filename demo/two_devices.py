@@ -60,5 +60,7 @@ model = keras.Sequential(
         keras.layers.Dense(10, name="digit"),
     ]
 )
-model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+# On a GPU Keras would compile the step with XLA, which puts all of it on one device.
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
 model.fit(dataset, epochs=EPOCHS)

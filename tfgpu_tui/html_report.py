@@ -236,6 +236,7 @@ def _gpus(gpus: list[dict[str, Any]]) -> str:
             g["index"],
             g["name"],
             units.percent(g["busy_mean"]),
+            units.percent(g["busy_training_mean"]),
             _mib(g["memory_used_peak_mib"]),
             _mib(g["memory_total_mib"]),
             "this run's" if g["ours"] else "not used by this run",
@@ -243,7 +244,9 @@ def _gpus(gpus: list[dict[str, Any]]) -> str:
         )
         for g in gpus
     ]
-    return "<h2>GPUs</h2>" + _table(("", "name", "busy", "memory at most", "of", "", "error"), rows, (2, 3, 4))
+    return "<h2>GPUs</h2>" + _table(
+        ("", "name", "busy", "while training", "memory at most", "of", "", "error"), rows, (2, 3, 4, 5)
+    )
 
 
 def _mib(value: float | None) -> str:

@@ -70,6 +70,8 @@ _CHUNKS = re.compile(r"(\d+) Chunks of size (\d+) totalling")
 _TENSOR = re.compile(
     r"OOM when allocating tensor with shape\[([\d,]*)\] and type (\S+) on (\S+) by allocator (\S+?)(?:\s|\[|$)"
 )
+_EAGER = re.compile(r"__wrapped__(\w+?)_device_\S*/device:(\w+:\d+)")
+"""The op that Python started by itself, and where (seen on an H200 with TensorFlow 2.21, without a tensor's shape)."""
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 _WORDS = (b"ran out of memory", b"OOM when allocating", b"MemAllocAsync failed")
 
@@ -94,12 +96,14 @@ def device_of(allocator: str | None, device: str | None = None) -> str | None:
 
 
 def from_exception(text: str) -> OutOfMemory | None:
-    """What the text of a ResourceExhaustedError says; None where it is another error."""
-    tensor = _TENSOR.search(text)
-    if tensor is None:
+    """What the text of a ResourceExhaustedError says; None where it is about something else than memory."""
+    tensor, node = _TENSOR.search(text), _NODE.search(text)
+    if tensor is not None:
+        return _with_tensor(OutOfMemory(op=node[1] if node else None), tensor)
+    if "failed to allocate memory" not in text:
         return None
-    node = _NODE.search(text)
-    return _with_tensor(OutOfMemory(op=node[1] if node else None), tensor)
+    eager = _EAGER.search(text)
+    return OutOfMemory(op=eager[1] if eager else node[1] if node else None, device=eager[2] if eager else None)
 
 
 def _with_tensor(found: OutOfMemory, tensor: re.Match[str]) -> OutOfMemory:

@@ -354,7 +354,7 @@ def text(report: dict[str, Any]) -> str:
     )
     for gpu in report["gpus"]:
         out.append(
-            f"  GPU {gpu['index']} {gpu['name'] or ''}: busy {units.percent(gpu['busy_mean'])}, "
+            f"  GPU {gpu['index']} {gpu['name'] or ''}: {_busy(gpu)}, "
             f"memory at its highest {units.size(_bytes(gpu['memory_used_peak_mib']))}"
             f"{'' if gpu['ours'] else ' (not used by this run)'}"
             f"{'; ' + gpu['error'] if gpu['error'] else ''}"
@@ -366,6 +366,13 @@ def text(report: dict[str, Any]) -> str:
     out.append("")
     out += _finding_text(report)
     return "\n".join(printable(line) for line in out)
+
+
+def _busy(gpu: dict[str, Any]) -> str:
+    """`busy 66 % while it trained`: the run's imports are no part of it, where there were steps."""
+    if gpu["busy_training_mean"] is None:
+        return f"busy {units.percent(gpu['busy_mean'])}"
+    return f"busy {units.percent(gpu['busy_training_mean'])} while it trained"
 
 
 def _s(ms: float | None) -> float | None:

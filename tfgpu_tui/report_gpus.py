@@ -17,6 +17,7 @@ LAST = (
 """Fields of a GPU's sample that stand in the report as they were last read."""
 _SOURCES = {
     "busy_mean": "busy_percent",
+    "busy_training_mean": "busy_percent",
     "memory_used_peak_mib": "memory_used_bytes",
     "memory_total_mib": "memory_total_bytes",
     "memory_reserved_mib": "memory_reserved_bytes",
@@ -41,6 +42,7 @@ def _gpu(state: RunState, view: GpuView) -> dict[str, Any]:
         "name": view.name,
         "tf_devices": devices_on(state, view),
         "busy_mean": _rounded(view.busy.mean()),
+        "busy_training_mean": _rounded(busy_in_training(state, view)),
         "memory_used_peak_mib": mib(view.memory.highest),
         "memory_total_mib": mib(latest.get("memory_total_bytes")),
         "memory_reserved_mib": mib(latest.get("memory_reserved_bytes")),
@@ -66,6 +68,8 @@ def _why_unknown(state: RunState, view: GpuView, field: str, value: Any) -> str 
         return f"{why}: the GPU shares the host's memory" if shared else str(why)
     if view.latest.get("error"):
         return str(view.latest["error"])
+    if field == "busy_training_mean":
+        return "no sample fell between the first and the last training step"
     return "a rate needs two readings, five seconds apart" if field in _RATES else "not read"
 
 
@@ -109,6 +113,13 @@ def read_cost(state: RunState) -> dict[str, Any] | None:
     """`monitor.gpu_read_ms`: what reading all GPUs took in the driver, each time."""
     count, total, largest = state.gpu_read_ms
     return {"mean": round(total / count, 2), "max": round(largest, 2), "samples": count} if count else None
+
+
+def busy_in_training(state: RunState, view: GpuView) -> float | None:
+    """Mean GPU busy in percent from the first to the last training step; None where no sample fell there."""
+    if state.first_step_t is None:
+        return None
+    return view.busy.mean(state.first_step_t, state.last_step_t)
 
 
 def mib(value: float | None) -> float | None:

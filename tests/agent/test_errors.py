@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,45 @@ def test_the_scripts_own_line_is_told(script: str, function: str, python: str) -
     (error,) = of_type(events, "script_error", main=True)
     line = next(number for number, text in enumerate(script.splitlines(), start=1) if "# here" in text)
     assert (error["file"].rsplit("/", 1)[-1], error["line"], error["function"]) == ("train.py", line, function)
+
+
+def test_a_package_in_a_folder_of_its_own_is_no_code_of_the_users(tmp_path: Path) -> None:
+    """As `pip install --target` leaves it, or a cluster's modules: no `site-packages` in its path."""
+    package = tmp_path / "modules" / "losses"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def fail():\n    raise ValueError('too small')\n")
+    (tmp_path / "modules" / "losses-1.0.dist-info").mkdir()
+    script = f"""
+    import sys
+    sys.path.append({str(tmp_path / "modules")!r})
+    import tensorflow as tf
+    import losses
+    losses.fail()  # here
+    """
+    events, process = run_script(script)
+    assert process.returncode == 1
+    (error,) = of_type(events, "script_error", main=True)
+    assert (error["file"].rsplit("/", 1)[-1], error["function"]) == ("train.py", "<module>")
+
+
+XLA = """
+    import tensorflow as tf
+
+    def words(x):
+        return tf.strings.to_number(tf.strings.as_string(x))  # here
+
+    @tf.function(jit_compile=True)
+    def step(x):
+        return words(x) + 1.0
+
+    step(tf.ones((4,)))
+"""
+
+
+def test_xlas_shortened_paths_are_understood() -> None:
+    """It takes off its message what all files begin with: `t/train.py`."""
+    events, process = run_script(XLA)
+    assert process.returncode == 1
+    (error,) = of_type(events, "script_error", main=True)
+    line = next(number for number, text in enumerate(XLA.splitlines(), start=1) if "# here" in text)
+    assert (error["file"].rsplit("/", 1)[-1], error["line"], error["function"]) == ("train.py", line, "words")

@@ -155,6 +155,44 @@ def test_an_old_name_is_answered_with_todays_call() -> None:
     assert found(state_of(start(), [own, ended]), "run.no_steps") is None, "it did not come to that"
 
 
+def test_an_allocation_that_failed_in_an_output_nobody_could_read() -> None:
+    """The exception alone says it; the numbers are those that the allocator last told."""
+    memory = ev.TfMemory(t=T0 + 4, devices=[{"device": "GPU:0", "current_bytes": 6 << 30, "limit_bytes": 9 << 30}])
+    node = "{{function_node __wrapped__AddV2_device_/job:localhost/replica:0/task:0/device:GPU:0}}"
+    text = f"{node} failed to allocate memory [Op:AddV2] name: "
+    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/h/u/train.py", line=17)
+    finding = found(state_of(start(), [memory, error]), "memory.oom")
+    assert finding is not None and finding.title == "Out of memory on GPU:0 at AddV2"
+    assert finding.lines == ["6.0 GiB were in use a second before, of 9.0 GiB allowed"]
+    other = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message="too many open files")
+    assert found(state_of(start(), [memory, other]), "memory.oom") is None
+
+
+XLA_REFUSES = (
+    "Graph execution error:\n\nDetected at node sequential_1/bucket_1/AsString defined at (most recent call last):\n"
+    "Detected unsupported operations when trying to compile graph __inference_one_step_on_data_1040[] on XLA_GPU_JIT: "
+    "AsString (No registered 'AsString' OpKernel for XLA_GPU_JIT devices compatible with node "
+    "{{node sequential_1/bucket_1/AsString}}){{node sequential_1/bucket_1/AsString}}\nThe op is created at: \n"
+)
+"""TensorFlow 2.21 on an H200, where Keras compiles the step by itself."""
+
+
+def test_an_op_that_xla_has_not_is_named_with_the_way_out() -> None:
+    error = ev.ScriptError(
+        t=T0 + 5, exception="InvalidArgumentError", message=XLA_REFUSES, file="/h/u/train.py", line=21, function="call"
+    )
+    ended = ev.RunEnded(t=T0 + 6, exit_code=1)
+    state = state_of(start(), [error, ended])
+    finding = found(state, "xla.unsupported_op")
+    assert finding is not None and finding.knob == "jit_compile=off"
+    assert finding.title == "XLA can't compile AsString in layer bucket: the training stopped at its first step"
+    assert finding.lines[0] == "train.py:21 in call"
+    assert found(state, "run.failed") is None, "it is the same"
+    assert found(state_of(start(), [error]), "xla.unsupported_op") is None, "it may still be caught"
+    asked = found(state_of(start(knobs={"jit_compile": "on"}), [error, ended]), "xla.unsupported_op")
+    assert asked is not None and asked.knob is None and "Rerun without" in asked.next
+
+
 def test_the_kernels_killer_is_named_only_where_it_was_counted() -> None:
     def killed(before: int | None, after: int | None, number: int = 9) -> Finding:
         samples: list[ev.Event] = [

@@ -99,3 +99,14 @@ def test_the_exceptions_text_alone() -> None:
     assert (found.op, found.device, found.shape) == ("net_1/wide_1/MatMul", "GPU:0", [8192, 131072])
     assert found.case is None
     assert oom.from_exception("ValueError: no") is None
+
+
+def test_an_eager_op_that_found_no_memory() -> None:
+    """As TensorFlow 2.21 said it on an H200 with a limit of 9000 MiB."""
+    text = (
+        "{{function_node __wrapped__AddV2_device_/job:localhost/replica:0/task:0/device:GPU:0}} "
+        "failed to allocate memory [Op:AddV2] name: "
+    )
+    found = oom.from_exception(text)
+    assert found is not None
+    assert (found.op, found.device, found.shape) == ("AddV2", "GPU:0", None)

@@ -14,6 +14,7 @@ HOOKS = (
     "tracebacks",
     "clock",
     "determinism",
+    "device_wait",
     "input_wait",
     "custom_loop",
     "session_loop",

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from . import device_wait
+
 HOOKS = {
     "train": ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"),
     "test": ("on_test_batch_begin", "on_test_batch_end"),
@@ -32,14 +34,17 @@ class TimedHook:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         start = _counter()
+        results = device_wait.waited(self._thread)
         inside_before = self._seconds.get(self._class, 0.0)
         try:
             return self.original(*args, **kwargs)
         finally:
             # Keras 3.15 may run hooks in a thread of its own: that time is not the training's.
             if threading.get_ident() == self._thread:
-                # One hook may call another of the same callback: count the outer one only.
-                self._seconds[self._class] = inside_before + _counter() - start
+                # One hook may call another of the same callback: count the outer one only. To wait for the device's
+                # results is no work of the callback's.
+                results = device_wait.waited(self._thread) - results
+                self._seconds[self._class] = inside_before + _counter() - start - results
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (self.callback, self.name)

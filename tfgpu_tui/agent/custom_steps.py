@@ -20,7 +20,7 @@ from collections.abc import Callable
 from operator import sub
 from typing import Any, Optional
 
-from . import agent_cost, input_wait, steps, stopping
+from . import agent_cost, device_wait, input_wait, steps, stopping
 from .custom_lane import NOTE, Lane
 from .runtime import before_trace, every, execution_done, guarded, hurry, send, set_phase, stop_after, traces
 
@@ -64,6 +64,7 @@ class ThreadState:
         """None once the thread is gone."""
         self.inside = False
         self.applying = False
+        self._thread = threading.get_ident()
         self.lock = threading.RLock()
         self._windows: dict[tuple[str, str], steps.Windows] = {}
         self._label = "custom"
@@ -74,6 +75,9 @@ class ThreadState:
         self._base: Optional[float] = None
         self._wait = 0.0
         self._busy = 0.0
+        self._read = 0.0
+        """The part of `_busy` in which the script waited for results between its calls (`device_wait`)."""
+        self._read_before = device_wait.waited(self._thread)
         self._arrived: Optional[float] = None
         self._outstanding: set[int] = set()
         """Iterators whose batch arrived, while nothing that we see was called since."""
@@ -110,6 +114,7 @@ class ThreadState:
         with self.lock:
             self.close_lane()
             self._finish_batch(iterator, start)
+            self._results_read()
             if not self._pass.has(iterator):
                 if not self._outstanding:
                     self._new_pass(start)
@@ -128,6 +133,12 @@ class ThreadState:
         self._tape = None
         self._outstanding.add(id(iterator))
         self._times += start, end
+
+    def _results_read(self) -> None:
+        """What the thread waited for results since the last time: it is the device's work."""
+        before, self._read_before = self._read_before, device_wait.waited(self._thread)
+        self._busy += self._read_before - before
+        self._read += self._read_before - before
 
     def _finish_batch(self, iterator: Any, now: float) -> None:
         """The next batch is asked for: what was done with the one before is a step, or else was no training."""
@@ -165,7 +176,7 @@ class ThreadState:
 
     def _reset(self, base: Optional[float]) -> None:
         self._base = base
-        self._wait = self._busy = 0.0
+        self._wait = self._busy = self._read = 0.0
         self._called = False
         self._tape = None
         self._traces = traces()
@@ -183,6 +194,7 @@ class ThreadState:
             self.close_lane()
             if id(key) in self._keys:
                 self._commit()
+            self._results_read()
             if self._base is None:
                 self._base = start
             self._region = start
@@ -212,6 +224,7 @@ class ThreadState:
         wait = 0.0 if self._region_label == "train_on_batch" else min(seconds, end - self._region)
         self._wait += wait
         self._busy += end - self._region - wait
+        self._read_before = device_wait.waited(self._thread)  # within the function: it is in its time
         self._called = True
         self._outstanding.clear()
         self._calls.append(weakref.ref(key))
@@ -240,6 +253,8 @@ class ThreadState:
         """A gradient tape begins to record eagerly: the forward pass."""
         if not self.inside and self._tape is None:
             self._tape = now
+            with self.lock:
+                self._results_read()
 
     def gradient_taken(self, now: float) -> None:
         """A gradient was taken eagerly."""
@@ -269,7 +284,8 @@ class ThreadState:
             return
         # What the script does before it records is its own Python's work.
         began = max(self._base, self._arrived or 0.0, self._tape or 0.0)
-        self._busy = max(self._busy, now - began)
+        self._busy = max(self._busy, self._read + now - began)
+        self._read_before = device_wait.waited(self._thread)
         self._called = True
         self._outstanding.clear()
         called_functions = self._end is not None and self._label != "eager"
@@ -315,6 +331,7 @@ class ThreadState:
         rest = self._wait - wait, self._busy - busy
         self._reset(end)
         self._wait, self._busy = rest
+        self._read = self._busy  # what else is busy ends a step
 
     # -- the lane of steps that repeat
 
@@ -342,6 +359,7 @@ class ThreadState:
         # From where the step began that the lane takes over.
         self._lane_sites = self._step_before or input_wait.by_site()
         self._lane_eager = input_wait.eager()
+        self._lane_read = self._read_before
         self._reset(self._base)
 
     @guarded(HOOK)
@@ -352,7 +370,7 @@ class ThreadState:
             only_due = lane.wanted == _DUE
             lane.wanted.clear()
             traced = self._lane_traces
-            done = lane.hand_over(input_wait.by_site())
+            done = lane.hand_over(self._clocks())
             if lane.closed:
                 self._empty(lane)
             elif not only_due:
@@ -375,11 +393,15 @@ class ThreadState:
     def _fold_lane(self, lane: Lane) -> None:
         """Sum all of the whole steps that were handed over, but the last one. In any thread."""
         while lane.readings:
-            notes, sites = lane.readings.popleft()
+            notes, (sites, read) = lane.readings.popleft()
             lane.handed += notes
-            self._sum_lane(lane, sites)
+            self._sum_lane(lane, sites, read)
 
-    def _sum_lane(self, lane: Lane, sites: list[tuple[float, int]]) -> None:
+    def _clocks(self) -> tuple[list[tuple[float, int]], float]:
+        """What waited in graphs, and for results, up to now."""
+        return input_wait.by_site(), device_wait.waited(self._thread)
+
+    def _sum_lane(self, lane: Lane, sites: list[tuple[float, int]], read: float) -> None:
         done = lane.steps()
         if not done or self._base is None:
             return
@@ -396,6 +418,8 @@ class ThreadState:
                 busy += seconds
         in_functions = min(input_wait.since(self._lane_sites, sites)[0], busy)
         self._lane_sites = sites
+        busy += read - self._lane_read
+        self._lane_read = self._read_before = read
         ends = notes[size - 1 :: size]
         walls = list(map(sub, ends, [self._base, *ends]))
         self._base = ends[-1]
@@ -415,7 +439,7 @@ class ThreadState:
         if lane is None:
             return
         lane.close()
-        lane.hand_over(input_wait.by_site())
+        lane.hand_over(self._clocks())
         self._fold_lane(lane)
         self._empty(lane)
 

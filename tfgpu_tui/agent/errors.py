@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-import site
 import sys
-import sysconfig
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Dict, Optional
 
 from . import link, runtime
+from .libraries import is_users
 
-GENERATED = "__autograph_generated_file"
-"""AutoGraph's rewriting of a function of the script (tensorflow/python/autograph/pyct/loader.py)."""
 FRAMES = re.compile(r'^\s*File "([^"\n]+)", line (\d+), in (\S+)', re.MULTILINE)
-
-
-def _library_folders() -> list[str]:
-    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    paths += [*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(os.path.abspath(__file__))]
-    return [os.path.join(os.path.realpath(p), "") for p in paths if p]
-
-
-@functools.lru_cache(maxsize=4096)
-def is_users(filename: str) -> bool:
-    """Whether a file is the user's own: a real file that lies in no library folder of this interpreter."""
-    if filename.startswith("<") or os.path.basename(filename).startswith(GENERATED):
-        return False
-    path = os.path.realpath(filename)
-    # `site-packages` and `dist-packages` by name, too: of other interpreters, Debian's, PYTHONPATH's.
-    parts = path.split(os.sep)
-    if "site-packages" in parts or "dist-packages" in parts:
-        return False
-    return not any(path.startswith(folder) for folder in _library_folders())
 
 
 def users_frame(frame: Optional[FrameType]) -> Optional[FrameType]:
@@ -58,11 +35,23 @@ def innermost_user_frame(traceback: Optional[TracebackType]) -> Optional[tuple[C
 def _told_place(text: str) -> Optional[Dict[str, Any]]:
     """The deepest line of the user's own code that the message itself names: TensorFlow writes there where in a graph
     or in a Python function of a pipeline it happened, and raises elsewhere."""
-    found = [match for match in FRAMES.finditer(text) if is_users(match[1]) and os.path.isfile(match[1])]
-    if not found:
-        return None
-    file, line, function = found[-1].groups()
-    return {"file": os.path.abspath(file), "line": int(line), "function": function}
+    for match in reversed(list(FRAMES.finditer(text))):
+        file = _whole(match[1])
+        if file is not None and is_users(file):
+            return {"file": file, "line": int(match[2]), "function": match[3]}
+    return None
+
+
+def _whole(name: str) -> Optional[str]:
+    """The file of that name; None where there is none. XLA takes off what all files of its message begin with."""
+    if os.path.isabs(name):
+        return name if os.path.isfile(name) else None
+    folder = os.path.abspath(os.path.dirname(sys.argv[0] if sys.argv else ""))
+    while not os.path.isfile(os.path.join(folder, name)):
+        if folder == os.path.dirname(folder):
+            return os.path.abspath(name) if os.path.isfile(name) else None
+        folder = os.path.dirname(folder)
+    return os.path.join(folder, name)
 
 
 def _place(value: BaseException, traceback: Optional[TracebackType]) -> Dict[str, Any]:

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import runtime
-from .errors import is_users
+from .libraries import is_users
 
 KINDS = (list, dict, set, deque)
 MIN_PER_STEP = 0.02

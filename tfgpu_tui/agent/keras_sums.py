@@ -16,7 +16,7 @@ from collections.abc import Callable
 from operator import sub
 from typing import Any, Optional
 
-from . import agent_cost, callback_times, input_wait, steps, stopping
+from . import agent_cost, callback_times, device_wait, input_wait, steps, stopping
 from .keras_stamps import NOTE, Stamps
 from .runtime import execution_done, guarded, hurry, send, stop_after
 
@@ -53,8 +53,8 @@ class Loop:
         """End of the last step of this loop, for the time at the edge between epochs."""
         self.logs: Any = None
         self.told_step = 0
-        self._waited, self._batches = self._read()
-        self.readings: deque[tuple[list[Any], float, int]] = deque()
+        self._waited, self._batches, self._results = self._read()
+        self.readings: deque[tuple[list[Any], float, int, float]] = deque()
         """Notes of executions that are not summed yet, and what `_read()` gave after the last of them."""
         self.lock = threading.RLock()
         """Held while they are summed."""
@@ -100,7 +100,7 @@ class Loop:
         with self.lock:
             if self.last_exit is None:
                 self.last_exit = _counter()
-                self._waited, self._batches = self._read()
+                self._waited, self._batches, self._results = self._read()
             self.windows.step_begins()
 
     @guarded(HOOK)
@@ -121,10 +121,11 @@ class Loop:
                 model.stop_training = True
         agent_cost.note(_counter() - start, executions)
 
-    def _read(self) -> tuple[float, int]:
-        """What this thread waited for so far, and how many batches came in graphs."""
+    def _read(self) -> tuple[float, int, float]:
+        """What this thread waited for so far, how many batches came in graphs, and what it waited for results of a
+        device outside of the train function."""
         seconds, batches = input_wait.in_graphs()
-        return seconds + self.eager.seconds, batches
+        return seconds + self.eager.seconds, batches, device_wait.waited(self.thread)
 
     def fold(self) -> None:
         """Sum the executions that were noted so far. In the training's thread."""
@@ -145,16 +146,17 @@ class Loop:
                 self._sum(*self.readings[0])
                 self.readings.popleft()
 
-    def _sum(self, spans: list[Any], waited: float, taken: int) -> None:
+    def _sum(self, spans: list[Any], waited: float, taken: int, results: float) -> None:
         began, ended, left, batches = (spans[place::NOTE] for place in range(NOTE))
         wait = waited - self._waited if input_wait.known() else None
         counts = self._counts(batches, taken - self._batches) if self.spe > 1 else None
-        self._waited, self._batches = waited, taken
+        before = self._results
+        self._waited, self._batches, self._results = waited, taken, results
         since = began[0] if self.last_exit is None else self.last_exit
         walls = list(map(sub, left, [since, *left]))
         # Where the begin was not seen (0.0), it is not known how long the function took.
         seen = ended if all(began) else [end for begin, end in zip(began, ended) if begin]
-        function = sum(seen) - sum(map(abs, began))
+        function = sum(seen) - sum(map(abs, began)) + results - before
         self.windows.wait_bound = self._bound()
         self.windows.add_run(walls, function, wait, left[-1], counts)
         if not self.epoch_steps and len(walls) == 1:  # after the first execution of an epoch we always look
@@ -189,7 +191,7 @@ class Loop:
 
     def leave_out(self) -> None:
         """What was waited for up to now was not this loop's, but a validation's."""
-        self._waited, self._batches = self._read()
+        self._waited, self._batches, self._results = self._read()
 
     # -- edges
 

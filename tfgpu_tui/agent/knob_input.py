@@ -19,9 +19,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, Optional
 
+from .libraries import library_of
 from .pipeline_walk import walk
 from .runtime import after_execution, asked_knobs, executing_eagerly, guarded, is_off, on_import, send_latest
-from .user_function import library_of
 
 HOOK = "knob_input"
 AGENT = os.path.dirname(os.path.abspath(__file__))

@@ -12,7 +12,8 @@ import sys
 from types import FrameType
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from .errors import is_users, users_frame
+from .errors import users_frame
+from .libraries import is_users
 from .runtime import guarded, on_import
 
 MAX_FILES = 200

@@ -20,10 +20,9 @@ from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import keras_loop, keras_sums, runtime
-from .errors import is_users
+from .libraries import is_users, library_of
 from .runtime import every, send_latest
 from .tracebacks import FOLDER
-from .user_function import library_of
 
 LOOK_S = 0.1
 TELL_S = 2.0
@@ -39,9 +38,11 @@ STEP_HOOKS = frozenset(
         ("session_loop.py", "run"),
         ("custom_lane.py", "next_internal"),
         ("input_wait.py", "get_next"),
+        ("device_wait.py", "read"),
     )
 )
-"""What stands on the stack, by file and function, while a compiled function runs or a batch is waited for."""
+"""What stands on the stack, by file and function, while a compiled function runs, or a batch or a result is waited
+for."""
 WAITING = tuple(
     os.path.join(os.path.dirname(threading.__file__), name)
     for name in (

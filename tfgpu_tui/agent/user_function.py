@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any, Iterator, NamedTuple, Optional
+
+from .libraries import library_of
 
 MAX_WRAPPERS = 20
 
@@ -56,16 +57,6 @@ def place_of(function: Any) -> Optional[Place]:
 def short_name(qualified: str) -> str:
     """`main.<locals>.load_image` -> `load_image`; a method keeps its class."""
     return qualified.rpartition("<locals>.")[2]
-
-
-def library_of(file: str) -> Optional[str]:
-    """The installed package that a source file belongs to; None for the user's own files."""
-    parts = file.split(os.sep)
-    for folder in ("site-packages", "dist-packages"):
-        if folder in parts:
-            rest = parts[parts.index(folder) + 1 :]
-            return rest[0].partition(".")[0] if rest else None
-    return None
 
 
 def in_closure(function: Any, name: str) -> Any:

@@ -77,7 +77,8 @@ def _foreign(state: RunState) -> Iterator[Finding]:
             continue
         grave = held >= FOREIGN_WARNING_SHARE * total or busy >= 2 * FOREIGN_BUSY_PERCENT or oom
         free = _freest(state, view)
-        also = f" and takes {units.percent(busy)} of its time" if busy >= FOREIGN_BUSY_PERCENT else ""
+        takes = "takes" if len(foreign) == 1 else "take"
+        also = f" and {takes} {units.percent(busy)} of its time" if busy >= FOREIGN_BUSY_PERCENT else ""
         who = "Another process holds" if len(foreign) == 1 else f"{len(foreign)} other processes hold"
         yield Finding(
             id="memory.foreign",

@@ -33,8 +33,11 @@ def _failed(state: RunState) -> OutOfMemory | None:
     for error in filter(None, [state.error, *state.child_errors]):
         found = oom.from_exception(error.message) if error.exception == "ResourceExhaustedError" else None
         if found is not None:
+            known = state.tf_memory.get(found.device or "") or {}
             return OutOfMemory(
                 t=error.t,
+                in_use_bytes=known.get("current_bytes"),
+                limit_bytes=known.get("limit_bytes"),
                 allocator=found.allocator,
                 device=found.device,
                 op=found.op,
@@ -120,6 +123,8 @@ def _case_words(state: RunState, failed: OutOfMemory) -> str:
         others = _others_mib(state, failed.device)
         who = f": other processes hold {others} MiB of it" if others else ""
         return f"only {units.size(failed.pool_bytes)} of {limit} could be had: the device had no room to grow{who}"
+    if failed.in_use_bytes is not None:
+        return f"{used} were in use a second before" + (f", of {limit} allowed" if failed.limit_bytes else "")
     return "why it did not fit is not known"
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tfgpu_tui import units
-from tfgpu_tui.diagnose import legacy_api
+from tfgpu_tui.diagnose import legacy_api, xla
 from tfgpu_tui.diagnose.error_words import headline
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.stages import python_stage, stage_label
@@ -21,9 +21,9 @@ CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /pro
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """run.legacy_api, run.failed, run.killed, run.slow_exit, run.other_backend, run.no_steps."""
-    legacy = list(legacy_api.findings(state))
-    yield from legacy or _failed(state)
+    """run.legacy_api, xla.unsupported_op, run.failed, run.killed, run.slow_exit, run.other_backend, run.no_steps."""
+    known = [*legacy_api.findings(state), *xla.findings(state)]
+    yield from known or _failed(state)
     yield from _slow_exit(state)
     yield from _other_backend(state)
     yield from _no_steps(state)
