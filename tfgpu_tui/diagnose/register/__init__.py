@@ -17,7 +17,7 @@ FAMILIES: dict[str, tuple[str, tuple[Entry, ...]]] = {
     "place": ("The GPU is visible, the work is elsewhere", place.ENTRIES),
     "input": ("The step waits for input", inputs.ENTRIES),
     "host": ("The step waits for the host", host.ENTRIES),
-    "memory": ("Memory", memory.ENTRIES),
+    "memory": ("Memory, of the GPU and of the host", memory.ENTRIES),
     "run": ("The run itself", run.ENTRIES),
 }
 """Family -> (what its findings have in common, they)."""

@@ -52,7 +52,7 @@ class Entry:
     knobs: tuple[str, ...] = ()
     """`name=value` of the knobs that try the cure without an edit; of a value that depends on the run only `name=`."""
     demo: str | None = None
-    """A script of `demo/`, or a recording of `demo/recordings/`, that shows it."""
+    """What `tfgpu-tui` is called with to see it: a script of `demo/`, or the replay of a recording there."""
     demo_note: str = ""
     """What that demo needs; or why there is none."""
     ends_run: bool = False

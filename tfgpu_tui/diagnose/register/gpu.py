@@ -7,14 +7,14 @@ from tfgpu_tui.diagnose.gpu_causes import DRIVER_FOR_CUDA, FIRST_WITH_PTX_OF
 from tfgpu_tui.diagnose.gpu_run import GOES_ON_S
 from tfgpu_tui.diagnose.register.entry import Entry, Limit
 
-_OF_A_MACHINE = "none: it is about a machine and its packages, not about a script; tests/nvml builds such machines"
-_ASK = """Ask TensorFlow again:
-    | python -c "import tensorflow as tf; print(tf.config.list_physical_devices('GPU'))\""""
+_OF_A_MACHINE = "it is about a machine and its packages, not about a script; tests/nvml builds such machines"
+_ASK = """Look again; the last word is what tf.config.list_physical_devices("GPU") says in the script:
+    | tfgpu-tui doctor"""
 
 ENTRIES = (
     Entry(
         id="gpu.none",
-        means="there is no NVIDIA GPU in this machine, so the training runs on the CPU",
+        means="this machine has no NVIDIA GPU",
         seen="""One line of information, once. There are no GPU panes; the memory pane shows the host's memory. Everything
         else works as with a GPU: step times, the input pipeline, placement (with a prediction of what would stay on the
         CPU of a GPU machine), growth of memory.""",
@@ -30,11 +30,11 @@ ENTRIES = (
         ),
         harmless="""Always: it is said so that the missing GPU panes are no riddle. Only NVIDIA's GPUs are looked for; of
         AMD's, Intel's and Apple's nothing is known here.""",
-        demo="demo/recordings/cpu-healthy.jsonl",
+        demo="replay demo/recordings/cpu-healthy.jsonl",
     ),
     Entry(
         id="gpu.not_used",
-        means="TensorFlow lists no GPU although this machine has one, and why is not established",
+        means="TensorFlow lists no GPU, and why is not known",
         seen="""The training runs on the CPU. GPU busy stays at 0 %, and each step takes much longer than it should.""",
         why="""TensorFlow looks for its GPUs once, when something first asks for a device. If the driver, one of the CUDA
         libraries or the list of visible devices is not in order at that moment, it leaves every GPU out, writes a line
@@ -49,17 +49,16 @@ ENTRIES = (
             """Run the doctor with the interpreter of the script: it also asks the CUDA driver itself.
             | tfgpu-tui doctor --python /path/to/env/bin/python""",
             """Let TensorFlow say which library it misses:
-            | TF_CPP_MIN_LOG_LEVEL=0 TF_CPP_VMODULE=dso_loader=1 \\
-            |   python -c "import tensorflow as tf; tf.config.list_physical_devices('GPU')\"""",
+            | TF_CPP_MIN_LOG_LEVEL=0 TF_CPP_VMODULE=dso_loader=1 python train.py""",
             "Look for an import that runs before TensorFlow and sets CUDA_VISIBLE_DEVICES, or hides devices.",
         ),
-        harmless="""Where the script is meant to run on the CPU. Say so with CUDA_VISIBLE_DEVICES=-1 or
-        --set visible_devices=none: it is then gpu.hidden, as information.""",
+        harmless="""Where the script is meant to run on the CPU. With --set visible_devices=none it is gpu.hidden, as
+        information.""",
         demo_note=_OF_A_MACHINE,
     ),
     Entry(
         id="gpu.cpu_build",
-        means="the installed TensorFlow is a CPU build: it can't use the GPU of this machine",
+        means="TensorFlow is a CPU build, beside a GPU",
         seen="""No line on stderr speaks of a GPU: a CPU build does not even look for one. The training runs on the CPU.""",
         why="""On Linux the package `tensorflow` is the CUDA build, with or without [and-cuda]; `tensorflow-cpu` is not.
         Three ways lead to a CPU build without anybody choosing one: a requirements file that names tensorflow-cpu; both
@@ -83,7 +82,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.hidden",
-        means="the GPU is there and hidden from the script",
+        means="the GPU is there, and hidden from the script",
         seen="""TensorFlow lists no GPU and says no error: to hide a GPU is allowed. The training runs on the CPU.""",
         why="""CUDA_VISIBLE_DEVICES is the list of GPUs that CUDA shows to a process, in this order. Empty, -1, or an index
         or UUID that does not exist hides all that follows. It may stand in the shell, in a job script, or in the training
@@ -108,12 +107,12 @@ ENTRIES = (
         harmless="""Where it is meant; with --set visible_devices=none it is information and no fault. Nothing is said
         before TensorFlow has looked, for a line of the script can still change the variable until then.""",
         knobs=("visible_devices=",),
-        demo="demo/healthy.py",
-        demo_note="on a machine with a GPU, as CUDA_VISIBLE_DEVICES=-1 tfgpu-tui demo/healthy.py",
+        demo="--set visible_devices=none demo/healthy.py",
+        demo_note="on a machine with a GPU; as information, for it is asked for",
     ),
     Entry(
         id="gpu.driver",
-        means="the NVIDIA driver is missing, too old, or not in one piece",
+        means="the NVIDIA driver is missing, too old or mismatched",
         seen="""TensorFlow lists no GPU; nvidia-smi usually fails, too. Often after an update of the system: the new
         library is on the disk, the old kernel module still in memory.""",
         why="""The driver has two parts that must be of one version: the kernel module and the library libcuda.so.1. An
@@ -131,7 +130,8 @@ ENTRIES = (
             | sudo modprobe nvidia""",
             "If there is no driver: install it from your distribution. If it is too old: update it.",
             """In a container without libcuda.so.1: start it with the GPU and the right capabilities.
-            | docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …""",
+            | docker run --gpus all \\
+            |     -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …""",
             """If only this user may not open the device files:
             | sudo usermod -aG video,render $USER    # then log in again""",
             "Then: `nvidia-smi` must work before TensorFlow can.",
@@ -146,7 +146,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.cuda_libs_missing",
-        means="CUDA libraries that TensorFlow needs are not installed",
+        means="CUDA libraries are not installed",
         seen="""On stderr: "Cannot dlopen some GPU libraries … Skipping registering GPU devices", or "Could not find cuda
         drivers on your machine", although nvidia-smi works. The training runs on the CPU.""",
         why="""The wheel of TensorFlow holds no CUDA libraries. `pip install tensorflow` gives the CUDA build without
@@ -170,7 +170,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.cuda_libs_not_found",
-        means="the CUDA libraries are installed, and not where TensorFlow looks for them",
+        means="CUDA libraries lie where TensorFlow does not look",
         seen="""The same as if they were missing: "Cannot dlopen some GPU libraries" on stderr, no GPU listed; but `pip
         list` shows all nvidia-*-cu12 packages.""",
         why="""TensorFlow finds the packages by a search path inside its own library (RUNPATH). In the wheel of TensorFlow
@@ -195,7 +195,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.arch_unsupported",
-        means="this TensorFlow has no machine code for the GPU's generation",
+        means="TensorFlow has no machine code for this GPU",
         seen="""One of three: the first run takes minutes before its first step, while later ones start as usual; or
         kernels fail with CUDA_ERROR_INVALID_PTX or CUDA_ERROR_NO_BINARY_FOR_GPU; or TensorFlow leaves the GPU out, because
         it is too old or too small.""",
@@ -225,7 +225,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.cudnn_mismatch",
-        means="the cuDNN that is loaded is older than the one TensorFlow was built for",
+        means="the cuDNN that is loaded is too old",
         seen="""The GPU is listed; the first convolution or LSTM fails. On stderr: "Loaded runtime CuDNN library: 9.1.0 but
         source was compiled with: 9.3.0".""",
         why="""cuDNN is used by several frameworks of one environment, and only one version is installed. A package that
@@ -246,7 +246,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.xla_tools_missing",
-        means="XLA can't find the tools with which it compiles for the GPU (libdevice, ptxas)",
+        means="XLA can't find libdevice or ptxas",
         seen="""On stderr "Can't find libdevice directory" or "Couldn't get ptxas"; then an error at the first step
         (libdevice), or a compilation by the driver, which is slower (ptxas).""",
         why="""XLA needs two files of CUDA's compiler at run time; the package nvidia-cuda-nvcc-cu12 brings both, and
@@ -269,7 +269,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.lost",
-        means="a GPU that answered at the beginning stopped answering",
+        means="a GPU stopped answering during the run",
         seen="""The GPU's pane says what the driver said ("the GPU is lost: it fell off the bus", "has not answered for 4
         s"), and its plots end. If the training used it, the next step hangs or fails; often nothing can kill a process
         that waits in the driver.""",
@@ -293,7 +293,7 @@ ENTRIES = (
         the numbers are missing.""",
         limits=(Limit("a training that still does steps {} later does not miss it", GOES_ON_S, units.duration),),
         knobs=("visible_devices=",),
-        demo="demo/recordings/gpu-lost-in-mid-run.jsonl",
+        demo="replay demo/recordings/gpu-lost-in-mid-run.jsonl",
         demo_note="a real training, with simulated GPUs",
     ),
 )

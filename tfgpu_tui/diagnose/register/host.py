@@ -25,13 +25,14 @@ ENTRIES = (
     Entry(
         id="host.callbacks",
         means="callbacks take a large part of each step",
-        seen="""The share "host" (░) in the step pane is large, and the finding names the callback's class with its time a
+        seen="""The share "host" in the step pane is large, and the finding names the callback's class with its time a
         step. GPU busy has a gap between any two steps.""",
         why="""on_train_batch_begin and on_train_batch_end run in the training's own thread, after the step and before the
-        next one. Whatever they do, nothing is computed meanwhile: writing a file, drawing a picture, sending a number to a
-        server, float(logs["loss"]), which waits until the GPU has the number. Keras can hand batch callbacks to another
-        thread with some backends, not with TensorFlow.""",
-        signal="""The time of each callback by class, around its batch methods; epochs' ends are host.validation. Which lines
+        next one. Whatever they do, the next step is not started meanwhile: writing a file, drawing a picture, sending a number
+        to a server, metrics in NumPy. Keras can hand batch callbacks to another thread with some backends, not with
+        TensorFlow.""",
+        signal="""The time of each callback by class, around its batch methods, less the time in which it only waits for a
+        result of the device (float(loss)): that is the step's compute. Epochs' ends are host.validation. Which lines
         of it take the time is told by looks at the thread, ten a second: a share of looks, no stopwatch.""",
         steps=(
             """Do it less often:
@@ -51,15 +52,18 @@ ENTRIES = (
     ),
     Entry(
         id="host.python",
-        means="the script's own Python takes a large part of each step, between two training steps",
-        seen="""In a loop of the script's own: the share "host" (░) is large, and no callback is there to blame. The finding
+        means="the script's own Python takes time between the steps",
+        seen="""In a loop of the script's own: the share "host" is large, and no callback is there to blame. The finding
         names the lines.""",
-        why="""What stands in the loop beside the compiled step runs in one thread, with the GPU idle: logging, metrics in
-        NumPy, a progress bar, preparing data by hand, and above all reading a tensor's value: float(loss), loss.numpy(), an
-        f-string with a tensor in it. Such a line waits until the GPU has computed it, so that the next step can't be
-        started meanwhile.""",
+        why="""What stands in the loop beside the compiled step runs in one thread, and the next step waits for it: logging,
+        metrics in NumPy, a progress bar, preparing data by hand.
+
+        Reading a tensor's value (float(loss), loss.numpy(), an f-string with a tensor in it) is the reason why the GPU
+        then idles: it waits until the GPU has computed all that was queued. Without it, Python's own work would run beside
+        the GPU's.""",
         signal="""The time between the end of one training step and the beginning of the next, less what callbacks and calls
-        of predict take. The lines are told by looks at the thread, ten a second. What Keras' fit does between steps is
+        of predict take, and less the waiting for results of the device, which counts as compute (np.array(tensor) apart,
+        which can't be seen). The lines are told by looks at the thread, ten a second. What Keras' fit does between steps is
         Keras' own and not counted.""",
         steps=(
             """Read values seldom:
@@ -79,7 +83,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.eager",
-        means="the model runs eagerly: Python starts every operation of every step",
+        means="Python starts every operation of every step",
         seen="""Steps take several times what they should; one core is busy, GPU busy is low. The finding says how many
         operations a step starts by itself.""",
         why="""In eager mode each operation is a call from Python: some microseconds each, thousands a step, and no fusion,
@@ -113,7 +117,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.launch_bound",
-        means="steps are too small for the GPU: the host can't start its work fast enough",
+        means="steps are too small for the GPU",
         seen="""Short steps, no wait for input, GPU busy low, and one core at its limit ("busiest core" in the CPU pane). A CPU
         may be as fast, or faster.""",
         why="""Each kernel is started by a thread of the host, which takes some microseconds. A small model has kernels that
@@ -136,11 +140,11 @@ ENTRIES = (
             Limit("the busiest core is at {} or more", BUSY_CORE_PERCENT, units.percent),
         ),
         knobs=("steps_per_execution=32",),
-        demo_note="none: it needs a GPU",
+        demo_note="it needs a GPU",
     ),
     Entry(
         id="host.retracing",
-        means="a tf.function is traced again and again, all through the training",
+        means="a tf.function is traced again and again",
         seen="""Steps with spikes, `r` on the time axis, host memory that creeps up; perhaps TensorFlow's warning "5 out of
         the last 5 calls to … triggered tf.function retracing". One report speaks of a hundredfold slow-down.""",
         why="""A tf.function makes one graph for each kind of arguments, and tracing runs the whole Python of it, which is
@@ -174,7 +178,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.xla_recompile",
-        means="XLA seems to compile the step again for each new shape",
+        means="XLA seems to compile again for each new shape",
         seen="""Steps of milliseconds, and between them single ones of a second and more, all through the training. On stderr at
         best one line, "Compiled cluster using XLA!", once in a process.""",
         why="""XLA makes one program for one set of shapes. Text in batches of any length, or boxes in any number, bring a new
@@ -209,7 +213,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.validation",
-        means="much of each epoch is not training: validation, checkpoints, callbacks at its end",
+        means="much of each epoch is validation, or its callbacks",
         seen="""`v` and `c` on the time axis, with long stretches without a training step behind them. GPU busy may be high, in
         the validation.""",
         why="""fit validates after each epoch, with all of validation_data and the training's batch size unless told otherwise.
@@ -240,7 +244,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.fit_in_loop",
-        means="fit() is called again and again for a few steps, and most of its time is starting",
+        means="fit() is started again and again for a few steps",
         seen="""Many short bars of steps with gaps between them; GPU busy low; the epochs pane counts one epoch after
         another.""",
         why="""Each call of fit makes an iterator and a data adapter, sets callbacks up, begins and ends an epoch, resets
@@ -266,7 +270,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.predict_in_loop",
-        means="predict() or evaluate() is called for a few rows at a time, and most of that is starting it",
+        means="predict() is started again and again for a few rows",
         seen="""A training that is slow between its steps; the finding names the line with the calls, and milliseconds for each.
         Keras' progress bars fill the output, unless verbose=0.""",
         why="""predict is made for large data: it makes a dataset, an iterator and callbacks for each call, whatever its size.
@@ -293,12 +297,13 @@ ENTRIES = (
     ),
     Entry(
         id="host.debugging",
-        means="a debugging switch of TensorFlow is still on, and makes every step slow",
+        means="a debugging switch of TensorFlow is still on",
         seen="""Everything is slow, and no part of it stands out.""",
         why="""Three switches cost something in every operation or element, and none of them says so later:
         tf.debugging.enable_check_numerics() searches each result for NaN and infinity, enable_dump_debug_info() writes what
         each operation does to files, tf.data.experimental.enable_debug_mode() runs the input pipeline in Python, one
-        operation after the other.""",
+        operation after the other. With XLA the first does not work at all, and Keras 3 compiles with XLA on a GPU by
+        itself.""",
         signal="""The calls are watched as the script makes them, with their line; a switch that was turned off again is not
         named. How much it costs is known only after a run without it.""",
         steps=(

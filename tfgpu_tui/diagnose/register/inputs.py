@@ -30,8 +30,8 @@ _PAUSE = (
 ENTRIES = (
     Entry(
         id="input.bound",
-        means="the training loop waits for its next batch: the model could go faster with the same code",
-        seen="""The share "input wait" of each step, ▒ in the step pane. With a GPU, GPU busy has gaps at the same places.
+        means="the training waits for its next batch",
+        seen="""A large share "input wait" in the step pane. With a GPU, GPU busy has gaps at the same places.
         A bigger GPU, mixed precision or XLA change nothing: the model is not what is slow.""",
         why="""Reading, decoding and augmenting a batch takes longer than the model needs for one, or does not run beside it.
         tf.data can do both at once: it prepares later batches in threads of its own while the model computes. That works
@@ -75,8 +75,8 @@ ENTRIES = (
     ),
     Entry(
         id="input.slow_stage",
-        means="one stage of the pipeline handles one element at a time, and holds it up",
-        seen=f"""In the pipeline pane one map stands between ◀ ▶, with "1 at a time". It {_BESIDE}.""",
+        means="one stage handles one element at a time",
+        seen=f"""In the pipeline pane one map is marked as the slow one, with "1 at a time". It {_BESIDE}.""",
         why="""A map without num_parallel_calls is parallel all the same where its function has no state: tf.data's optimizer
         does that by itself, so the usual advice is idle there. It does not where the function calls Python (py_function,
         numpy_function) or has other state, or where autotune is off. Then each element waits for the one before, though
@@ -95,12 +95,12 @@ ENTRIES = (
         harmless="Where the model does not wait: a slow stage that is hidden behind the computation costs nothing.",
         limits=(*_STAGE, Limit("no core is busy in {} or more of the waiting", IDLE_WAIT, units.share)),
         knobs=("input=parallel",),
-        demo="demo/recordings/cpu-input-bound.jsonl",
+        demo="replay demo/recordings/cpu-input-bound.jsonl",
         demo_note="the training is demo/slow_map.py; on a machine whose cores are busy it may be input.python",
     ),
     Entry(
         id="input.python",
-        means="Python makes the batches, and its interpreter lock lets only one thread do so at a time",
+        means="Python makes the batches, one thread at a time",
         seen=f"""A stage with "Python" in the pipeline pane: a generator, a py_function or numpy_function, a PyDataset. About
         one core is busy however many there are. It {_BESIDE}.""",
         why="""from_generator, py_function, numpy_function and Keras' adapters for generators call back into the Python of
@@ -134,7 +134,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.pydataset_single",
-        means="a PyDataset makes one batch at a time, while the model waits for it",
+        means="a PyDataset makes one batch at a time",
         seen=f"""The dataset is a PyDataset (Keras 2: a Sequence) with workers=1, and the step waits. It {_BESIDE}. Keras' own
         iterators over image folders are PyDatasets, too.""",
         why="""workers=1 is the default in Keras 3 as in Keras 2. Old answers write fit(workers=8): in Keras 3 fit has no such
@@ -164,7 +164,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.no_prefetch",
-        means="nothing prepares the next batch while the model computes",
+        means="nothing prepares the next batch meanwhile",
         seen=f"""Waiting and computing take turns: their shares are those of two people who use one tool. It {_BESIDE}.""",
         why="""prefetch puts a buffer and a thread at the end of the pipeline, so that the next batch is made meanwhile.
         tf.data adds one by itself where the script has none (the option inject_prefetch, under autotune), so the usual
@@ -188,7 +188,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.storage",
-        means="the pipeline waits for a disk or a network, while the cores are idle",
+        means="the pipeline waits for a disk or a network",
         seen=f"""Cores idle, GPU idle, and bytes come in at a steady rate, in the finding's title. It {_BESIDE}.""",
         why="""Each file costs one round trip, whatever its size: some milliseconds on a network file system or an object
         store. One file after the other, 64 images a batch are 64 of those. Many small files also defeat the read-ahead of
@@ -220,7 +220,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.cpu_starved",
-        means="the input pipeline has too few cores, or a quota holds them back",
+        means="too few cores for the input pipeline",
         seen=f"""The slow stage runs several elements at a time and would run more; all cores that the training may use are
         busy, or "throttled" stands in the CPU pane. It {_BESIDE}.""",
         why="""A GPU job needs cores for its input: decoding JPEG takes some milliseconds of a core for each image. Schedulers
@@ -236,7 +236,7 @@ ENTRIES = (
             | docker run --cpus 8 …
             | sbatch --cpus-per-task=8 …
             | # Kubernetes: resources: limits: cpu: 8""",
-            "If others use the machine: end their work, or go where nobody is (ps aux --sort=-%cpu | head).",
+            "If others use the machine: end their work, or go where nobody is (ps aux --sort=-%cpu names them).",
             """Make the batches cheaper: decode and resize once, keep the result.
             | dataset = dataset.map(decode, tf.data.AUTOTUNE).cache()""",
             "Fewer threads, if there are many more than cores: --set threads=4 tries it.",
@@ -253,7 +253,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.shuffle_refill",
-        means="each epoch begins with a pause, while a shuffle buffer fills",
+        means="a shuffle buffer fills before each epoch",
         seen="""A long wait before the first batch of each epoch, then a quick training; "Filling up shuffle buffer (this may
         take a while)" on stderr.""",
         why="""shuffle(n) keeps n elements and gives out a random one, so it must have n before the first comes out; and it
@@ -283,7 +283,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.epoch_start",
-        means="each epoch begins with a pause before its first batch, and no shuffle explains it",
+        means="each epoch begins with a wait for its first batch",
         seen="""Short epochs that each begin with a wait; within the epoch the input is fast enough.""",
         why="""Keras makes a new iterator for each epoch, so the pipeline starts anew: files are opened, an index is read, a
         generator runs its beginning again, worker processes are started, buffers are empty. In an hour's epoch nobody sees
@@ -305,7 +305,7 @@ ENTRIES = (
     ),
     Entry(
         id="input.whole_array_on_gpu",
-        means="fit() copied its whole arrays to the GPU before the first step",
+        means="fit() copied its whole arrays to the GPU",
         seen="""GPU memory in use jumps by about the size of the data as fit begins; a model that should fit runs out of
         memory, sometimes before its first step (in _EagerConst).""",
         why="""fit(x, y) with NumPy arrays makes a tf.data pipeline of them, and the arrays become tensors first: on the
@@ -325,11 +325,11 @@ ENTRIES = (
         harmless="""Where memory is plenty: then it is the fastest input there is, and the warning only tells where the memory
         is.""",
         limits=(Limit("said of arrays of {} or more", LARGE_ARRAY_BYTES, units.size),),
-        demo_note="none: it needs a GPU, and arrays of some hundred MiB",
+        demo_note="it needs a GPU, and arrays of some hundred MiB",
     ),
     Entry(
         id="input.hidden",
-        means="the loop waits for input, yet the GPU stays busy: nothing is lost",
+        means="the loop waits, yet the GPU stays busy: no loss",
         seen="""Input wait is high, and so is GPU busy.""",
         why="""Python starts the GPU's work and goes on before it is done: the train function returns while kernels are still
         queued. The loop then waits for its next batch while the GPU has enough to do. A shorter wait would only be spent
@@ -345,6 +345,6 @@ ENTRIES = (
         harmless="""Always. GPU busy is the share of time in which any kernel ran, not how much of the GPU it used: many small
         kernels keep it at 100 %, too.""",
         limits=(JUDGED, Limit("GPU busy is {} or more", HIDDEN_BUSY_PERCENT, units.percent)),
-        demo_note="none: it needs a GPU with enough queued work",
+        demo_note="it needs a GPU with enough queued work",
     ),
 )

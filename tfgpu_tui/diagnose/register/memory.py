@@ -12,7 +12,7 @@ from tfgpu_tui.diagnose.register.entry import Entry, Limit
 ENTRIES = (
     Entry(
         id="memory.preallocated",
-        means="the GPU looks full because TensorFlow reserved nearly all of it; the model uses far less",
+        means="the GPU looks full: reserved, and hardly used",
         seen="""nvidia-smi shows nearly all of the memory taken, whatever the model is; a second program on the GPU runs out of
         memory. In the memory pane "reserved" is far above "in use".""",
         why="""Without memory growth TensorFlow takes nearly all free memory of each visible GPU when it first uses it, and
@@ -33,10 +33,10 @@ ENTRIES = (
             | tf.config.set_logical_device_configuration(
             |     gpu, [tf.config.LogicalDeviceConfiguration(
             |         memory_limit=8192)])               # MiB""",
-            "Then a larger batch may fit: what is in use tells, not what is reserved.",
+            "Whether a larger batch fits is told by what is in use, not by what is reserved.",
         ),
-        harmless="""Always, on a GPU of your own: it is information. Growth itself can fragment memory a little; memory once
-        taken is not given back before the process ends.""",
+        harmless="""Always, on a GPU of your own: it is information. With growth, too, what was taken once is not given back
+        before the process ends.""",
         limits=(
             Limit("this run holds {} of the GPU's memory or more", NEARLY_ALL, units.share),
             Limit("and its tensors took {} of that at most", HALF, units.share),
@@ -47,7 +47,7 @@ ENTRIES = (
     ),
     Entry(
         id="memory.foreign",
-        means="another process holds memory of the GPU, or takes its time",
+        means="another process holds the GPU's memory, or its time",
         seen="""The memory pane shows "others". Out of memory with a model that fitted yesterday, or steps that are slower at
         some hours than at others.""",
         why="""A GPU is shared by whoever may open it: a colleague's training, a notebook whose kernel was never shut down (it
@@ -72,11 +72,11 @@ ENTRIES = (
                   FOREIGN_WARNING_SHARE, units.share),
         ),
         knobs=("visible_devices=",),
-        demo_note="none: it needs a GPU, and somebody else on it",
+        demo_note="it needs a GPU, and somebody else on it",
     ),
     Entry(
         id="memory.oom",
-        means="memory ran out: a tensor could not be allocated",
+        means="memory ran out",
         ends_run=True,
         seen="""ResourceExhaustedError, "OOM when allocating tensor with shape[…]", with pages of an allocator's dump before it;
         the script usually ends.""",
@@ -107,7 +107,7 @@ ENTRIES = (
     ),
     Entry(
         id="memory.growth_overridden",
-        means="GPU memory growth is not what was asked for, or came too late",
+        means="GPU memory growth is not as asked, or came too late",
         seen="""--set memory_growth=on, and the GPU is full all the same; or set_memory_growth in the script, with "Physical
         devices cannot be modified after being initialized" in a try that hides it.""",
         why="""TensorFlow decides about growth once, when it starts its GPUs: with the first tensor, variable or layer that is
@@ -132,7 +132,7 @@ ENTRIES = (
     ),
     Entry(
         id="memory.host_growth",
-        means="the training's memory on the host grows with the steps, or with each training",
+        means="the training's host memory grows and grows",
         seen="""A line in the memory pane that rises and does not level off; after hours the kernel's out-of-memory killer ends
         the script (run.killed), or the machine swaps.""",
         why="""Something is kept that is needed once. The usual ones: losses or predictions collected in a list as tensors;

@@ -21,14 +21,15 @@ _FINAL_GRAPH = """The devices are those of the final graph, after TensorFlow's p
 ENTRIES = (
     Entry(
         id="place.pinned_cpu",
-        means="layers are pinned to the CPU by tf.device while a GPU is there",
+        means="layers are pinned to the CPU, beside a GPU",
         seen="""In the placement pane these layers stand on CPU:0 with the word "pinned", between others on GPU:0. GPU busy
         has gaps, and copies go to and fro in every step.""",
         why="""`with tf.device("/CPU:0")` is an order, and TensorFlow obeys it whether or not it is wise. Most such scopes
         were written for another machine, or to save GPU memory for one large embedding.
 
         What the scope must stand around is often mistaken: around the making of a Keras 3 layer it does nothing for its
-        computation, around the call it moves the forward operations, and the gradients may still be elsewhere.""",
+        computation, around the call it moves the forward operations, and the gradients may still be elsewhere. A step that
+        XLA compiles is on one device as a whole, whatever a scope in it says; Keras 3 compiles so on a GPU by itself.""",
         signal=f"""{_FINAL_GRAPH} The device that the script asked for is compared with the one that other layers have.
         Only layers with weights, or with work that a GPU is bought for (products, convolutions, attention), count:
         counters may live on the CPU.""",
@@ -46,7 +47,7 @@ ENTRIES = (
     ),
     Entry(
         id="place.no_gpu_kernel",
-        means="operations of the model have no GPU kernel, so a part of each step runs on the CPU",
+        means="operations without a GPU kernel run on the CPU",
         seen="""In the placement pane the layer's row says "no GPU kernel" with the names of the operations; its forward
         operations are split over CPU:0 and GPU:0. Each step copies tensors to the CPU and back.""",
         why="""Not everything is written for GPUs. Of 1536 operation types with kernels in TensorFlow 2.21, 716 have them
@@ -54,10 +55,9 @@ ENTRIES = (
         py_function, JPEG and PNG decoding. With soft placement, which is the default in TensorFlow 2, such an operation
         moves to the CPU without a word.
 
-        With XLA it does not move, it fails: Keras 3 compiles the step with XLA on a GPU by itself
-        (jit_compile="auto"), and a layer of your own with such an operation then ends in "Detected unsupported
-        operations when trying to compile graph … on XLA_GPU_JIT" (TensorFlow 2.21 on an H200). Keras' own text layers
-        say of themselves that they can't be compiled, and so switch XLA off for the whole model.""",
+        With XLA it does not move, it fails: Keras 3 compiles the step on a GPU by itself (jit_compile="auto"), and a layer
+        of your own with such an operation then ends the run (xla.unsupported_op). Keras' own text layers say of
+        themselves that they can't be compiled, and so switch XLA off for the whole model.""",
         signal=f"""{_FINAL_GRAPH} The reason comes from TensorFlow's registry of kernels, by operation and dtype; on a CPU
         build from a table that was made of the GPU build's registry. {_PREDICTED}""",
         steps=(
@@ -75,11 +75,11 @@ ENTRIES = (
         limits=_MEASURED,
         knobs=(),
         demo="demo/no_gpu_kernel.py",
-        demo_note="a prediction without a GPU; on one, its model can't be compiled by XLA: add --set jit_compile=off",
+        demo_note="a prediction without a GPU",
     ),
     Entry(
         id="place.dtype_no_kernel",
-        means="a GPU kernel exists, and not for this dtype, so a part of each step runs on the CPU",
+        means="a dtype without a GPU kernel runs on the CPU",
         seen="""As without any kernel: the row of the layer is split, and its reason names the operation with the dtype,
         for example "Mean for int32".""",
         why="""Kernels are registered for each dtype by itself. Integers are the usual surprise: MatMul, Einsum, Mean, MaxPool
@@ -101,7 +101,7 @@ ENTRIES = (
     ),
     Entry(
         id="place.soft_moved",
-        means="the script asked for a device, and TensorFlow silently took another one",
+        means="TensorFlow silently took another device",
         seen="""A layer asked for GPU:3 and runs on CPU:0 or GPU:0. No error, no line in the output; only the time, or the
         memory of another GPU, tells.""",
         why="""Soft placement: where the asked device does not exist, or has no kernel for the operation, TensorFlow takes
@@ -123,7 +123,7 @@ ENTRIES = (
     ),
     Entry(
         id="place.split",
-        means="a layer computes on another device than the one where its variables are",
+        means="variables on one device, computation on another",
         seen="""The placement pane shows variables on CPU:0 and operations on GPU:0 (or the other way round). Every step
         copies the layer's weights across.""",
         why="""Keras 3 makes a layer's variables when the layer is built, before and outside of the scope in which it is
@@ -147,7 +147,7 @@ ENTRIES = (
     ),
     Entry(
         id="dtype.float64",
-        means="layers compute in float64, which most GPUs do at a small fraction of float32's speed",
+        means="layers compute in float64",
         seen="""The placement pane says float64 at some layers; GPU busy may be high while steps are slow. Memory is double of
         what it should be.""",
         why="""NumPy makes float64 by default, and a custom layer, a loss or a normalisation that uses NumPy constants or
@@ -174,7 +174,7 @@ ENTRIES = (
     ),
     Entry(
         id="rnn.not_cudnn",
-        means="an LSTM or GRU does not run on cuDNN's fused kernel",
+        means="an LSTM or GRU does without cuDNN's kernel",
         seen="""A recurrent model that is many times slower than expected on a GPU, at low GPU busy: each time step is a
         handful of tiny kernels, started one after the other. A public report tells of 17 minutes with recurrent dropout
         where 40 s were needed without.""",
@@ -205,7 +205,7 @@ ENTRIES = (
     ),
     Entry(
         id="precision.unused_tensor_cores",
-        means="the GPU has tensor cores and is busy, and the model computes in float32",
+        means="float32 on a busy GPU that has tensor cores",
         seen="A line of information beside a training that keeps its GPU busy.",
         why="""Tensor cores multiply matrices in 16 bits at several times the speed of float32. From compute capability 7.0
         on a GPU has them. From 8.0 on float32 products use them too, as TF32 (TensorFlow has it on by default), at half
@@ -234,6 +234,6 @@ ENTRIES = (
             Limit("only GPUs that are busy for {} or more", BUSY_PERCENT, units.percent),
         ),
         knobs=("precision=mixed_bfloat16", "precision=mixed_float16"),
-        demo_note="none: it needs a GPU that a large model keeps busy",
+        demo_note="it needs a GPU that a large model keeps busy",
     ),
 )

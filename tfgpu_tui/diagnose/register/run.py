@@ -10,17 +10,14 @@ from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
 ENTRIES = (
     Entry(
         id="run.failed",
-        means="the script failed, or a child process of it did",
+        means="the script failed, or a child process of it",
         ends_run=True,
         seen="""The run is over with an exit status other than 0, or with 0 although a worker crashed. The finding has the
         exception's own reason and the script's own line, from below the pages around them.""",
         why="""TensorFlow's exceptions bury what happened: "Graph execution error:", names of nodes, a trace of the graph's
         making, Keras' "Exception encountered when calling …", and the last line on stderr may be another thread's. What
-        matters is mostly one line in the middle.
-
-        One that people meet only on a GPU: Keras 3 compiles with XLA there (jit_compile="auto"), and an operation that
-        XLA can't compile, on strings for example, fails with "Detected unsupported operations when trying to compile
-        graph … on XLA_GPU_JIT", though the same model trained on a CPU. compile(jit_compile=False) ends that.""",
+        matters is mostly one line in the middle. What has a cure that is always the same has a finding of its own:
+        run.legacy_api, xla.unsupported_op, memory.oom.""",
         signal="""The exit status from the process's own parent; the exception as Python raised it in the script's process,
         with the innermost frame that is the script's; the end of each child, and its exception where the agent is in
         it. A stop that was asked for is no failure.""",
@@ -39,7 +36,7 @@ ENTRIES = (
     ),
     Entry(
         id="run.killed",
-        means="the script was ended by a signal",
+        means="a signal ended the script",
         ends_run=True,
         seen="""The output stops in the middle, without a traceback: a signal leaves no time for one. The shell says "Killed" or
         "Segmentation fault"; the exit status is 128 and the signal's number.""",
@@ -60,11 +57,11 @@ ENTRIES = (
             "At a time limit: save checkpoints, and go on from the last one (keras.callbacks.BackupAndRestore).",
         ),
         harmless="Where somebody, or a scheduler, meant to end it.",
-        demo_note="none: any run shows it that is ended by kill -9",
+        demo_note="any run shows it that is ended by kill -9",
     ),
     Entry(
         id="run.legacy_api",
-        means="the script calls what this TensorFlow or Keras no longer has",
+        means="the script calls what TensorFlow or Keras lost",
         ends_run=True,
         seen="""AttributeError, ImportError or TypeError within the first second, at a line that a book or an answer of some
         years ago wrote like that.""",
@@ -92,6 +89,42 @@ ENTRIES = (
         demo_note="with Keras 3; Keras 2 still has that call",
     ),
     Entry(
+        id="xla.unsupported_op",
+        means="XLA can't compile an operation of the training step",
+        ends_run=True,
+        seen="""InvalidArgumentError, "Detected unsupported operations when trying to compile graph … on XLA_GPU_JIT: AsString
+        (No registered 'AsString' OpKernel for XLA_GPU_JIT devices …)", under pages of Keras' and TensorFlow's own lines.
+        The same script trains on a machine without a GPU.""",
+        why="""XLA compiles the whole step into one program, and knows fewer operations than TensorFlow: none on strings, no
+        lookup tables, no Python (py_function). Without XLA such an operation would simply run on the CPU.
+
+        Nobody has to ask for XLA: with Keras 3 (TensorFlow 2.16 and later) compile has jit_compile="auto", which means on
+        as soon as a GPU is visible, unless a layer says that it can't be compiled, the model trains under tf.distribute,
+        or determinism is switched on. Keras' own text and lookup layers say so; a layer of your own with such an operation
+        in its call does not. Seen on an H200 with TensorFlow 2.21.""",
+        signal="""The exception of a script that failed: XLA's own words, from which the operation and the layer are read; the
+        script's line is that of the layer's call. It stands in place of run.failed.""",
+        steps=(
+            """Do without XLA:
+            | model.compile(…, jit_compile=False)""",
+            """Try that first without an edit (Enter on the finding):
+            | tfgpu-tui --set jit_compile=off train.py""",
+            """Better, where speed matters: take the operation out of the model, into the input pipeline, where it runs beside
+            the GPU.
+            | dataset = dataset.map(lambda x, y: (hash_words(x), y),
+            |                       num_parallel_calls=tf.data.AUTOTUNE)""",
+            """Let your own layer say it, so that Keras' "auto" takes it into account:
+            | class HashWords(keras.layers.Layer):
+            |     def __init__(self, **kwargs):
+            |         super().__init__(**kwargs)
+            |         self.supports_jit = False""",
+        ),
+        harmless="Where the script catches it and goes on, it is never said.",
+        knobs=("jit_compile=off",),
+        demo="--set jit_compile=on demo/no_gpu_kernel.py",
+        demo_note="without a GPU, too",
+    ),
+    Entry(
         id="run.slow_exit",
         means="the script is over, but its process does not end",
         seen="""The last line was printed, the training is done, and the prompt does not come back. GPU memory stays taken.""",
@@ -112,11 +145,11 @@ ENTRIES = (
         ),
         harmless="""After a stop that you asked for: the monitor then ends what waits, and says so.""",
         limits=(Limit("an interpreter that closes for {} or longer", SLOW_EXIT_S, units.duration),),
-        demo_note="none: it happens by chance, in some runs of the same script",
+        demo_note="it happens by chance, in some runs of the same script",
     ),
     Entry(
         id="run.other_backend",
-        means="Keras computes with JAX or PyTorch here, and not with TensorFlow",
+        means="Keras computes with JAX or PyTorch, not TensorFlow",
         seen="""Steps and callbacks are shown; input wait, placement and TensorFlow's memory are not.""",
         why="""Keras 3 runs on three backends, and takes the one in KERAS_BACKEND, or in ~/.keras/keras.json, which some other
         project may have written once. The script imports keras and trains; nothing says which one computes.""",
@@ -130,12 +163,12 @@ ENTRIES = (
             "If the other backend is meant: its own profiler tells more than this tool can.",
         ),
         harmless="Where it is meant: it only says why some panes stay empty.",
-        demo_note="none: it needs another framework; KERAS_BACKEND=jax tfgpu-tui demo/healthy.py shows it where JAX is "
+        demo_note="it needs another framework; KERAS_BACKEND=jax tfgpu-tui demo/healthy.py shows it where JAX is "
         "installed",
     ),
     Entry(
         id="run.no_steps",
-        means="no training step was seen, so nothing about the training could be measured",
+        means="no training step was seen",
         seen="""The step pane says what the script is doing, and no step comes; at the end "No training step was seen".""",
         why="""One of these: the script does not train (it only evaluates, or prepares data); it stopped before; its
         interpreter has no TensorFlow; the agent did not come into it (python -I, -E and -S ignore PYTHONPATH, and so does a
@@ -154,7 +187,7 @@ ENTRIES = (
     ),
     Entry(
         id="run.multi_gpu_idle",
-        means="TensorFlow took several GPUs, and some of them stay idle or hold the others back",
+        means="some of the GPUs are idle, or hold the others back",
         seen="""One GPU works, the others are at 0 % with their memory taken: "1 of 8 works" in the GPU pane. Or all work, and
         one has a much lower clock.""",
         why="""TensorFlow takes all GPUs that it sees, and reserves memory on each; it computes on the first, unless a strategy
@@ -185,7 +218,7 @@ ENTRIES = (
             Limit("while another one is {} busy or more", WORKING_PERCENT, units.percent),
             Limit("slow below {} of the median clock of the others", SLOW_CLOCK, units.share),
         ),
-        demo="demo/recordings/eight-gpus-one-used.jsonl",
+        demo="replay demo/recordings/eight-gpus-one-used.jsonl",
         demo_note="a real training, with simulated GPUs",
     ),
 )
