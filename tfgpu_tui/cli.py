@@ -19,7 +19,7 @@ import tfgpu_tui
 from tfgpu_tui import config, interpreter, knobs, launch, python_options, rundir, streams
 
 STATUS_EVERY_S = 5.0
-VERBS = ("run", "attach", "runs", "prune", "stop", "replay", "report", "compare", "doctor")
+VERBS = ("run", "attach", "runs", "prune", "stop", "replay", "report", "compare", "explain", "doctor")
 _WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
 _FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
@@ -51,6 +51,7 @@ usage: tfgpu-tui [options] train.py [its arguments …]
        tfgpu-tui replay RUN                watch a run again;  --svg FILE writes a picture of the screen
        tfgpu-tui report RUN [--json]       what was found in a run;  --html FILE, --tensorboard DIR
        tfgpu-tui compare RUN RUN [--json]  the measured difference between two runs
+       tfgpu-tui explain [ID] [--json]     what a finding means, how it was measured, what to do; without ID: all of them
        tfgpu-tui doctor [--json]           exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell
 
 RUN is an id, the beginning of one, `last`, or a path. A script named like one of these words runs as ./attach.
@@ -392,8 +393,10 @@ def _verb(command: Command, options: argparse.Namespace) -> int:
         _add_screen_options(parser)
         add("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
         add("--size", metavar="COLUMNSxROWS", help="with --svg: default 120x40")
-    if command.verb in ("runs", "report", "compare", "doctor"):
+    if command.verb in ("runs", "report", "compare", "explain", "doctor"):
         add("--json", action="store_true", help="for scripts")
+    if command.verb == "explain":
+        add("id", nargs="?", metavar="ID", help="as a report names it, for example input.bound (default: the list)")
     if command.verb == "runs":
         add("--prune", nargs="?", type=int, const=20, metavar="KEEP", help="delete all but the newest KEEP (20) runs")
     if command.verb == "prune":

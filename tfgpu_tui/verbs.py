@@ -1,4 +1,4 @@
-"""What the verbs do: attach, runs, stop, replay, report, compare, doctor; and the screen of a run that was started."""
+"""What the verbs do: attach, runs, stop, replay, report, compare, explain, doctor; and the screen of a run that was started."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -357,6 +358,24 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def explain(options: argparse.Namespace) -> int:
+    """What a finding means, or the list of all."""
+    from tfgpu_tui.diagnose import explain as explaining
+
+    columns = shutil.get_terminal_size().columns
+    try:
+        if options.json:
+            known = explaining.as_json(explaining.find(options.id)) if options.id else explaining.all_as_json()
+            print(json.dumps(known, indent=1))
+        elif options.id:
+            print(printable_lines(explaining.text(explaining.find(options.id), columns)))
+        else:
+            print(printable_lines(explaining.listing(columns)))
+    except explaining.UnknownFinding as error:
+        raise cli.UsageError(str(error)) from error
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Whether TensorFlow will use a GPU here, and if not, why."""
     from tfgpu_tui import doctor as examine
@@ -374,5 +393,6 @@ ALL: dict[str, Callable[[Any], int]] = {
     "replay": replay,
     "report": report,
     "compare": compare,
+    "explain": explain,
     "doctor": doctor,
 }

@@ -181,7 +181,9 @@ def _list(view: View, box: Box) -> Content:
     return Content(
         title=((f"{len(view.findings)} finding{'s' if len(view.findings) != 1 else ''}", ""),),
         right=((f"{view.glyphs.up} {view.glyphs.down} choose", "muted"),),
-        bottom=((view.key("copy"), "key"), (" copies the next step", "")),
+        bottom=(
+            (view.key("copy"), "key"), (" copies the next step   ", ""), (view.key("explain"), "key"), (" says why", ""),
+        ),  # fmt: skip
         count=len(rows),
         line=rows.__getitem__,
         box=severity,
