@@ -31,7 +31,7 @@ def maker() -> Callable[[str], Callable[[Any], Any]]:
     """Traces a step with a clock of that kind: `maker()(kind)(iterator)`."""
     import tensorflow as tf
 
-    from tfgpu_tui.agent import clock
+    from tfgpu_tui.agent.steps import clock
 
     weights = tf.Variable(tf.zeros((WIDTH, 1)))
 

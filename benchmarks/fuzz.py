@@ -27,15 +27,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tfgpu_tui import checkpoint, cli, compare, events, files, history, report, rundir
-from tfgpu_tui.html_report import html
-from tfgpu_tui.journal import JournalReader
-from tfgpu_tui.measures import csv_text
-from tfgpu_tui.meta import here
-from tfgpu_tui.state import RunState, fold
+from tfgpu_tui.cli import command_line
+from tfgpu_tui.core import checkpoint, events
+from tfgpu_tui.core.measures import csv_text
+from tfgpu_tui.core.state import RunState, fold
+from tfgpu_tui.core.validate import misfit, read
+from tfgpu_tui.report import compare, report_json
+from tfgpu_tui.report.html_page import html
+from tfgpu_tui.runs import files, history, rundir
+from tfgpu_tui.runs.journal import JournalReader
+from tfgpu_tui.runs.meta import here
 from tfgpu_tui.supervisor.server import FROM_AGENTS
-from tfgpu_tui.terminal import TerminalLines, char_width
-from tfgpu_tui.validate import misfit, read
+from tfgpu_tui.terminal.lines import TerminalLines, char_width
 
 RECORDINGS = Path(__file__).parents[1] / "demo" / "recordings"
 SLOW_S, SLOW_VERB_S = 1.0, 10.0
@@ -123,9 +126,9 @@ class Fuzz:
         for line in (lines[0], *lines[start : start + HEAD], *lines[-3:]):
             event = read(json.dumps(nested(chance, json.loads(line), often)).encode())
             left_out += event is None or not state.take(event)
-        built = report.build(state, chance.choice(sorted(report.LIFE_WORDS)), left_out)
+        built = report_json.build(state, chance.choice(sorted(report_json.LIFE_WORDS)), left_out)
         json.dumps(built, allow_nan=False)
-        (report.text(built) + html(state, built) + csv_text(state)).encode()
+        (report_json.text(built) + html(state, built) + csv_text(state)).encode()
         other = fold([event for line in self._runs[0][:HEAD] if (event := events.decode(line)) is not None])
         compare.text(state, other).encode()
         json.dumps(compare.as_json(other, state), allow_nan=False)
@@ -153,7 +156,7 @@ class Fuzz:
         except Exception:
             return "not digested"
         assert events.decode(line) == event
-        report.text(report.build(state))
+        report_json.text(report_json.build(state))
         return "taken"
 
     def journal(self, chance: random.Random) -> str:
@@ -227,7 +230,7 @@ def one_verb(chance: random.Random, recordings: list[list[bytes]]) -> str:
         named = {"RUN": "broken", "OUT": os.path.join(place, "out")}
         said, wrong = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong), deadline():
-            status = cli.main([named.get(word, word) for word in words])
+            status = command_line.main([named.get(word, word) for word in words])
         said.getvalue().encode()
         assert status in (0, 2), status
         assert wrong.getvalue().count("\n") <= 1, wrong.getvalue()

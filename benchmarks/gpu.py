@@ -89,11 +89,11 @@ class Bench:
             self.results[name] = value
             (self.out / "results.json").write_text(json.dumps(self.results, indent=1, default=str))
 
-    def run(self, *words: str, limit_s: float = LIMIT_S, **environment: str) -> tuple[int | None, str, str]:
+    def run(self, *words: str, **environment: str) -> tuple[int | None, str, str]:
         """Exit status (None: cut), stdout, stderr."""
         try:
             done = subprocess.run(
-                words, capture_output=True, text=True, errors="replace", timeout=limit_s, cwd=ROOT,
+                words, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, cwd=ROOT,
                 env={**self.environment, **environment},
             )  # fmt: skip
         except subprocess.TimeoutExpired as late:
@@ -200,6 +200,7 @@ def waits(bench: Bench) -> None:
     """A wait that costs the GPU, one hidden behind queued work, own loops that know their wait, and the demos."""
     bench.monitored("starved", CASES / "wide.py", STEPS="200", SLEEP="0.05", WIDTH="1024")
     bench.monitored("hidden", CASES / "wide.py", STEPS="1000", SLEEP="0.002", PREFETCH="4")
+    bench.monitored("reads", CASES / "wide.py", STEPS="400", READS="1")
     bench.monitored("loop_sync", CASES / "own_loop.py", SYNC="1", SLEEP="0.004")
     bench.monitored("loop_async", CASES / "own_loop.py", SLEEP="0.004")
     bench.monitored("loop_free", CASES / "own_loop.py")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tfgpu_tui.rundir import RunDir
+    from tfgpu_tui.runs.rundir import RunDir
 
 MONTH_S = 30 * 86400.0
 LIMIT_ATTACH_S = 3.0
@@ -146,8 +146,9 @@ def main() -> int:
 
 def measure(folder: Path, steps: int, per_window: int) -> int:
     """Runs it; prints the table; 1 where a limit is passed."""
-    from tfgpu_tui import history, launch, rundir
-    from tfgpu_tui.journal import parts
+    from tfgpu_tui.runs import history, rundir
+    from tfgpu_tui.runs.journal import parts
+    from tfgpu_tui.supervisor import launch
     from tfgpu_tui.ui.feed import Feed
 
     script = folder / "agent.py"

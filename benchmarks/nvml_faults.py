@@ -25,7 +25,7 @@ import pynvml
 from tests.nvml.build import build
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
-from tfgpu_tui.events import GpuSample
+from tfgpu_tui.core.events import GpuSample
 from tfgpu_tui.supervisor.gpu import ANSWER_DEADLINE_S, INIT_DEADLINE_S, GpuSampler
 
 INTERVAL_S = 0.5

@@ -66,7 +66,8 @@ def under_script(path: Path, target: Path, mib: int) -> float:
 
 
 def under_keeper(path: Path, target: Path, mib: int) -> float:
-    from tfgpu_tui import launch, rundir
+    from tfgpu_tui.runs import rundir
+    from tfgpu_tui.supervisor import launch
 
     arguments = [str(path), str(mib), str(target)]
     run = launch.start(launch.LaunchSpec(argv=arguments, cwd=str(path.parent), python=sys.executable))

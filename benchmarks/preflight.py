@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tfgpu_tui.core.events import Diagnostic
 from tfgpu_tui.doctor import probe_command
-from tfgpu_tui.events import Diagnostic
 from tfgpu_tui.supervisor.messages import Messages
 
 LOOKS, LOOK_MS, PROGRESS_MS = 25, 50.0, 10.0

@@ -28,14 +28,14 @@ from pathlib import Path
 
 from tests.ui import recording
 from tests.ui.recording import Script
-from tfgpu_tui import events as ev
-from tfgpu_tui.rundir import JournalWriter
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs.rundir import JournalWriter
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from tfgpu_tui.config import Settings
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.app import run_screen
 sys.exit(run_screen(RunDir(Path(sys.argv[1])), Settings(theme=sys.argv[2])))
 """

@@ -24,10 +24,10 @@ from pathlib import Path
 LIMIT_MS = 250.0
 FIRST_LINE = "import time; t = time.time(); open({target!r}, 'w').write(repr(t))\n"
 START_DETACHED = (
-    "from tfgpu_tui import cli, launch; import sys\n"
-    "command = cli.split(sys.argv[1:])\n"
-    "options = cli._options_parser().parse_args(command.options)\n"
-    "settings = cli.settings_of(options)\n"
+    "from tfgpu_tui.cli import command_line; from tfgpu_tui.supervisor import launch; import sys\n"
+    "command = command_line.split(sys.argv[1:])\n"
+    "options = command_line._options_parser().parse_args(command.options)\n"
+    "settings = command_line.settings_of(options)\n"
     "launch.start(launch.LaunchSpec(argv=command.rest, cwd='.', python=sys.executable))\n"
 )
 """What the command does before it loads the screen."""
@@ -45,7 +45,7 @@ def first_line_s(command: list[str], target: Path, env: dict[str, str]) -> float
 
 def wait_for_runs_to_end() -> None:
     """So that one run's report is not written during the next run's start."""
-    from tfgpu_tui import rundir
+    from tfgpu_tui.runs import rundir
 
     while any(run.state == "running" for run in rundir.list_runs()):
         time.sleep(0.01)

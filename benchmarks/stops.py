@@ -22,10 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tfgpu_tui import history, launch, rundir
-from tfgpu_tui.events import RunEnded, Steps, Stopping, TrainEnd
-from tfgpu_tui.run_words import STOP_SIGNALS
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import RunEnded, Steps, Stopping, TrainEnd
+from tfgpu_tui.core.run_words import STOP_SIGNALS
+from tfgpu_tui.runs import history, rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.supervisor import launch
 
 DEMOS = ("slow_map", "python_generator", "pydataset_single", "remote_files")
 EPOCHS = "1000"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfgpu_tui import events as ev
-from tfgpu_tui.events import histogram_bucket
-from tfgpu_tui.state import RunState, fold
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.events import histogram_bucket
+from tfgpu_tui.core.state import RunState, fold
 
 T0 = 1_000_000.0
 

@@ -6,13 +6,13 @@ import sys
 def main() -> int:
     """The exit status; Ctrl+C while our modules are still loaded is no traceback either."""
     try:
-        from tfgpu_tui import search_path
+        from tfgpu_tui.runs import search_path
 
         search_path.users_folders_last()
-        from tfgpu_tui import cli
+        from tfgpu_tui.cli import command_line
     except KeyboardInterrupt:
         return 130
-    return cli.main()
+    return command_line.main()
 
 
 if __name__ == "__main__":

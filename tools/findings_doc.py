@@ -1,6 +1,6 @@
 """Writes docs/findings.md from the register of findings; a test compares the two.
 
-    python -m tools.findings_doc
+python -m tools.findings_doc
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 HEAD = f"""\
 # The findings
 
-What `tfgpu-tui` can say of a training: {len(REGISTER)} findings in {len(FAMILIES)} families. `tfgpu-tui explain ID` prints
-the same in a terminal, `w` opens it for the chosen finding on the screen. Written by `python -m tools.findings_doc` from
-the register in `tfgpu_tui/diagnose/register/`: change it there.
+What `tfgpu-tui` can say of a training: {len(REGISTER)} findings in {len(FAMILIES)} families. `tfgpu-tui explain ID`
+prints the same in a terminal, `w` opens it for the chosen finding on the screen. Written by
+`python -m tools.findings_doc` from the register in `tfgpu_tui/diagnose/register/`: change it there.
 
 A finding needs its signal, measured, and has its numbers in `evidence`; where a signal is missing it says so
 (`incomplete`). They are ranked: critical before warning before info; within these first what ended the run

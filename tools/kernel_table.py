@@ -1,7 +1,7 @@
 """Writes the table of GPU kernels of one TensorFlow version, from its CUDA build; no GPU is needed.
 
     python -m venv /tmp/gpu-build && /tmp/gpu-build/bin/pip install tensorflow==2.21.0
-    /tmp/gpu-build/bin/python tools/kernel_table.py            # writes tfgpu_tui/agent/kernel_tables/2.21.0.txt
+    /tmp/gpu-build/bin/python tools/kernel_table.py  # writes tfgpu_tui/agent/placement/kernel_tables/2.21.0.txt
 
 On Linux the package `tensorflow` is the CUDA build (`tensorflow-cpu` is not), and its registry of kernels is complete
 on any machine. Run it for each minor version; the agent uses the nearest table for a version without one.
@@ -22,7 +22,7 @@ def main() -> int:
     import tensorflow as tf
     from tensorflow.python.framework import kernels as registry
 
-    from tfgpu_tui.agent import kernels
+    from tfgpu_tui.agent.placement import kernels
 
     if not tf.sysconfig.get_build_info().get("is_cuda_build"):
         print(f"TensorFlow {tf.__version__} here is a CPU build: it registers no GPU kernels", file=sys.stderr)

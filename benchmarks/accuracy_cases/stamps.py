@@ -135,7 +135,7 @@ def _agent(name: str):
 
 def _settle() -> None:
     """Have the agent send what it summed so far: it belongs to the case before."""
-    for name in ("keras_loop", "custom_steps"):
+    for name in ("steps.keras_loop", "steps.custom_steps"):
         _agent(name).settle()
 
 
@@ -188,7 +188,7 @@ def case(name: str, loop, slow_data, on_ready_data, next_s: float) -> None:
     result = {"case": name, "next_s": next_s}
     for kind, run in (("ready", on_ready_data), ("slow", lambda: loop(slow_data()))):
         _settle()
-        _agent("runtime").send("case", name=name if kind == "slow" else "")
+        _agent("hooks.runtime").send("case", name=name if kind == "slow" else "")
         _notes = []
         run()
         result[kind] = _notes

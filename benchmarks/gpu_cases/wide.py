@@ -1,6 +1,7 @@
 """A wide Dense model that Python feeds: how long the device and the host take is set by the environment.
 
-SLEEP (s a batch in the generator), STEPS, WIDTH, PREFETCH (batches), JIT (1: XLA), MIXED (1: mixed_float16).
+SLEEP (s a batch in the generator), STEPS, WIDTH, PREFETCH (batches), JIT (1: XLA), MIXED (1: mixed_float16),
+READS (1: a callback reads a variable at each step, so that Keras waits for the device there).
 """
 
 import os
@@ -33,8 +34,16 @@ if PREFETCH:
 layers = [keras.layers.Dense(WIDTH, activation="relu", name=f"wide{i}") for i in range(6)]
 model = keras.Sequential([keras.Input((WIDTH,)), *layers, keras.layers.Dense(8, name="head", dtype="float32")])
 model.compile("adam", "mse", jit_compile=bool(os.environ.get("JIT")))
+
+
+class Reads(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        float(self.model.optimizer.iterations)
+
+
 began = time.perf_counter()
-model.fit(data, steps_per_epoch=STEPS // 2, epochs=2, verbose=0)
+callbacks = [Reads()] if os.environ.get("READS") else []
+model.fit(data, steps_per_epoch=STEPS // 2, epochs=2, verbose=0, callbacks=callbacks)
 print("FIT_S", time.perf_counter() - began)
 if tf.config.list_physical_devices("GPU"):
     print("ALLOCATOR", dict(tf.config.experimental.get_memory_info("GPU:0")))

@@ -107,7 +107,7 @@ witness = Witness()
 L.Layer.__call__ = witness.called(L.Layer.__call__)
 pywrap_tfe.TFE_Py_RegisterGradientFunction(witness.differentiated)
 
-placement = sys.modules["_tfgpu_agent.placement"]
+placement = sys.modules["_tfgpu_agent.placement.placement"]
 analysed = threading.Event()
 found = {}
 of_graphs, best = placement._of_graphs, placement.best

@@ -14,9 +14,9 @@ try:
 except ImportError:
     import keras
 
-placement = sys.modules["_tfgpu_agent.placement"]
-record = sys.modules["_tfgpu_agent.placement_record"]
-after = sys.modules["_tfgpu_agent.runtime"]
+placement = sys.modules["_tfgpu_agent.placement.placement"]
+record = sys.modules["_tfgpu_agent.placement.placement_record"]
+after = sys.modules["_tfgpu_agent.hooks.runtime"]
 seconds = {"calls": 0.0, "export": 0.0, "analysis": 0.0}
 ops = []
 analysed = threading.Event()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfgpu_tui import events, validate
+from tfgpu_tui.core import events, validate
 
 Event = dict[str, Any]
 Answer = Callable[[Event], "dict[str, Any] | None"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent import describe, memory
+from tfgpu_tui.agent.looks import describe
+from tfgpu_tui.agent.memory import memory
 
 from .conftest import Event, of_type, other_pythons, run_script
 

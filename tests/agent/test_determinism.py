@@ -64,8 +64,8 @@ SCRIPT = """
     train(), own_clock(iter(data))
     before = traces()
     if "_tfgpu_agent" in sys.modules:
-        sys.modules["_tfgpu_agent.keras_loop"].settle()
-        sys.modules["_tfgpu_agent.runtime"].send("case", name="enabled")
+        sys.modules["_tfgpu_agent.steps.keras_loop"].settle()
+        sys.modules["_tfgpu_agent.hooks.runtime"].send("case", name="enabled")
     tf.config.experimental.enable_op_determinism()
     print(json.dumps(train()))
     assert traces() == before

@@ -20,7 +20,7 @@ SCRIPT = """
         return x
 
     graph = step.get_concrete_function(tf.TensorSpec([4])).graph
-    runtime = sys.modules["_tfgpu_agent.runtime"]
+    runtime = sys.modules["_tfgpu_agent.hooks.runtime"]
     inside = threading.Event()
 
     @runtime.every(0.0)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import events
+from tfgpu_tui.core import events
+from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.state import RunState, fold
 
 from .conftest import Event, of_type, other_pythons, run_script
 

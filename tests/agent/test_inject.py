@@ -147,14 +147,14 @@ def test_descriptors_are_those_of_plain_python(fake_keras: str, tmp_path: Path) 
     def low():
         return [n for n in sorted(map(int, os.listdir("/proc/self/fd"))) if n < 256]
     def connected():
-        link, end = sys.modules["_tfgpu_agent.runtime"]._link, time.monotonic() + 20
+        link, end = sys.modules["_tfgpu_agent.hooks.runtime"]._link, time.monotonic() + 20
         while link._connection is None or not link._connection.held.is_ours:
             assert time.monotonic() < end
             time.sleep(0.01)
     def say(step):
         if {AWAKE}:
             connected()
-            sys.modules["_tfgpu_agent.runtime"].send("metrics", step=step)
+            sys.modules["_tfgpu_agent.hooks.runtime"].send("metrics", step=step)
     print(low(), first_open(), low())
     os.closerange(3, 4096)
     import {FAKE}
@@ -258,7 +258,7 @@ def test_a_supervisor_that_hangs_up_is_not_noticed(fake_keras: str) -> None:
     import signal, sys
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # deadly for a process that writes to a closed socket
     import {FAKE}
-    runtime = sys.modules["_tfgpu_agent.runtime"]
+    runtime = sys.modules["_tfgpu_agent.hooks.runtime"]
     link = runtime._link
     for number in range(200):
         runtime.send("metrics", step=number)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import knobs
+from tfgpu_tui.core import knobs
 
 from .conftest import of_type, other_pythons, run_script
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tfgpu_tui.agent import custom_lane, fast, input_wait
+from tfgpu_tui.agent.steps import custom_lane, fast, input_wait
 
 
 class OutOfRangeError(Exception):

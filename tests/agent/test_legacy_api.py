@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from tfgpu_tui.core.events import ScriptError
 from tfgpu_tui.diagnose.legacy_api import today
-from tfgpu_tui.events import ScriptError
 
 from .conftest import run_script
 

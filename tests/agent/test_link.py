@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent import link as link_module
-from tfgpu_tui.agent.descriptors import Connection
-from tfgpu_tui.agent.link import QUEUE_LIMIT, Link, encode, stamped
+from tfgpu_tui.agent.hooks import link as link_module
+from tfgpu_tui.agent.hooks.descriptors import Connection
+from tfgpu_tui.agent.hooks.link import QUEUE_LIMIT, Link, encode, stamped
 
 
 @pytest.fixture

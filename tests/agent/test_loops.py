@@ -22,12 +22,12 @@ HEAD = """
     except ImportError:
         import keras
     L = keras.layers
-    agent = sys.modules["_tfgpu_agent.runtime"]
+    agent = sys.modules["_tfgpu_agent.hooks.runtime"]
     truth = {}
     N, DELAY, WORK = 24, 0.02, 0.01
 
     def settle():
-        for name in ("keras_loop", "custom_steps"):
+        for name in ("steps.keras_loop", "steps.custom_steps"):
             sys.modules["_tfgpu_agent." + name].settle()
 
     def case(name):
@@ -119,7 +119,7 @@ KERAS = """
     case("from_generator")
     signature = (tf.TensorSpec((32, 8)), tf.TensorSpec((32, 1)))
     m.fit(tf.data.Dataset.from_generator(generate, output_signature=signature).with_options(options), verbose=0)
-    user = sys.modules["_tfgpu_agent.user_code"].user_times()
+    user = sys.modules["_tfgpu_agent.input.user_code"].user_times()
     case("spe")
     m = model(steps_per_execution=10)
     m.fit(batches(25), epochs=2, verbose=0)

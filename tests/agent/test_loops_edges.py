@@ -89,7 +89,7 @@ PHASES = (
     HEAD
     + """
     # A phase replaces one that still waits to be sent, so the script itself looks at what is said.
-    agent = sys.modules["_tfgpu_agent.runtime"]
+    agent = sys.modules["_tfgpu_agent.hooks.runtime"]
     told, send_latest = [], agent.send_latest
     def listen(kind, **fields):
         told.extend([fields["phase"]] if kind == "phase" else [])
@@ -311,7 +311,7 @@ FIRST_TRACE = (
                 loss = tf.reduce_mean((m(a) - b) ** 2)
             optimizer.apply_gradients(zip(tape.gradient(loss, m.trainable_variables), m.trainable_variables))
     epoch(data)
-    sys.modules["_tfgpu_agent.custom_steps"].settle()
+    sys.modules["_tfgpu_agent.steps.custom_steps"].settle()
     print(slept)
 """
 )
@@ -341,7 +341,7 @@ MIRRORED = (
     with strategy.scope():
         m = model()
     m.fit(x, y, batch_size=32, epochs=2, verbose=0)
-    agent = sys.modules["_tfgpu_agent.runtime"]
+    agent = sys.modules["_tfgpu_agent.hooks.runtime"]
     agent.send("case", name="custom")
     with strategy.scope():
         optimizer = keras.optimizers.SGD()

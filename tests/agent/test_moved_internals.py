@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import events as journal
-from tfgpu_tui import report
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events as journal
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report import report_json
 
 from .conftest import Event, of_type, other_pythons, run_script
 
@@ -36,7 +36,7 @@ HIDE = """
         # Asked for `tensorflow.python` when the agent is loaded and no module that it patches is.
         def find_spec(self, name, path=None, target=None):
             if name == "tensorflow.python":
-                patches = sys.modules["_tfgpu_agent.imports"]._patches
+                patches = sys.modules["_tfgpu_agent.hooks.imports"]._patches
                 for module, names in json.loads(os.environ["HIDDEN"]).items():
                     assert patches[module], module
                     patches[module][:] = [lambda m, p=p, n=names: p(Hidden(m, n)) for p in patches[module]]
@@ -114,7 +114,7 @@ def run_without(hidden: dict[str, list[str]], python: str, **environment: str) -
         parsed = journal.from_dict(event)
         if parsed is not None:
             state.apply(parsed)
-    return told, report.build(state)
+    return told, report_json.build(state)
 
 
 def off(events: list[Event]) -> set[str]:

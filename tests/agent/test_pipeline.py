@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent import pipeline_model
-from tfgpu_tui.agent.pipeline_walk import Stage
+from tfgpu_tui.agent.input import pipeline_model
+from tfgpu_tui.agent.input.pipeline_walk import Stage
 
 from .conftest import Event, of_type, other_pythons, run_script
 

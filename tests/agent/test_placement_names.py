@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfgpu_tui.agent import placement_names as names
+from tfgpu_tui.agent.placement import names
 
 
 @pytest.mark.parametrize(

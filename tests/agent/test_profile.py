@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tfgpu_tui.agent.placement import profile_trace
 
 from .conftest import Event, of_type, other_pythons, run_script
 
@@ -24,7 +28,7 @@ TRAIN = """
     m = keras.Sequential([keras.Input((64,)), *dense])
     m.compile("sgd", "mse", **COMPILED)
     x, y = np.random.randn(4096, 64).astype("f"), np.random.randn(4096, 1).astype("f")
-    profile = sys.modules["_tfgpu_agent.profile"]
+    profile = sys.modules["_tfgpu_agent.placement.profile"]
 
     class Until(keras.callbacks.Callback):
         # Ends the training once the agent has told, one way or the other.
@@ -134,3 +138,19 @@ def test_a_training_that_ends_before_says_so() -> None:
     events, _ = run("    deadline = time.time() + 1e9\n", done="True")
     (times,) = of_type(events, "layer_times")
     assert "the training ended before" in times["refused"]
+
+
+def test_a_real_gpus_trace_is_read_by_op() -> None:
+    """Two steps of `benchmarks/gpu_cases/many_layers.py` (KIND=conv) on an NVIDIA H200, TensorFlow 2.21."""
+    file = Path(__file__).parent / "traces" / "h200-conv.trace.gz"
+    times = profile_trace.read(gzip.decompress(file.read_bytes()))
+    assert times.devices["GPU:0"] == pytest.approx(20.119, abs=0.001), "kernels and copies, in milliseconds"
+    assert times.devices["CPU"] < 0.2, "what only starts a kernel is no time of an op"
+    forward = "StatefulPartitionedCall/sequential_1/conv2_1/Relu"
+    assert (times.ops[forward].kind, times.ops[forward].runs) == ("_FusedConv2D", 8)
+    assert times.ops[forward].ms == pytest.approx(0.406, abs=0.001)
+    weights = "StatefulPartitionedCall/gradient_tape/sequential_1/conv0_1/convolution/Conv2DBackpropFilter"
+    assert not [name for name in times.ops if "LayoutOptimizer" in name]
+    assert times.ops[weights].ms == pytest.approx(0.3, abs=0.2), "with the transposes that it asked for"
+    copied = [op.ms for op in times.ops.values() if op.kind == "_Send"]
+    assert max(copied) == pytest.approx(0.716, abs=0.001), "the batch's way to the GPU, twice"

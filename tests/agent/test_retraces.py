@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from tfgpu_tui.agent import array_copy, retraces
+from tfgpu_tui.agent.looks import retraces
+from tfgpu_tui.agent.memory import array_copy
 
 from .conftest import Event, of_type, other_pythons, run_script
 

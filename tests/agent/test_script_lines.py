@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import tfgpu_tui.agent
-from tfgpu_tui import events
+from tfgpu_tui.core import events
+from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.lines import feed_lines, loop_lines
-from tfgpu_tui.state import RunState, fold
 from tfgpu_tui.supervisor.server import FROM_AGENTS
 
 from .conftest import of_type, other_pythons, run_script
@@ -171,7 +171,7 @@ def test_a_compiled_step_is_not_the_scripts_own_python(python: str) -> None:
 
 def test_whatever_the_agent_sends_is_taken_by_the_supervisor() -> None:
     sent = set()
-    for path in Path(tfgpu_tui.agent.__file__).parent.glob("*.py"):
+    for path in Path(tfgpu_tui.agent.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import events
-from tfgpu_tui.agent import steps
+from tfgpu_tui.agent.steps import windows as steps
+from tfgpu_tui.core import events
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tfgpu_tui import events
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events
+from tfgpu_tui.core.state import RunState
 
 from .conftest import main_pid, of_type, other_pythons, run_script
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.nvml import scenarios
-from tfgpu_tui.events import GpuSample
-from tfgpu_tui.rundir import process_start
+from tfgpu_tui.core.events import GpuSample
+from tfgpu_tui.runs.rundir import process_start
 from tfgpu_tui.supervisor.gpu import GpuSampler
 
 DEADLINE_S = 10.0

@@ -22,8 +22,8 @@ from typing import Any
 
 from tests.nvml import scenarios
 from tests.nvml.build import build
-from tfgpu_tui.rundir import JournalReader
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.runs.rundir import JournalReader
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "demo" / "recordings"

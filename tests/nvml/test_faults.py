@@ -15,7 +15,7 @@ import pytest
 
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.state import RunState
 
 HELD_S = 0.25
 """More than starting a child takes on a busy machine, less than any deadline."""

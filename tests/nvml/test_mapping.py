@@ -21,14 +21,15 @@ from tests.nvml.build import build_cuda, hollow
 from tests.nvml.scenarios import gpu
 from tests.process.conftest import Workplace, wait_until
 from tests.process.conftest import place as place
-from tfgpu_tui import events as ev
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.gpu_mapping import BY_ADDRESS, BY_MESSAGE, BY_PROCESS, BY_UUID, mapping
-from tfgpu_tui.report import build
-from tfgpu_tui.state import RunState, fold
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.gpu_mapping import BY_ADDRESS, BY_MESSAGE, BY_PROCESS, BY_UUID, mapping
+from tfgpu_tui.core.state import RunState, fold
+from tfgpu_tui.report.report_json import build
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.supervisor import launch
 
 CUDA_PYTHON = os.environ.get("TFGPU_TUI_TEST_CUDA_PYTHON")
-AGENT = Path(__file__).parents[2] / "tfgpu_tui" / "agent"
+AGENT = Path(__file__).parents[2] / "tfgpu_tui" / "agent" / "memory"
 ONLY_THERE = ("libcublas.so.12", "libcublasLt.so.12", "libcudnn.so.9", "libcufft.so.11", "libcusolver.so.11",
               "libcusparse.so.12")  # fmt: skip
 

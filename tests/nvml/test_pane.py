@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import events as ev
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.ui.draw import Box
 from tfgpu_tui.ui.panes import gpu
 from tfgpu_tui.ui.view import View

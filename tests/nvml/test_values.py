@@ -13,8 +13,8 @@ import pytest
 from tests.nvml import scenarios
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu, silent
-from tfgpu_tui.report import build
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report.report_json import build
 from tfgpu_tui.supervisor.gpu import mark_ours
 
 MIB = 2**20

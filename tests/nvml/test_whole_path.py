@@ -13,7 +13,7 @@ from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
 from tests.process.conftest import Workplace
 from tests.process.conftest import place as place
-from tfgpu_tui.events import GpuSample
+from tfgpu_tui.core.events import GpuSample
 
 SCRIPT = """
 import json, os, pathlib, time

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import Event
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import Event
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.supervisor import launch
 
 DEADLINE_S = 20.0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.process.conftest import Workplace, wait_for_state, wait_until
-from tfgpu_tui.rundir import RunDir, RunSummary
+from tfgpu_tui.runs.rundir import RunDir, RunSummary
 
 SCRIPT = """
 import os, signal, sys, time

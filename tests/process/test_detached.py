@@ -20,9 +20,10 @@ from tests.process.conftest import (
     wait_for_state,
     wait_until,
 )
-from tfgpu_tui import launch, pruning, rundir
-from tfgpu_tui.events import ChildStarted, Fault, HostSample, Log, RunEnded, RunStarted, Standing, Stopping
+from tfgpu_tui.core.events import ChildStarted, Fault, HostSample, Log, RunEnded, RunStarted, Standing, Stopping
 from tfgpu_tui.keeper.spawn import Order
+from tfgpu_tui.runs import pruning, rundir
+from tfgpu_tui.supervisor import launch
 
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
 STUBBORN = """
@@ -74,7 +75,7 @@ def test_the_run_survives_its_launcher(place: Workplace, blow: signal.Signals) -
     code = (
         "import fcntl, sys, termios, time\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-        "from tfgpu_tui import launch\n"
+        "from tfgpu_tui.supervisor import launch\n"
         f"launch.start(launch.LaunchSpec(argv=[{str(script)!r}], cwd='.', python=sys.executable))\n"
         "time.sleep(60)\n"
     )
@@ -179,7 +180,7 @@ def test_states_of_runs(place: Workplace) -> None:
 
 
 def test_attach_chooses_the_newest_running_run(place: Workplace) -> None:
-    from tfgpu_tui import verbs
+    from tfgpu_tui.cli import verbs
 
     older = place.start(place.script(SLEEPER, "older.py"))
     wait_for_output(older, "ready")

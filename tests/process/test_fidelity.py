@@ -54,7 +54,7 @@ def result(place: Workplace) -> dict[str, object]:
 
 
 def under_a_screen(place: Workplace, command: list[str]) -> dict[str, object]:
-    from tfgpu_tui import launch
+    from tfgpu_tui.supervisor import launch
 
     run = launch.start(launch.LaunchSpec(argv=command, cwd=str(place.folder), python=sys.executable))
     assert wait_for_state(run, "ended").exit_code == 0, run.output_log.read_text()

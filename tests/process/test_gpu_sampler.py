@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from tfgpu_tui.events import GpuSample, HostSample
-from tfgpu_tui.rundir import process_start
+from tfgpu_tui.core.events import GpuSample, HostSample
+from tfgpu_tui.runs.rundir import process_start
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_until
-from tfgpu_tui.events import AgentConnected, Environment, GpuSample, HostSample, RunEnded
+from tfgpu_tui.core.events import AgentConnected, Environment, GpuSample, HostSample, RunEnded
 
 BINARY = """
 import os, sys

@@ -8,8 +8,9 @@ import socket
 import time
 
 from tests.process.conftest import Workplace, of_type, wait_for_state, wait_until
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import AgentConnected, ScriptError
+from tfgpu_tui.core.events import AgentConnected, ScriptError
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.supervisor import launch
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
 RAW = [b"\x1b", b"\x07", b"\xc2\x9b", "\u202e".encode()]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_for_output, wait_for_state
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import Fault, RunEnded, ScriptError
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import Fault, RunEnded, ScriptError
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.supervisor import launch
 
 LOOK = """
 import json, os, resource, signal, subprocess, sys
@@ -46,7 +47,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 START = """
 import os, sys
-from tfgpu_tui import launch
+from tfgpu_tui.supervisor import launch
 print(launch.start(launch.LaunchSpec(argv=sys.argv[1:], cwd=os.getcwd(), python=sys.executable)).path)
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_for_state, wait_until
-from tfgpu_tui.events import OutOfMemory
+from tfgpu_tui.core.events import OutOfMemory
 
 DUMP = (Path(__file__).parents[1] / "unit" / "oom_2_21.txt").read_bytes()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_for_state
-from tfgpu_tui.events import Diagnostic, Environment, Preflight
+from tfgpu_tui.core.events import Diagnostic, Environment, Preflight
 
 STDERR = (Path(__file__).parents[1] / "unit" / "stderr" / "no_cusolver.txt").read_bytes()
 SCRIPT = f"""

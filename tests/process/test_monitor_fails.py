@@ -12,7 +12,7 @@ import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_for_state
 from tests.process.test_signals_headless import Job
-from tfgpu_tui.events import Environment, Fault
+from tfgpu_tui.core.events import Environment, Fault
 
 ENDS = "import sys, time\nprint('ran', flush=True)\ntime.sleep(0.8)\nsys.exit(7)\n"
 
@@ -92,7 +92,9 @@ def test_whatever_breaks_after_the_start(place: Workplace, how: str) -> None:
         "import os, signal, sys\nsignal.signal(signal.SIGUSR1, lambda *a: sys.exit(7))\n"
         "for _ in range(20): os.system('(sleep 0.05 &)')\nprint('ready', os.getpid(), flush=True)\nsignal.pause()\n"
     )
-    code = BROKEN[how] + "import sys\nfrom tfgpu_tui import cli\nsys.exit(cli.main(sys.argv[1:]))\n"
+    code = (
+        BROKEN[how] + "import sys\nfrom tfgpu_tui.cli import command_line\nsys.exit(command_line.main(sys.argv[1:]))\n"
+    )
     job = Job(place, "--report-json", "r.json", script, command=[sys.executable, "-c", code, "--headless"])
     job.script()
     os.kill(job.pid, signal.SIGUSR1)

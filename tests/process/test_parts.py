@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui.events import Event, Phase, RunStarted, Stopping, TrainEnd
+from tfgpu_tui.core.events import Event, Phase, RunStarted, Stopping, TrainEnd
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.keeper.output import OutputLog
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.state import RunState
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import cgroup, closing, environment
 from tfgpu_tui.supervisor.record import Recorder
 from tfgpu_tui.supervisor.stopping import Stopper

@@ -23,9 +23,10 @@ from tests.process.conftest import (
     wait_until,
 )
 from tests.process.test_screen_entry import ALTERNATE_SCREEN, Terminal
-from tfgpu_tui import again, launch, rundir
-from tfgpu_tui.events import ChildStarted, Rerun, RunEnded, RunStarted, Stopping
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import ChildStarted, Rerun, RunEnded, RunStarted, Stopping
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.supervisor import again, launch
 
 KNOBS = {"memory_growth": "on"}
 TRAINING = """
@@ -44,7 +45,7 @@ time.sleep(60)
 WITHOUT_CHILDREN = TRAINING.replace("left = ", "pass  # ")
 KILLED_AT_THE_START = """
 import os, signal
-from tfgpu_tui import launch
+from tfgpu_tui.supervisor import launch
 begin = launch.begin
 def killed(run, *more):
     try:
@@ -163,13 +164,14 @@ def test_a_supervisor_that_is_killed_as_it_starts_the_rerun_starts_no_second_one
 ) -> None:
     """Before, or after the keeper was started; the new one is then an orphan that the old keeper adopts."""
     package, flag = place.folder / "changed" / "tfgpu_tui", place.folder / "flag"
-    shutil.copytree(Path(launch.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(launch.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
     flag.touch()
     entry = package / "supervisor" / "__main__.py"
     start, end = "from tfgpu_tui.supervisor.main import main", KILLED_AT_THE_START.format(flag=str(flag), after=after)
     assert start in entry.read_text()
     entry.write_text(entry.read_text().replace(start, end + start))
-    monkeypatch.setattr(launch, "__file__", str(package / "launch.py"))  # its keeper starts its supervisors
+    beside = package / "supervisor" / "launch.py"
+    monkeypatch.setattr(launch, "__file__", str(beside))  # its keeper starts its supervisors
     training: RunDir = request.getfixturevalue("training")
     launch.rerun(training, KNOBS)
     (place.folder / "hold").unlink()

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.process.conftest import Workplace, wait_for_output, wait_for_state, wait_until
-from tfgpu_tui import launch, mishap, rundir
+from tfgpu_tui.cli import mishap
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.supervisor import launch
 
 IN_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"

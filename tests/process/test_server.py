@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Workplace, of_type, wait_for_output, wait_for_state, wait_until
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import AgentConnected, Dropped, Event, Phase, RunEnded, RunStarted
+from tfgpu_tui.core.events import AgentConnected, Dropped, Event, Phase, RunEnded, RunStarted
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.supervisor import launch
 from tfgpu_tui.supervisor.listening import listen, peer_uid
 from tfgpu_tui.supervisor.server import MAX_CONNECTIONS, MAX_LINE_BYTES, Server
 

@@ -19,9 +19,10 @@ from tests.process.conftest import (
     wait_for_state,
     wait_until,
 )
-from tfgpu_tui import launch, rundir
-from tfgpu_tui.events import ChildStarted, RunEnded, Stopping
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import ChildStarted, RunEnded, Stopping
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.supervisor import launch
 
 FAMILY = """
 import multiprocessing, os, signal, subprocess, sys, time
@@ -100,7 +101,7 @@ def test_no_orphan_survives_a_stop_of_a_headless_run(place: Workplace) -> None:
 def test_a_detach_ends_nothing(place: Workplace) -> None:
     """The launcher and its terminal go away; every child of the script lives on."""
     code = (
-        "import fcntl, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\nfrom tfgpu_tui import launch\n"
+        "import fcntl, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\nfrom tfgpu_tui.supervisor import launch\n"
         f"launch.start(launch.LaunchSpec(argv=[{str(place.script(FAMILY))!r}], cwd='.', python=sys.executable))\n"
         "import time\ntime.sleep(60)\n"
     )

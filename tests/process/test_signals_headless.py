@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import DEADLINE_S, Workplace, wait_until
-from tfgpu_tui import rundir
+from tfgpu_tui.runs import rundir
 from tfgpu_tui.supervisor.relay import SETTLE_S
 
 NOTES = """
@@ -162,11 +162,11 @@ def test_a_signal_that_the_script_does_not_handle_ends_it_as_plain_python(place:
 
 def test_a_signal_before_the_script_was_started_is_for_the_script(place: Workplace) -> None:
     code = (
-        "import os, signal\nfrom tfgpu_tui import cli\nfrom tfgpu_tui.supervisor import child\n"
+        "import os, signal\nfrom tfgpu_tui.cli import command_line\nfrom tfgpu_tui.supervisor import child\n"
         "started = child.spawn_inherited\n"
         "def signalled(*arguments):\n    os.kill(os.getpid(), signal.SIGTERM)\n    return started(*arguments)\n"
         "child.spawn_inherited = signalled\n"
-        f"raise SystemExit(cli.main(['--headless', {str(place.script('import time; time.sleep(60)'))!r}]))\n"
+        f"raise SystemExit(command_line.main(['--headless', {str(place.script('import time; time.sleep(60)'))!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=place.env, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM and b"by SIGTERM" in done.stderr

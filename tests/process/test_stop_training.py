@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from tests.process.conftest import Workplace, of_type, read_journal, wait_for_state, wait_until
-from tfgpu_tui import launch
-from tfgpu_tui.events import Phase, RunEnded, Steps, Stopping, TrainEnd
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import Phase, RunEnded, Steps, Stopping, TrainEnd
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.supervisor import launch
 
 TRAINING = """
 import numpy as np

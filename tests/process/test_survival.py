@@ -26,8 +26,9 @@ from tests.process.conftest import (
     wait_until,
 )
 from tests.process.steps import SCRIPT, Counting, counting
-from tfgpu_tui import launch, pruning, rundir
-from tfgpu_tui.events import Dropped, Fault, GpuSample, HostSample, RunEnded, RunStarted
+from tfgpu_tui.core.events import Dropped, Fault, GpuSample, HostSample, RunEnded, RunStarted
+from tfgpu_tui.runs import pruning, rundir
+from tfgpu_tui.supervisor import launch
 
 
 def faults(counted: Counting, part: str) -> list[str]:

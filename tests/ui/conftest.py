@@ -12,10 +12,10 @@ from textual.pilot import Pilot
 
 from tests.ui import recording
 from tests.ui.recording import Script
-from tfgpu_tui.again import Again
-from tfgpu_tui.config import Settings
-from tfgpu_tui.launch import ControlError
-from tfgpu_tui.rundir import RunDir, RunNotFound, RunSummary, summary
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir, RunNotFound, RunSummary, summary
+from tfgpu_tui.supervisor.again import Again
+from tfgpu_tui.supervisor.launch import ControlError
 from tfgpu_tui.ui.monitor import MonitorApp
 from tfgpu_tui.ui.snapshot import screen_rows
 

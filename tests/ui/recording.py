@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfgpu_tui import events as ev
-from tfgpu_tui.rundir import JournalWriter, RunDir
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs.rundir import JournalWriter, RunDir
 
 GIB = 2**30
 START = 1_800_000_000.0

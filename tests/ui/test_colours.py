@@ -10,8 +10,8 @@ from textual.theme import BUILTIN_THEMES
 
 from tests.ui.conftest import FakeControl, shows
 from tests.ui.test_snapshots import RECORDINGS
-from tfgpu_tui import rundir
-from tfgpu_tui.config import Settings
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.ui.app import choose_theme
 from tfgpu_tui.ui.draw import UNICODE
 from tfgpu_tui.ui.monitor import MonitorApp

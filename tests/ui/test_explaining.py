@@ -10,10 +10,10 @@ import pytest
 
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, rows_of, screen, shows, text_of, until
-from tfgpu_tui.config import Settings
 from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.diagnose.register import REGISTER
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui import explaining
 from tfgpu_tui.ui.dialogs import Page
 from tfgpu_tui.ui.draw import ASCII, Box, to_ascii, width_of

@@ -8,9 +8,9 @@ import pytest
 
 from tests.ui import recording
 from tests.ui.test_snapshots import RECORDINGS
-from tfgpu_tui import cli
-from tfgpu_tui import events as ev
-from tfgpu_tui.state import RunState
+from tfgpu_tui.cli import command_line
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.ui import exporting
 from tfgpu_tui.ui.picture import picture
 
@@ -30,8 +30,8 @@ async def test_a_picture_is_deterministic_and_self_contained(tmp_path: Path) -> 
 
 def test_replay_svg_shows_the_run_at_a_moment(tmp_path: Path) -> None:
     early, late = tmp_path / "early.svg", tmp_path / "late.svg"
-    assert cli.main(["replay", RUN, "--svg", str(early), "--at", "1.5", "--size", "100x30"]) == 0
-    assert cli.main(["--theme", "light", "replay", RUN, "--svg", str(late)]) == 0
+    assert command_line.main(["replay", RUN, "--svg", str(early), "--at", "1.5", "--size", "100x30"]) == 0
+    assert command_line.main(["--theme", "light", "replay", RUN, "--svg", str(late)]) == 0
     words = [path.read_text().replace("&#160;", " ") for path in (early, late)]
     assert "nothing is judged before" in words[0] and "Input-bound" not in words[0] and "100x30" in words[0]
     assert "Input-bound" in words[1] and "finished" in words[1] and "120x40" in words[1]
@@ -40,14 +40,14 @@ def test_replay_svg_shows_the_run_at_a_moment(tmp_path: Path) -> None:
 def test_compare_svg_shows_the_screen_that_compares(tmp_path: Path) -> None:
     target = tmp_path / "c.svg"
     runs = [str(Path(RUN).with_name(f"cpu-input-{name}.jsonl")) for name in ("bound", "parallel")]
-    assert cli.main(["compare", *runs, "--svg", str(target), "--size", "160x45"]) == 0
+    assert command_line.main(["compare", *runs, "--svg", str(target), "--size", "160x45"]) == 0
     words = target.read_text().replace("&#160;", " ")
     assert "compare with the run before" in words and "1.75x faster" in words and "160x45" in words
 
 
 def test_a_picture_of_a_moment_offers_what_the_screen_offered_then(tmp_path: Path) -> None:
     target = tmp_path / "then.svg"
-    assert cli.main(["replay", RUN, "--svg", str(target), "--at", "16"]) == 0
+    assert command_line.main(["replay", RUN, "--svg", str(target), "--at", "16"]) == 0
     words = target.read_text().replace("&#160;", " ")
     assert "replay" not in words and "lost" not in words and "detach" in words
 
@@ -55,7 +55,7 @@ def test_a_picture_of_a_moment_offers_what_the_screen_offered_then(tmp_path: Pat
 def test_report_html_and_tensorboard_say_what_they_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorboard")
     page, folder = tmp_path / "r.html", tmp_path / "events"
-    assert cli.main(["report", RUN, "--html", str(page), "--tensorboard", str(folder)]) == 0
+    assert command_line.main(["report", RUN, "--html", str(page), "--tensorboard", str(folder)]) == 0
     said = capsys.readouterr().out
     assert f"written: {page}" in said and f"tensorboard --logdir {folder}" in said
     assert "Input-bound" in page.read_text() and list(folder.glob("events.out.tfevents.*"))
@@ -73,7 +73,7 @@ def test_what_cannot_be_written_is_one_line(
     arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == 2
+    assert command_line.main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, now_script, rows_of, screen, shows
-from tfgpu_tui import events as ev
-from tfgpu_tui.terminal import char_width
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.terminal.lines import char_width
 
 HOSTILE = "[bold red]x[/]\x1b[2J\x1b]0;own\x07\r\n\u202eevil\x9b31m"
 

@@ -14,10 +14,10 @@ import pytest
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, screen, shows, text_of, until
 from tests.ui.test_snapshots import RECORDINGS
-from tfgpu_tui import events as ev
-from tfgpu_tui import rundir
-from tfgpu_tui.config import Settings
-from tfgpu_tui.rundir import JournalWriter, RunDir
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import JournalWriter, RunDir
 from tfgpu_tui.ui import keys
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.style import Style
 
-from tfgpu_tui.events import Epoch, RunStarted
-from tfgpu_tui.state import fold
-from tfgpu_tui.totals import Mark
+from tfgpu_tui.core.events import Epoch, RunStarted
+from tfgpu_tui.core.state import fold
+from tfgpu_tui.core.totals import Mark
 from tfgpu_tui.ui import plot, table
 from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content, Row, clip, fit, frame, spread, to_ascii, width_of, wrap
 from tfgpu_tui.ui.pane import changed_cells, joined

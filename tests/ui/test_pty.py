@@ -20,14 +20,14 @@ import pytest
 
 from tests.ui import recording
 from tests.ui.conftest import now_script
-from tfgpu_tui import events as ev
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs.rundir import RunDir
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from tfgpu_tui.config import Settings
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.app import run_screen
 sys.exit(run_screen(RunDir(Path(sys.argv[1])), Settings()))
 """

@@ -16,10 +16,10 @@ import pytest
 from tests.ui import recording
 from tests.ui.conftest import now_script
 from tests.ui.test_pty import Terminal
-from tfgpu_tui import events as ev
-from tfgpu_tui import rundir
-from tfgpu_tui.rundir import JournalReader, JournalWriter
-from tfgpu_tui.terminal import TerminalLines
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import JournalReader, JournalWriter
+from tfgpu_tui.terminal.lines import TerminalLines
 from tfgpu_tui.ui.draw import Box, Row, frame
 from tfgpu_tui.ui.panes import DRAWN_FROM, PANES
 from tfgpu_tui.ui.view import View

@@ -12,8 +12,8 @@ from textual.events import Key
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, now_script, screen, shows, text_of, until
 from tests.ui.recording import Script
-from tfgpu_tui import events as ev
-from tfgpu_tui.rundir import JournalWriter, RunDir, read_meta
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs.rundir import JournalWriter, RunDir, read_meta
 from tfgpu_tui.ui.control import RealControl
 
 Make = Callable[..., RunDir]
@@ -196,7 +196,7 @@ async def test_a_command_of_somebody_else_is_shown_before_it_is_run(training_run
 
 
 def test_whose_run_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfgpu_tui import rundir
+    from tfgpu_tui.runs import rundir
 
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path))
     ours = rundir.create(["my train.py"], cwd="/a b", python="/usr/bin/python3")

@@ -12,8 +12,8 @@ from textual.geometry import Region
 
 from tests.ui import recording
 from tests.ui.conftest import FakeControl, now_script, rows_of, screen, shows, text_of, until
-from tfgpu_tui import events as ev
-from tfgpu_tui.rundir import JournalWriter, RunDir
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs.rundir import JournalWriter, RunDir
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp, exit_status
 from tfgpu_tui.ui.pane import Pane, RowsWidget
@@ -360,7 +360,7 @@ async def test_ascii_and_ansi(training_run: Make, control: FakeControl) -> None:
 
 
 def test_exit_status_is_the_script_s() -> None:
-    from tfgpu_tui.state import RunState
+    from tfgpu_tui.core.state import RunState
 
     state = RunState()
     assert exit_status(state) == 0

@@ -9,10 +9,10 @@ import pytest
 from tests.journals import T0
 from tests.ui.conftest import FakeControl
 from tests.unit.test_history import long_journal, write_rolled
-from tfgpu_tui import checkpoint
-from tfgpu_tui.events import Event, Log, Standing
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.state import fold
+from tfgpu_tui.core import checkpoint
+from tfgpu_tui.core.events import Event, Log, Standing
+from tfgpu_tui.core.state import fold
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui import feed
 from tfgpu_tui.ui.draw import UNICODE
 from tfgpu_tui.ui.feed import ReplayClock

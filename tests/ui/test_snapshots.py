@@ -16,10 +16,10 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.ui.conftest import FakeControl, until
-from tfgpu_tui import rundir
-from tfgpu_tui.config import Settings
-from tfgpu_tui.events import decode
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.core.events import decode
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.draw import width_of
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui import cli, interpreter
-from tfgpu_tui.cli import Command, split
+from tfgpu_tui.cli import command_line
+from tfgpu_tui.cli.command_line import Command, split
+from tfgpu_tui.runs import interpreter
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def test_split(line: str, expected: Command) -> None:
 def test_mistakes_are_one_line_and_nothing_starts(
     line: str, words: str, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(line.split()) == 2
+    assert command_line.main(line.split()) == 2
     out, err = capfd.readouterr()
     assert out == ""
     assert words in err and err.startswith("tfgpu-tui: ") and err.count("\n") == 1
@@ -110,15 +111,15 @@ def test_an_unwritable_state_folder_is_a_mistake(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", "/proc/no-such-place")
-    assert cli.main(["--headless", "--python", sys.executable, "train.py"]) == 2
+    assert command_line.main(["--headless", "--python", sys.executable, "train.py"]) == 2
     assert "set TFGPU_TUI_STATE_DIR" in capfd.readouterr().err
 
 
 def test_help_is_for_a_newcomer(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--help"]) == 0
+    assert command_line.main(["--help"]) == 0
     out = capfd.readouterr().out
     assert out.index("tfgpu-tui train.py") < out.index("options:")
-    for verb in cli.VERBS[1:]:
+    for verb in command_line.VERBS[1:]:
         assert f"tfgpu-tui {verb}" in out
     options = ("headless", "report-json", "set", "list-knobs", "python", "stop-after", "interval", "config", "plain")
     for option in (*options, "ascii", "theme", "version"):
@@ -127,7 +128,7 @@ def test_help_is_for_a_newcomer(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_knobs(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--list-knobs"]) == 0
+    assert command_line.main(["--list-knobs"]) == 0
     assert "memory_growth" in capfd.readouterr().out
 
 

@@ -17,7 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfgpu_tui import cli, config, knobs, launch, mishap, rundir, sockets, verbs
+from tfgpu_tui.cli import command_line, mishap, verbs
+from tfgpu_tui.core import knobs
+from tfgpu_tui.runs import configuration, rundir, sockets
+from tfgpu_tui.supervisor import launch
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "demo" / "recordings" / "script-failed.jsonl"
@@ -85,7 +88,7 @@ quickly = settings(
 
 def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The status is one of those that are documented, and a refusal is one line."""
-    status = cli.main(arguments)
+    status = command_line.main(arguments)
     out, err = capsys.readouterr()
     assert status in (0, 1, 2), (arguments, err)
     if status == 2 and not out:
@@ -141,7 +144,7 @@ def test_a_run_or_a_script_that_is_none(before: list[str], place: Path, capsys: 
     ],
 )  # fmt: skip
 def test_numbers_and_places_that_can_not_be(line: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([word.format(RECORDING) for word in line.split()]) == 2
+    assert command_line.main([word.format(RECORDING) for word in line.split()]) == 2
     out, err = capsys.readouterr()
     if line.startswith("doctor"):
         assert out.startswith("Can't tell: ") and not err, "that is its answer"
@@ -184,10 +187,10 @@ def test_a_user_without_a_home(
     monkeypatch.setenv("XDG_STATE_HOME", "a/relative/one")
     monkeypatch.setenv("XDG_CONFIG_HOME", "")
     monkeypatch.setattr(pwd, "getpwuid", no_entry)
-    assert cli.main(["runs"]) == 2
+    assert command_line.main(["runs"]) == 2
     assert "set HOME, or TFGPU_TUI_STATE_DIR" in capsys.readouterr().err
-    assert cli.main(["--help"]) == 0
-    assert config.load({}) == config.Settings()
+    assert command_line.main(["--help"]) == 0
+    assert configuration.load({}) == configuration.Settings()
     assert not (place / "~").exists() and not (place / "a").exists()
 
 
@@ -198,7 +201,7 @@ def test_relative_folders_of_the_desktop_are_none(place: Path, monkeypatch: pyte
         monkeypatch.setenv(name, "./relative")
     assert sockets.socket_path().is_absolute()
     assert rundir.state_dir() == tmp_path / ".local/state/tfgpu-tui"
-    assert config.default_path() == tmp_path / ".config/tfgpu-tui/config.toml"
+    assert configuration.default_path() == tmp_path / ".config/tfgpu-tui/config.toml"
     assert not (place / "relative").exists()
 
 
@@ -211,7 +214,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_log(
     monkeypatch.setitem(verbs.ALL, "runs", broken)
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path / "state"))
     log = tmp_path / "state" / "errors.log"
-    assert cli.main(["runs"]) == mishap.STATUS
+    assert command_line.main(["runs"]) == mishap.STATUS
     assert capsys.readouterr().err == (
         f"tfgpu-tui: ZeroDivisionError: never·mind (a mistake of the tool's own; all of it is in {log})\n"
     )
@@ -219,7 +222,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_log(
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", "/proc/no-such-place")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert cli.main(["runs"]) == mishap.STATUS
+    assert command_line.main(["runs"]) == mishap.STATUS
     assert f"all of it is in {tmp_path}/tfgpu-tui-" in capsys.readouterr().err
 
 
@@ -228,7 +231,7 @@ def test_ctrl_c_is_quiet(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         raise KeyboardInterrupt
 
     monkeypatch.setitem(verbs.ALL, "runs", interrupted)
-    assert cli.main(["runs"]) == 130
+    assert command_line.main(["runs"]) == 130
     assert capsys.readouterr() == ("", "")
 
 

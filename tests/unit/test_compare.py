@@ -3,9 +3,9 @@
 import json
 
 from tests.journals import pipeline, start, state_of, windows
-from tfgpu_tui import compare, report
-from tfgpu_tui import events as ev
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report import compare, report_json
 
 
 def run(wait: float = 0.0, step_ms: float = 10.0, count: int = 40, **knobs: str) -> RunState:
@@ -73,7 +73,7 @@ def test_free_input_is_said_from_two_measured_runs_without_metrics() -> None:
 def test_metrics_mean_something_where_the_knob_did_nothing() -> None:
     state = run(input="synthetic")
     assert state.metrics_meaningless is not None
-    assert report.build(state)["training"]["metrics_meaningless"] == state.metrics_meaningless
+    assert report_json.build(state)["training"]["metrics_meaningless"] == state.metrics_meaningless
     state.apply(ev.Knobs(t=state.now, in_force={"input": "script"}, notes={"input": "no tf.data pipeline"}))
     assert state.metrics_meaningless is None
     assert run().metrics_meaningless is None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui import config
-from tfgpu_tui.config import ConfigError, Settings
+from tfgpu_tui.runs import configuration
+from tfgpu_tui.runs.configuration import ConfigError, Settings
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 def write(home: dict[str, str], text: str) -> Path:
-    path = config.default_path(home)
+    path = configuration.default_path(home)
     assert path is not None
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
@@ -24,19 +24,19 @@ def write(home: dict[str, str], text: str) -> Path:
 
 
 def test_defaults(home: dict[str, str]) -> None:
-    assert config.load({}, home) == Settings()
+    assert configuration.load({}, home) == Settings()
 
 
 def test_flags_win_over_the_environment_over_the_file(home: dict[str, str]) -> None:
     write(home, 'interval = 2\ntheme = "file"\npython = "file"\nascii = true\n[set]\nmemory_growth = "on"\n')
     environ = {**home, "TFGPU_TUI_THEME": "environment", "TFGPU_TUI_PYTHON": "environment", "TFGPU_TUI_PLAIN": "yes"}
-    assert config.load({"python": "flag", "theme": None, "headless": None}, environ) == Settings(
+    assert configuration.load({"python": "flag", "theme": None, "headless": None}, environ) == Settings(
         interval_s=2.0, theme="environment", python="flag", ascii=True, plain=True, knobs={"memory_growth": "on"}
     )
 
 
 def test_variables_of_other_purposes_are_no_settings(home: dict[str, str]) -> None:
-    assert config.load({}, {**home, "TFGPU_TUI_SOCKET": "x", "TFGPU_TUI_STOP_AFTER": "3"}) == Settings()
+    assert configuration.load({}, {**home, "TFGPU_TUI_SOCKET": "x", "TFGPU_TUI_STOP_AFTER": "3"}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -57,20 +57,20 @@ def test_variables_of_other_purposes_are_no_settings(home: dict[str, str]) -> No
 def test_a_bad_file_is_named_with_its_fault(home: dict[str, str], text: str, words: str) -> None:
     path = write(home, text)
     with pytest.raises(ConfigError) as caught:
-        config.load({}, home)
+        configuration.load({}, home)
     assert words in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_a_bad_variable_is_named(home: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="TFGPU_TUI_INTERVAL: 'x' is no number"):
-        config.load({}, {**home, "TFGPU_TUI_INTERVAL": "x"})
+        configuration.load({}, {**home, "TFGPU_TUI_INTERVAL": "x"})
 
 
 def test_a_chosen_file_must_exist_and_be_text(home: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no configuration file"):
-        config.load({}, home, str(tmp_path / "none.toml"))
+        configuration.load({}, home, str(tmp_path / "none.toml"))
     with pytest.raises(ConfigError, match="no configuration file"):
-        config.load({}, {**home, "TFGPU_TUI_CONFIG": str(tmp_path / "none.toml")})
+        configuration.load({}, {**home, "TFGPU_TUI_CONFIG": str(tmp_path / "none.toml")})
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="can't be read"):
-        config.load({}, home, str(tmp_path / "binary"))
+        configuration.load({}, home, str(tmp_path / "binary"))

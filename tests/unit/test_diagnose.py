@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windows
-from tfgpu_tui import events as ev
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
-from tfgpu_tui.state import RunState
 
 
 def ids(state: RunState) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from tests.journals import T0, start, state_of, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import knobs
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import knobs
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.report import build
-from tfgpu_tui.state import RunState
+from tfgpu_tui.report.report_json import build
 
 MIB = 2**20
 TOTAL = 80_000 * MIB

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.journals import T0, start, state_of, steps, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import report
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.state import RunState
+from tfgpu_tui.report import report_json
 
 FAMILY = ("place.", "dtype.", "rnn.", "precision.")
 
@@ -195,11 +195,11 @@ def test_tensor_cores_are_offered_to_a_busy_gpu_in_float32(
 
 def test_the_report_has_the_reasons_the_times_and_null_where_nothing_was_measured() -> None:
     rows = [row(), row("text", not_on_gpu=[cause("no_gpu_kernel")])]
-    placed = report.build(run(*rows, extra=times(text=1.25)))["placement"]
+    placed = report_json.build(run(*rows, extra=times(text=1.25)))["placement"]
     assert [r["ms"] for r in placed] == [None, 1.25]
     assert placed[0]["not_on_gpu"] == []
     assert placed[1]["not_on_gpu"][0]["op"] == "AsString"
-    old = report.build(state_of(start(), [ev.Placement(t=T0, layers=[row()])], [steps(3)]))["placement"][0]
+    old = report_json.build(state_of(start(), [ev.Placement(t=T0, layers=[row()])], [steps(3)]))["placement"][0]
     assert old["not_on_gpu"] is None
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui.diagnostics import CATALOGUE, LineFinder, recognise
-from tfgpu_tui.events import Diagnostic
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.diagnostics import CATALOGUE, LineFinder, recognise
+from tfgpu_tui.core.events import Diagnostic
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.supervisor.messages import Messages
 
 STDERR = Path(__file__).parent / "stderr"

@@ -16,11 +16,11 @@ from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
 from tests.unit import test_input_findings as inputs
 from tests.unit import test_memory_findings as memories
-from tfgpu_tui import events as ev
-from tfgpu_tui import knobs
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import knobs
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.register import REGISTER
-from tfgpu_tui.state import RunState
 
 Journal = Callable[[], RunState]
 ENDED: list[ev.Event] = [ev.RunEnded(t=T0 + 90, exit_code=0)]

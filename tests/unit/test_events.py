@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 import pytest
 
 from tests.journals import pipeline, start, windows
-from tfgpu_tui import events as ev
+from tfgpu_tui.core import events as ev
 
 
 def test_every_event_survives_its_line() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.journals import T0, pipeline, start, windows
-from tfgpu_tui import checkpoint, events, history
+from tfgpu_tui.core import checkpoint, events
+from tfgpu_tui.core.events import Event, HostSample, Log, RunEnded, Standing
+from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.diagnose import FindingLog, diagnose
-from tfgpu_tui.events import Event, HostSample, Log, RunEnded, Standing
-from tfgpu_tui.journal import JournalReader, JournalWriter, part_path, parts
-from tfgpu_tui.report import build
-from tfgpu_tui.state import RunState, fold
+from tfgpu_tui.report.report_json import build
+from tfgpu_tui.runs import history
+from tfgpu_tui.runs.journal import JournalReader, JournalWriter, part_path, parts
 
 RECORDINGS = Path(__file__).parents[2] / "demo" / "recordings"
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.journals import T0, start, state_of, steps, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import report
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.state import RunState
+from tfgpu_tui.report import report_json
 
 
 def ids(state: RunState) -> list[str]:
@@ -31,7 +31,7 @@ def test_an_eager_step_tells_its_ops_and_the_knob() -> None:
     finding = the("host.eager", state)
     assert "214 ops a step" in finding.lines[0]
     assert finding.knob == "run_eagerly=off"
-    assert report.build(state)["training"]["eager_ops_per_step"] == 214
+    assert report_json.build(state)["training"]["eager_ops_per_step"] == 214
     loop = state_of(start(), [placement], windows(10, loop="eager"))
     assert the("host.eager", loop).knob is None, "no setting makes a function of a loop"
 
@@ -72,7 +72,7 @@ def test_a_debugging_switch_is_named_while_it_is_on() -> None:
 
 
 def test_ops_of_a_graph_are_unknown_with_the_reason() -> None:
-    data = report.build(state_of(start(), [ev.Placement(t=T0, source="graph", ops=90)], windows(10)))
+    data = report_json.build(state_of(start(), [ev.Placement(t=T0, source="graph", ops=90)], windows(10)))
     assert data["training"]["eager_ops_per_step"] is None
     assert "graph" in data["unknown"]["training.eager_ops_per_step"]
 
@@ -271,7 +271,7 @@ def test_a_predict_for_each_row() -> None:
     assert finding.severity == "warning" and finding.incomplete is None
     assert "agent.py:12, in act" in finding.lines[1]
     assert "model(x, training=False)" in finding.next
-    data = report.build(state_of(start(), windows(40), predicts(40, 0.1)))
+    data = report_json.build(state_of(start(), windows(40), predicts(40, 0.1)))
     assert data["training"]["predict_calls"][0]["count"] == 50
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import report
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.host_growth import host_growth
-from tfgpu_tui.state import RunState
+from tfgpu_tui.report import report_json
 
 KIB, MIB = 1024, 1 << 20
 Curve = Callable[[float], float]
@@ -177,7 +177,7 @@ def test_memory_that_each_new_model_keeps_is_named_by_the_training(count: int, s
     assert found.evidence["mib_per_training"] == pytest.approx(6.0, rel=0.05)
     assert found.evidence["cause"] == "new_models" and found.incomplete is None
     assert "compile the model once" in found.next and "process of its own" in found.next
-    assert report.build(state)["memory"]["host_growth_mib_per_training"] == pytest.approx(6.0, rel=0.05)
+    assert report_json.build(state)["memory"]["host_growth_mib_per_training"] == pytest.approx(6.0, rel=0.05)
 
 
 def test_the_same_model_is_not_blamed() -> None:
@@ -191,7 +191,7 @@ def test_a_leak_in_each_step_is_named_by_the_step_however_many_trainings_there_a
     state = trained(8, each_mib, 64 * KIB)
     (found,) = growths(diagnose(state))
     assert found.title.endswith("a step") and found.severity == "warning"
-    data = report.build(state)
+    data = report_json.build(state)
     assert data["memory"]["host_growth_mib_per_training"] is None
     assert "memory.host_growth_mib_per_training" in data["unknown"]
 
@@ -203,7 +203,7 @@ def test_trainings_too_short_to_look_into_say_nothing_of_trainings() -> None:
 
 def test_trainings_that_keep_nothing_are_fine() -> None:
     assert growths(diagnose(trained(8, 0.0))) == []
-    assert report.build(trained(8, 0.0))["memory"]["host_growth_mib_per_training"] is None
+    assert report_json.build(trained(8, 0.0))["memory"]["host_growth_mib_per_training"] is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-CORE = ("events", "state", "diagnose", "compare", "report", "knobs", "units", "terminal", "series", "checkpoint")
+CORE = (
+    *("core.events", "core.state", "core.knobs", "core.units", "core.series", "core.checkpoint", "diagnose"),
+    *("report.compare", "report.report_json", "terminal.lines"),
+)
 HEAVY = {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml", "psutil", "asyncio", "socket", "subprocess"}
 
 
@@ -26,7 +29,7 @@ def test_the_core_is_pure(module: str) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["runs", "--help"], ["--list-knobs"]])
 def test_help_is_light(arguments: list[str]) -> None:
-    code = f"from tfgpu_tui import cli\ntry: cli.main({arguments!r})\nexcept SystemExit: pass"
+    code = f"from tfgpu_tui.cli import command_line\ntry: command_line.main({arguments!r})\nexcept SystemExit: pass"
     assert loaded(code) & {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml", "psutil", "asyncio"} == set()
 
 
@@ -36,7 +39,7 @@ def test_the_supervisor_knows_no_screen_and_no_driver() -> None:
 
 
 def test_what_runs_before_the_script_is_light() -> None:
-    names = loaded("import tfgpu_tui.cli, tfgpu_tui.supervisor.main, tfgpu_tui.supervisor.listening")
+    names = loaded("import tfgpu_tui.cli.command_line, tfgpu_tui.supervisor.main, tfgpu_tui.supervisor.listening")
     assert names & {"textual", "asyncio", "psutil", "platformdirs", "tomllib", "logging"} == set()
     assert names & {"dataclasses", "inspect", "shutil", "tempfile", "datetime"} == set(), "15 ms of the way"
 
@@ -47,13 +50,13 @@ def test_the_keeper_starts_the_script_before_it_loads_anything() -> None:
 
 
 def test_the_keeper_stays_small() -> None:
-    names = loaded("import tfgpu_tui.keeper.keep, sys\nassert 'tfgpu_tui.events' not in sys.modules")
+    names = loaded("import tfgpu_tui.keeper.keep, sys\nassert 'tfgpu_tui.core.events' not in sys.modules")
     assert names & {"textual", "asyncio", "psutil", "platformdirs", "tomllib", "logging", "pynvml"} == set()
 
 
 def test_the_events_are_not_made_before_the_script_starts() -> None:
     code = (
-        "import tfgpu_tui.cli, tfgpu_tui.supervisor.main, sys\n"
-        "assert 'tfgpu_tui.events' not in sys.modules, 'they cost 15 ms of the way to the first line'"
+        "import tfgpu_tui.cli.command_line, tfgpu_tui.supervisor.main, sys\n"
+        "assert 'tfgpu_tui.core.events' not in sys.modules, 'they cost 15 ms of the way to the first line'"
     )
     loaded(code)

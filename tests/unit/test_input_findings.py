@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, windows
-from tfgpu_tui import events as ev
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.state import RunState
 
 GENERATOR = {**SLOW_MAP, "stage": "Generator", "name": "Generator rows", "function": "rows"}
 NATIVE = {**SLOW_MAP, "python": False}

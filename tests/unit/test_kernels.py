@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tfgpu_tui.agent import kernels
-from tfgpu_tui.agent.kernels import Kernel, Kernels, Verdict
+from tfgpu_tui.agent.placement import kernels
+from tfgpu_tui.agent.placement.kernels import Kernel, Kernels, Verdict
 
 FLOAT32, FLOAT64, INT32, INT64, STRING = 1, 2, 3, 9, 7
 

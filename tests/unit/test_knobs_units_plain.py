@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from tests.journals import start, state_of, windows
-from tfgpu_tui import knobs, units
-from tfgpu_tui.plain import StatusPrinter, status_line
+from tfgpu_tui.core import knobs, units
+from tfgpu_tui.report.plain import StatusPrinter, status_line
 
 
 def test_a_knob_becomes_variables() -> None:

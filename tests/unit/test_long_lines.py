@@ -1,6 +1,6 @@
 """Reports on a narrow terminal break between words."""
 
-from tfgpu_tui.long_lines import folded
+from tfgpu_tui.terminal.long_lines import folded
 
 
 def test_what_follows_stands_below_the_beginning_of_its_text() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import report, tensorboard
-from tfgpu_tui.html_report import html
-from tfgpu_tui.measures import csv_text, measures
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.measures import csv_text, measures
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report import report_json, tensorboard
+from tfgpu_tui.report.html_page import html
 
 HOSTILE = '<script>alert("x")</script>\x1b[2J'
 
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 def test_the_page_is_whole_escaped_and_needs_no_network() -> None:
     state = run()
-    page = html(state, report.build(state))
+    page = html(state, report_json.build(state))
     seen = Page()
     seen.feed(page)
     assert seen.open == [] and seen.outside == [] and "script" not in seen.tags
@@ -78,9 +78,9 @@ def test_the_page_is_whole_escaped_and_needs_no_network() -> None:
 
 def test_the_page_of_a_run_that_never_trained() -> None:
     state = state_of(start())
-    page = html(state, report.build(state))
+    page = html(state, report_json.build(state))
     assert "still running" in page and "Not measured, and why" in page
-    assert "<html" in html(RunState(), report.build(RunState()))
+    assert "<html" in html(RunState(), report_json.build(RunState()))
 
 
 def test_a_gap_in_a_series_is_not_joined_over() -> None:
@@ -88,7 +88,7 @@ def test_a_gap_in_a_series_is_not_joined_over() -> None:
     early = [ev.Metrics(t=T0 + t, step=1, values={"loss": 1.0}) for t in (2.0, 2.5, 3.0, 20.0, 20.5, 21.0)]
     for event in early:
         state.apply(event)
-    page = html(state, report.build(state))
+    page = html(state, report_json.build(state))
     loss = page[page.index('aria-label="loss"') :]
     assert len(re.findall("<polyline", loss[: loss.index("</svg>")])) == 2
 

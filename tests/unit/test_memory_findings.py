@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from tests.journals import T0, start, state_of, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import knobs, oom, report
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import knobs, oom
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.memory import layer_of
-from tfgpu_tui.state import RunState
+from tfgpu_tui.report import report_json
 
 GIB = 1 << 30
 
@@ -212,7 +213,7 @@ def test_the_kernels_killer_is_named_only_where_it_was_counted() -> None:
 
 def test_the_report_holds_memory_side_by_side_with_reasons() -> None:
     told = ev.TfMemory(t=T0 + 2, devices=[{"device": "GPU:0", "current_bytes": 2 * GIB, "peak_bytes": 3 * GIB}])
-    built = report.build(state_of(start(), gpu(others=GIB // 2), [told, failed(oom.FULL)], windows(5)))
+    built = report_json.build(state_of(start(), gpu(others=GIB // 2), [told, failed(oom.FULL)], windows(5)))
     (one,) = built["memory"]["gpu"]
     assert one == {
         "device": "GPU:0",
@@ -228,7 +229,7 @@ def test_the_report_holds_memory_side_by_side_with_reasons() -> None:
     assert built["unknown"]["memory.gpu.0.limit_mib"] == "the script set no limit"
     assert "memory.gpu.0.growth" in built["unknown"]
     assert built["memory"]["out_of_memory"]["case"] == "full"
-    bare = report.build(state_of(start(), [ev.Environment(t=T0, tf_gpus=[{"device": "GPU:0", "uuid": None}])]))
+    bare = report_json.build(state_of(start(), [ev.Environment(t=T0, tf_gpus=[{"device": "GPU:0", "uuid": None}])]))
     empty = bare["memory"]["gpu"][0]
     missing = [name for name, value in empty.items() if value is None]
     assert missing and all(f"memory.gpu.0.{name}" in bare["unknown"] for name in missing)

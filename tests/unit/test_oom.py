@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui import oom
-from tfgpu_tui.oom import DumpReader, OutOfMemory
+from tfgpu_tui.core import oom
+from tfgpu_tui.core.oom import DumpReader, OutOfMemory
 
 HERE = Path(__file__).parent
 NEW = (HERE / "oom_2_21.txt").read_bytes()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent import kernels, placement_rows
-from tfgpu_tui.agent.placement_graph import Traced, tally
-from tfgpu_tui.agent.placement_layers import Facts
-from tfgpu_tui.agent.placement_reasons import Cause, Reasons
-from tfgpu_tui.agent.placement_record import Recording
+from tfgpu_tui.agent.placement import kernels, rows
+from tfgpu_tui.agent.placement.graph import Traced, tally
+from tfgpu_tui.agent.placement.layers import Facts
+from tfgpu_tui.agent.placement.placement_record import Recording
+from tfgpu_tui.agent.placement.reasons import Cause, Reasons
 
 LINES = ["MatMul T=float32", "AddV2 T=float32 | T=int32 host", "AsString -", "_UnaryOpsComposition -"]
 TABLE = kernels.Kernels("a table", kernels.parse(LINES).get)
@@ -73,7 +73,7 @@ def test_the_row_of_a_layer_tells_its_devices_copies_and_reasons() -> None:
     graph = SimpleNamespace(node=nodes, library=SimpleNamespace(function=[]))
     result = tally(graph, traced, Reasons(TABLE, gpu=True))
     assert (result.ops, result.unattributed) == (3, 1)
-    (row,) = placement_rows.table(result.tallies, traced.stacks, {1: layer}, gpu=True).rows
+    (row,) = rows.table(result.tallies, traced.stacks, {1: layer}, gpu=True).rows
     assert row["forward"] == {"GPU:0": 1, "CPU:0": 1}
     assert row["not_on_gpu"] == [{"op": "AsString", "ops": 1, "why": "no_gpu_kernel", "dtype": None}]
     assert row["reason"] == "AsString: no GPU kernel"
@@ -85,13 +85,13 @@ def test_the_row_of_a_layer_tells_its_devices_copies_and_reasons() -> None:
 def test_more_layers_than_a_person_reads_are_summed_up() -> None:
     layers: dict[Any, Facts] = {i: Facts(f"layer{i}", "Layer", False, False, {}) for i in range(3000)}
     tallies: dict[Any, Any] = {(0, i): tally_of_one() for i in range(1, 3000)}
-    table = placement_rows.table(tallies, dict.fromkeys(tallies, 1), layers, gpu=True)
-    assert len(table.rows) <= placement_rows.MAX_ROWS + 1
+    table = rows.table(tallies, dict.fromkeys(tallies, 1), layers, gpu=True)
+    assert len(table.rows) <= rows.MAX_ROWS + 1
     assert sum(sum(row["forward"].values()) for row in table.rows) == 2999
 
 
 def tally_of_one() -> Any:
-    from tfgpu_tui.agent.placement_graph import Tally
+    from tfgpu_tui.agent.placement.graph import Tally
 
     counted = Tally()
     counted.forward["GPU:0"] += 1

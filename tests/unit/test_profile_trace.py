@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui.agent import profile_trace
+from tfgpu_tui.agent.placement import profile_trace
 
 
 def field(number: int, value: int | bytes) -> bytes:

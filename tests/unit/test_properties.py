@@ -14,15 +14,16 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfgpu_tui import checkpoint, compare, events, report
-from tfgpu_tui.events import Event, Phase
-from tfgpu_tui.html_report import html
-from tfgpu_tui.journal import JournalReader
-from tfgpu_tui.measures import csv_text
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import checkpoint, events
+from tfgpu_tui.core.events import Event, Phase
+from tfgpu_tui.core.measures import csv_text
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.core.validate import misfit, read
+from tfgpu_tui.report import compare, report_json
+from tfgpu_tui.report.html_page import html
+from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
-from tfgpu_tui.terminal import TerminalLines, char_width, printable, printable_lines
-from tfgpu_tui.validate import misfit, read
+from tfgpu_tui.terminal.lines import TerminalLines, char_width, printable, printable_lines
 
 # How long an example takes says something of the machine, not of the parser.
 settings.register_profile("no timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -154,7 +155,7 @@ def journals(draw: st.DrawFn) -> list[bytes]:
         data = json.loads(line)
         for key in draw(st.lists(st.sampled_from(sorted(data)), max_size=2)):
             inside = data[key]
-            if isinstance(inside, list) and inside and isinstance(inside[0], dict):
+            if isinstance(inside, list) and inside and isinstance(inside[0], dict) and inside[0]:
                 inside[0][draw(st.sampled_from(sorted(inside[0])))] = draw(OTHER_VALUES)
             else:
                 data[key] = draw(OTHER_VALUES)
@@ -167,9 +168,9 @@ def journals(draw: st.DrawFn) -> list[bytes]:
 def test_whatever_a_journal_holds_a_report_is_made_of_it(lines: list[bytes]) -> None:
     state = RunState()
     taken = [event for line in lines if (event := read(line)) is not None and state.take(event)]
-    built = report.build(state, "unknown", len(lines) - len(taken))
+    built = report_json.build(state, "unknown", len(lines) - len(taken))
     json.dumps(built, allow_nan=False)
-    (report.text(built) + html(state, built) + csv_text(state) + compare.text(state, state)).encode()
+    (report_json.text(built) + html(state, built) + csv_text(state) + compare.text(state, state)).encode()
     assert checkpoint.dump(checkpoint.load(checkpoint.dump(state))) == checkpoint.dump(state)
 
 

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from tests.journals import T0, pipeline, start, state_of, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui import report
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report import report_json
 
 SHAPE = {
     "run": {"id", "argv", "cwd", "exit_code", "signal", "started", "ended", "wall_s", "knobs"},
@@ -21,7 +21,7 @@ SHAPE = {
 
 def built(*parts: list[ev.Event]) -> dict[str, Any]:
     """The report, through JSON as a script would read it."""
-    data: dict[str, Any] = json.loads(json.dumps(report.build(state_of(*parts)), allow_nan=False))
+    data: dict[str, Any] = json.loads(json.dumps(report_json.build(state_of(*parts)), allow_nan=False))
     return data
 
 
@@ -51,7 +51,7 @@ def test_unknown_is_null_with_a_reason() -> None:
 
 
 def test_the_text_reads_like_a_report() -> None:
-    text = report.text(
+    text = report_json.text(
         built(start(), windows(20, wait=0.61), pipeline(), [ev.RunEnded(t=T0 + 9, exit_code=0, wall_s=9)])
     )
     assert "505 steps" in text
@@ -61,9 +61,9 @@ def test_the_text_reads_like_a_report() -> None:
 
 
 def test_an_empty_run_has_a_text_too() -> None:
-    assert "still running" in report.text(report.build(RunState()))
+    assert "still running" in report_json.text(report_json.build(RunState()))
 
 
 def test_hostile_names_stay_text() -> None:
     row = {"layer": "evil\x1b[2J", "class": "Dense", "depth": 0, "forward": {"CPU\x1b]0;x\x07": 3}, "backward": {}}
-    assert "\x1b" not in report.text(built(start(), windows(9), [ev.Placement(t=T0 + 4, layers=[row])]))
+    assert "\x1b" not in report_json.text(built(start(), windows(9), [ev.Placement(t=T0 + 4, layers=[row])]))

@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui import cli, events, launch, liveness, pruning, rundir
-from tfgpu_tui import journal as journals
-from tfgpu_tui import meta as metas
-from tfgpu_tui.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
+from tfgpu_tui.cli import command_line
+from tfgpu_tui.core import events
+from tfgpu_tui.runs import journal as journals
+from tfgpu_tui.runs import liveness, pruning, rundir
+from tfgpu_tui.runs import meta as metas
+from tfgpu_tui.runs.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
+from tfgpu_tui.supervisor import launch
 
 ENDED = events.RunEnded(t=105.0, exit_code=0, wall_s=5.0)
 
@@ -285,11 +288,11 @@ def alone(good: RunDir, broken: RunDir, capsys: pytest.CaptureFixture[str], expe
     """The broken one is listed and refused in one line, the good one is `last`; only the broken one goes."""
     assert {run.id: run.state for run in rundir.list_runs()} == {good.id: "ended", broken.id: expected}
     assert rundir.find("last") == good
-    assert cli.main(["runs", "--json"]) == cli.main(["runs"]) == 0
+    assert command_line.main(["runs", "--json"]) == command_line.main(["runs"]) == 0
     assert broken.id in capsys.readouterr().out
-    assert cli.main(["report", broken.id]) == 2
+    assert command_line.main(["report", broken.id]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert cli.main(["prune", "--keep", "1"]) == 0
+    assert command_line.main(["prune", "--keep", "1"]) == 0
     assert f"deleted {broken.id}" in capsys.readouterr().out, "it goes before any other"
     assert [run.id for run in rundir.list_runs()] == [good.id]
 
@@ -320,13 +323,13 @@ def test_times_that_are_still_to_come_push_out_nothing() -> None:
 def test_numbers_that_make_no_sense_delete_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = make()
     journal(run, ENDED)
-    assert cli.main(words) == 2
+    assert command_line.main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1 and run.path.exists()
 
 
 def test_what_could_not_be_deleted_is_not_called_deleted(capsys: pytest.CaptureFixture[str], undeletable: Path) -> None:
     run = rundir.RunDir(undeletable)
-    assert cli.main(["prune", "--keep", "0"]) == 2
+    assert command_line.main(["prune", "--keep", "0"]) == 2
     said = capsys.readouterr()
     assert f"deleted {run.id}" not in said.out and f"{run.id} can't be deleted: {run.path}" in said.err
     assert "1 runs are left" in said.out
@@ -504,8 +507,8 @@ def test_a_line_without_end_costs_neither_memory_nor_time(tmp_path: Path) -> Non
             file.write(b"x" * (1 << 20))
         file.write(b"\n" + line)
     code = (
-        "import resource, sys, time; from pathlib import Path; from tfgpu_tui.journal import JournalReader\n"
-        "from tfgpu_tui import validate; reader = JournalReader(Path(sys.argv[1]))\n"
+        "import resource, sys, time; from pathlib import Path; from tfgpu_tui.runs.journal import JournalReader\n"
+        "from tfgpu_tui.core import validate; reader = JournalReader(Path(sys.argv[1]))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(len(reader.poll()), reader.skipped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfgpu_tui.series import Decimated, Series
+from tfgpu_tui.core.series import Decimated, Series
 
 
 def test_a_month_costs_what_an_hour_costs_and_keeps_its_mean() -> None:

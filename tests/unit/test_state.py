@@ -3,8 +3,8 @@
 import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
-from tfgpu_tui import events as ev
-from tfgpu_tui.state import RunState, fold
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState, fold
 
 
 def test_steps_are_exact_and_warmup_is_counted_but_not_judged() -> None:

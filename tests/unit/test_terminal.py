@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tfgpu_tui.terminal import MAX_CELLS, PLAIN, WINDOW_ROWS, TerminalLines, TextStyle, char_width, printable
+from tfgpu_tui.terminal.lines import MAX_CELLS, PLAIN, WINDOW_ROWS, TerminalLines, TextStyle, char_width, printable
 
 
 def text_of(*parts: bytes) -> str:

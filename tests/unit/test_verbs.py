@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui import events as ev
-from tfgpu_tui import rundir, verbs
-from tfgpu_tui.journal import JournalWriter
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.cli import verbs
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.journal import JournalWriter
+from tfgpu_tui.runs.rundir import RunDir
 
 
 def made(name: str, parent: RunDir | None, started: float) -> RunDir:

@@ -11,76 +11,76 @@ import importlib
 from typing import Any
 
 HOOKS = (
-    "tracebacks",
-    "clock",
-    "determinism",
-    "device_wait",
-    "input_wait",
-    "custom_loop",
-    "session_loop",
-    "keras_hooks",
-    "building",
-    "agent_cost",
-    "user_code",
+    "hooks.tracebacks",
+    "steps.clock",
+    "steps.determinism",
+    "steps.device_wait",
+    "steps.input_wait",
+    "steps.custom_loop",
+    "steps.session_loop",
+    "steps.keras_hooks",
+    "steps.building",
+    "steps.agent_cost",
+    "input.user_code",
     # Before describe, which looks at the caller of the same function.
-    "array_copy",
-    "describe",
-    "knobs_in_force",
-    "pipeline",
-    "placement",
-    "profile",
-    "memory",
-    "host_memory",
-    "child_processes",
-    "retraces",
-    "fit_calls",
-    "script_lines",
-    "debug_switches",
+    "memory.array_copy",
+    "looks.describe",
+    "knobs.knobs_in_force",
+    "input.pipeline",
+    "placement.placement",
+    "placement.profile",
+    "memory.memory",
+    "memory.host_memory",
+    "looks.child_processes",
+    "looks.retraces",
+    "steps.fit_calls",
+    "looks.script_lines",
+    "looks.debug_switches",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 
 KNOB_HOOKS: dict[str, str] = {
-    "gpu_memory_limit": "knob_devices",
-    "input": "knob_input",
-    "jit_compile": "knob_compile",
-    "precision": "knob_precision",
-    "run_eagerly": "knob_compile",
-    "steps_per_execution": "knob_compile",
-    "threads": "knob_devices",
+    "gpu_memory_limit": "knobs.knob_devices",
+    "input": "knobs.knob_input",
+    "jit_compile": "knobs.knob_compile",
+    "precision": "knobs.knob_precision",
+    "run_eagerly": "knobs.knob_compile",
+    "steps_per_execution": "knobs.knob_compile",
+    "threads": "knobs.knob_devices",
 }
 """Knob -> the module that applies it inside the process: loaded before the other hooks, and only where it was asked."""
 
 
 def start(socket_path: str) -> None:
     """Make the link to the supervisor, whose socket lies there."""
-    from . import runtime
+    from .hooks import runtime
 
     runtime.start(socket_path)
 
 
 def install() -> Any:
     """Load the hooks; returns the meta-path entry that applies them as TensorFlow's modules are imported."""
-    from . import imports, runtime
+    from .hooks import imports, runtime
 
     runtime.set_phase("importing")
     for name in (*(KNOB_HOOKS[knob] for knob in runtime.asked_knobs() if knob in KNOB_HOOKS), *HOOKS):
         try:
             importlib.import_module(f".{name}", __name__)
         except Exception as error:
-            runtime.switch_off(name, error)
+            runtime.switch_off(name.rpartition(".")[2], error)
     return imports.PatchingFinder()
 
 
 def end() -> None:
     """The script's own code is over."""
-    from . import runtime
+    from .hooks import runtime
 
     runtime.end()
 
 
 def report_error(cls: type[BaseException], value: BaseException, traceback: Any) -> Any:
     """Send the exception that is about to end this process. Returns its traceback without the agent's own frames."""
-    from . import errors, tracebacks
+    from .hooks import errors, tracebacks
 
     errors.report(cls, value, traceback)
     tracebacks.clean(value)

@@ -1,11 +1,13 @@
 """RunState -> ranked findings: one module for each family of causes in the list of findings (pure).
 
 A finding needs its signal, measured; a missing signal makes it incomplete, never silent and never guessed. Nothing is
-judged before `state.STEADY_STEPS` steps after warm-up.
+judged before `state.STEADY_STEPS` steps after warm-up. `register` holds what there is to say of each, `ranking` orders
+them, `explain` makes text of the register.
 """
 
 from __future__ import annotations
 
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     gpu,
     gpu_run,
@@ -23,7 +25,6 @@ from tfgpu_tui.diagnose import (
 )
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import FindingLog, ranked
-from tfgpu_tui.state import RunState
 
 FAMILIES = (
     run, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth, gpu, gpu_run,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tfgpu_tui import events as ev
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
 
 MIN_EPOCHS = 2
 """Epochs after the first, which traces and compiles, before anything at their edges is judged."""

@@ -1,6 +1,6 @@
 """What the register knows of a finding, as text of any width, as JSON, and as sections for a screen or a page (pure).
 
-    Entry -> sections -> blocks (a paragraph, a numbered step, lines of code) -> lines
+Entry -> sections -> blocks (a paragraph, a numbered step, lines of code) -> lines
 """
 
 from __future__ import annotations

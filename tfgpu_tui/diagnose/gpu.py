@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from tfgpu_tui.core.events import Diagnostic
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import gpu_causes
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.gpu_causes import install_gpu_build, no_gpu
-from tfgpu_tui.events import Diagnostic
-from tfgpu_tui.state import RunState
 
 CERTAIN_BEFORE = ("gpu.cpu_build", "gpu.cuda_libs_missing", "gpu.cuda_libs_not_found", "gpu.driver")
 """Causes that no line of the script can still undo; the environment's GPUs can be shown or hidden by it."""

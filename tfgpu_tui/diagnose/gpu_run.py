@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.gpu_mapping import mapping
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
+from tfgpu_tui.core.totals import GpuView
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.gpu_mapping import mapping
-from tfgpu_tui.state import STEADY_STEPS, RunState
-from tfgpu_tui.totals import GpuView
 
 FOREIGN_SHARE, FOREIGN_BYTES = 0.05, 512 << 20
 """Of a GPU's memory held by others, from which it is said: a desktop takes less."""

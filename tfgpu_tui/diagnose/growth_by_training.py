@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
-from tfgpu_tui import units
-from tfgpu_tui.state import RunState
-from tfgpu_tui.totals import Training
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.core.totals import Training
 
 MIN_TRAININGS = 4
 MIN_PAIRS = 12

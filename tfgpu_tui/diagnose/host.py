@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 from tfgpu_tui.diagnose.input_wait import gpu_busy
 from tfgpu_tui.diagnose.lines import MOST, Seen, loop_lines
-from tfgpu_tui.state import STEADY_STEPS, RunState
 
 SHORT_STEP_S = 0.020
 """Steps longer than this have work enough for a GPU, however small their ops."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from os.path import basename
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
+from tfgpu_tui.core.totals import PredictTimes
 from tfgpu_tui.diagnose.finding import Finding, severity_of
-from tfgpu_tui.state import STEADY_STEPS, RunState
-from tfgpu_tui.totals import PredictTimes
 
 MANY_FITS = 8
 SHORT_FIT_STEPS = 200

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.state import STEADY_STEPS, RunState
 
 SWITCHES = {
     "check_numerics": (

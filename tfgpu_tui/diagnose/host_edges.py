@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import host_calls
 from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS, later_epochs, pauses, refill
 from tfgpu_tui.diagnose.finding import Finding, severity_of
-from tfgpu_tui.state import STEADY_STEPS, RunState
 
 DOMINATE = 0.3
 """Share of an epoch from which what is not training is a warning; every healthy run has some."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfgpu_tui import events as ev
-from tfgpu_tui import units
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
+from tfgpu_tui.core.totals import Retraced
 from tfgpu_tui.diagnose.finding import Finding, severity_of
-from tfgpu_tui.state import STEADY_STEPS, RunState
-from tfgpu_tui.totals import Retraced
 
 MANY = 5
 """Retraces, or compilations, in the later half of the steps, from which they do not just belong to the start."""

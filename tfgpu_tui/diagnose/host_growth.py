@@ -8,11 +8,11 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.events import GrowthCause
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import growth_by_training
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.events import GrowthCause
-from tfgpu_tui.state import RunState
 
 MIN_POINTS = 30
 MIN_STEPS = 400

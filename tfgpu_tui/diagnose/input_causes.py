@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.input_machine import (
     IDLE_WAIT,
@@ -32,7 +33,6 @@ from tfgpu_tui.diagnose.stages import (
     stage_label,
     stage_shares,
 )
-from tfgpu_tui.state import RunState
 
 _WAITS_OR_COMPUTES = "whether this Python computes or waits is unknown: all cores were busy, perhaps with others' work"
 DOMINATES = 0.4

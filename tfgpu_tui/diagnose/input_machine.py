@@ -5,10 +5,10 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.stages import input_knob, named, serial_map, slowest_stage, stage_evidence, stage_label
-from tfgpu_tui.state import RunState
 
 IDLE_WAIT = 0.5
 """Share of the waiting in which the training's processes computed nothing, from which it is no lack of cores."""

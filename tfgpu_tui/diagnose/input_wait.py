@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import input_causes
 from tfgpu_tui.diagnose.epoch_starts import steady_wait_share
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
@@ -19,7 +20,6 @@ from tfgpu_tui.diagnose.stages import (
     stage_evidence,
     stage_label,
 )
-from tfgpu_tui.state import STEADY_STEPS, RunState
 
 HIDDEN_BUSY_PERCENT = 85.0
 """GPU busy from which waiting of the host is overlapped by work that is still queued on the device."""

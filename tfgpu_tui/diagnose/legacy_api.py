@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tfgpu_tui.core.events import ScriptError
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.events import ScriptError
-from tfgpu_tui.state import RunState
 
 _FIT = "model.fit({0}): generators, PyDatasets and tf.data datasets go in as they are"
 _FLAT = "from keras.layers import {0}: all layers live there now"

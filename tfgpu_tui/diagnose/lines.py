@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tfgpu_tui import units
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import RunState
 
 MIN_LOOKS = 10
 """Before that a share of looks says nothing."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tfgpu_tui import oom, units
+from tfgpu_tui.core import oom, units
+from tfgpu_tui.core.events import OutOfMemory
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.events import OutOfMemory
-from tfgpu_tui.state import RunState
 
 NEARLY_ALL = 0.8
 """Of a GPU's memory, held by this run: what TensorFlow takes at its start without memory growth."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding, severity_of
-from tfgpu_tui.state import RunState
 
 Row = dict[str, Any]
 

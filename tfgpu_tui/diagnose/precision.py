@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.placement import Row, layers, measured_share, severity
-from tfgpu_tui.state import STEADY_STEPS, RunState
 
 FLOAT64_SHARE = 0.02
 """Of a layer's ops; single float64 ops (a counter, a time) are nobody's fault."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.events import ChildEnded, RunEnded, ScriptError
+from tfgpu_tui.core.run_words import signal_name
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import legacy_api, xla
 from tfgpu_tui.diagnose.error_words import headline
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.stages import python_stage, stage_label
-from tfgpu_tui.events import ChildEnded, RunEnded, ScriptError
-from tfgpu_tui.run_words import signal_name
-from tfgpu_tui.state import RunState
 
 NO_STEPS_AFTER_S = 60.0
 SLOW_EXIT_S = 20.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.state import RunState
 
 EXPLAINS = 0.5
 """Share of a wait that the stages' times must reach to be its reason: autotuning measures them with some error."""

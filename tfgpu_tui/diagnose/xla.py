@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tfgpu_tui.core.events import ScriptError
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.events import ScriptError
-from tfgpu_tui.state import RunState
 
 _UNSUPPORTED = re.compile(r"Detected unsupported operations when trying to compile graph .{0,300}? on XLA_\w+: (\w+)")
 """tensorflow/compiler/tf2xla; the words of TensorFlow 2.15 to 2.21, the last on an NVIDIA H200 too."""

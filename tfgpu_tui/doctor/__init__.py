@@ -16,7 +16,7 @@ from tfgpu_tui.diagnose import gpu_causes
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import ranked
 from tfgpu_tui.doctor.checks import Check, checks
-from tfgpu_tui.plain import finding_lines
+from tfgpu_tui.report.plain import finding_lines
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT_S = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.gpu_causes import Facts, gpus_in_box, tensorflow_version
 

@@ -16,13 +16,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tfgpu_tui import files, rundir
 from tfgpu_tui.keeper import status as packets
 from tfgpu_tui.keeper.output import OutputLog
 from tfgpu_tui.keeper.spawn import Order, Spawned
 from tfgpu_tui.keeper.status import Status
-from tfgpu_tui.rundir import Meta, RunDir
-from tfgpu_tui.search_path import own_python
+from tfgpu_tui.runs import files, rundir
+from tfgpu_tui.runs.rundir import Meta, RunDir
+from tfgpu_tui.runs.search_path import own_python
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children, listening
 

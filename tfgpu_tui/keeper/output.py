@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tfgpu_tui import files
+from tfgpu_tui.runs import files
 
 CAP_BYTES = 64 << 20
 TAIL_BYTES = 64 << 10

@@ -7,7 +7,7 @@ if not __package__:
     # By path Python puts this very folder first on the search path; what belongs there is the one above the package.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tfgpu_tui import search_path
+from tfgpu_tui.runs import search_path
 
 search_path.users_folders_last()
 

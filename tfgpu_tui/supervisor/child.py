@@ -15,9 +15,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from tfgpu_tui import knobs
+from tfgpu_tui.core import knobs
 from tfgpu_tui.keeper.spawn import script_environment, start
-from tfgpu_tui.rundir import Meta
+from tfgpu_tui.runs.rundir import Meta
 
 INJECT = Path(__file__).parent.parent / "agent" / "inject"
 """Holds only sitecustomize.py, which Python's site.py imports at start."""

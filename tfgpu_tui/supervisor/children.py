@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from tfgpu_tui.rundir import process_start
+from tfgpu_tui.runs.rundir import process_start
 
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER, prctl(2)."""

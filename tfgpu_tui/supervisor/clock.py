@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from tfgpu_tui.events import Event
+from tfgpu_tui.core.events import Event
 
 STEP_S = 1.0
 """A smaller difference between the clocks is none: corrections of that size are slewed, not set."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tfgpu_tui.events import Event, Stopping
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.events import Event, Stopping
+from tfgpu_tui.core.state import RunState
 
 IDLE_S = 3.0
 """An interpreter that does nothing for so long waits."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfgpu_tui import report
-from tfgpu_tui.events import RunEnded
-from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.core.events import RunEnded
+from tfgpu_tui.report import report_json
+from tfgpu_tui.runs.rundir import Meta, RunDir
 from tfgpu_tui.supervisor.record import Recorder
 from tfgpu_tui.supervisor.report_file import write_report
 
@@ -54,8 +54,8 @@ def conclude(
     recorder.close()
     status = exit_code if exit_code is not None else 128 + (number or ended_by or 0)
     try:
-        built = report.build(recorder.state)
-        text = report.text(built)
+        built = report_json.build(recorder.state)
+        text = report_json.text(built)
     except Exception as error:  # a mistake in the report must not change the training's exit status
         recorder.note_traceback()
         return Outcome(status, f"tfgpu-tui: the report failed ({error!r}); see {run.supervisor_log}")

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tfgpu_tui.events import Environment
+from tfgpu_tui.core.events import Environment
 from tfgpu_tui.supervisor import cgroup
 
 PROBE_LIMIT_S = 5.0

@@ -12,8 +12,8 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
-from tfgpu_tui.events import GpuSample
-from tfgpu_tui.search_path import own_python
+from tfgpu_tui.core.events import GpuSample
+from tfgpu_tui.runs.search_path import own_python
 
 CHILD = Path(__file__).parent / "nvml_child.py"
 _PIDS = Path("/proc/self/ns/pid")

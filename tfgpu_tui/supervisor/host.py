@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from tfgpu_tui.events import HostSample
+from tfgpu_tui.core.events import HostSample
 from tfgpu_tui.supervisor import cgroup
 
 

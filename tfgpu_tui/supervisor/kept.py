@@ -8,9 +8,9 @@ import signal
 import socket
 from collections.abc import Callable
 
-from tfgpu_tui import rundir
 from tfgpu_tui.keeper import status as packets
 from tfgpu_tui.keeper.status import Status
+from tfgpu_tui.runs import rundir
 
 
 class KeptScript:

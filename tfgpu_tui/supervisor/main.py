@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tfgpu_tui import rundir
 from tfgpu_tui.keeper.spawn import reason
-from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import child as script
 from tfgpu_tui.supervisor import children
 from tfgpu_tui.supervisor.relay import Relay
@@ -94,7 +94,7 @@ def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
             begun.relay.attach(begun.script.pid, [begun.meta.python, *begun.meta.argv])
             _let_go_of_callers(begun.meta.report_json)
         outcome = _monitor(begun, status_every_s)
-        from tfgpu_tui.terminal import printable_lines
+        from tfgpu_tui.terminal.lines import printable_lines
 
         _write(printable_lines(outcome.text))
         status = outcome.status
@@ -125,7 +125,7 @@ def _let_go_of_callers(report_json: str | None) -> None:
     processor is the script's, too. Kept are stderr and what the report goes to."""
     import resource
 
-    from tfgpu_tui import launch
+    from tfgpu_tui.supervisor import launch
     from tfgpu_tui.supervisor.report_file import descriptor_of
 
     kept = descriptor_of(report_json) if report_json is not None else None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from tfgpu_tui.events import OutOfMemory
-from tfgpu_tui.oom import DumpReader
-from tfgpu_tui.oom import OutOfMemory as Parsed
+from tfgpu_tui.core.events import OutOfMemory
+from tfgpu_tui.core.oom import DumpReader
+from tfgpu_tui.core.oom import OutOfMemory as Parsed
 
 MOST = 100
 """Of a run; a script that catches the error and tries again may print one at each step."""

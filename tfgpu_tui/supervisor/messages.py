@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfgpu_tui.diagnostics import Found, LineFinder
-from tfgpu_tui.events import Diagnostic
+from tfgpu_tui.core.diagnostics import Found, LineFinder
+from tfgpu_tui.core.events import Diagnostic
 
 FILE_READ_BYTES = 1 << 18
 """At most so much of a file is read at a look: what a script writes faster than that is not looked at."""

@@ -21,7 +21,7 @@ from typing import Any
 if not __package__:
     # By path Python puts this very folder first on the search path; what belongs there is the one above the package.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
-    from tfgpu_tui import search_path
+    from tfgpu_tui.runs import search_path
 
     search_path.users_folders_last()
 

@@ -9,9 +9,9 @@ import subprocess
 import time
 from collections.abc import Mapping
 
+from tfgpu_tui.core.events import Preflight
 from tfgpu_tui.doctor import QUICK_TIMEOUT_S, probe_command
-from tfgpu_tui.events import Preflight
-from tfgpu_tui.rundir import Meta
+from tfgpu_tui.runs.rundir import Meta
 from tfgpu_tui.supervisor import child
 
 POLL_S = 0.01

@@ -11,11 +11,11 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tfgpu_tui import history
-from tfgpu_tui.events import Dropped, Event, Fault, RunEnded
-from tfgpu_tui.journal import JournalWriter
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.events import Dropped, Event, Fault, RunEnded
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.runs import history
+from tfgpu_tui.runs.journal import JournalWriter
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor.clock import RunClock
 
 MAX_NOTES = 50

@@ -10,9 +10,11 @@ import os
 import time
 from typing import Any
 
-from tfgpu_tui import again, knobs, launch, rundir
-from tfgpu_tui.events import Rerun
-from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.core import knobs
+from tfgpu_tui.core.events import Rerun
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import Meta, RunDir
+from tfgpu_tui.supervisor import again, launch
 from tfgpu_tui.supervisor.record import Recorder
 
 

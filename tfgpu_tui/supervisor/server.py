@@ -14,10 +14,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from tfgpu_tui import events
-from tfgpu_tui.events import Event
+from tfgpu_tui.core import events
+from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.validate import misfit
 from tfgpu_tui.supervisor.listening import peer_uid
-from tfgpu_tui.validate import misfit
 
 MAX_LINE_BYTES = 1 << 20
 MAX_CONNECTIONS = 512

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from tfgpu_tui.events import Event, Stopping
+from tfgpu_tui.core.events import Event, Stopping
 
 STAGES = ("batch", "interrupt", "terminate", "kill")
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": signal.SIGKILL}

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import tfgpu_tui
-from tfgpu_tui import rundir
+from tfgpu_tui.core.events import ChildStarted, Environment, Event, Log, RunStarted, Standing, TrainEnd
 from tfgpu_tui.diagnose import FindingLog, diagnose
-from tfgpu_tui.events import ChildStarted, Environment, Event, Log, RunStarted, Standing, TrainEnd
-from tfgpu_tui.plain import StatusPrinter
-from tfgpu_tui.rundir import Meta, RunDir
+from tfgpu_tui.report.plain import StatusPrinter
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import cgroup, children, environment
 from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor.clock import RunClock
@@ -40,7 +40,7 @@ from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.relay import Relay
 from tfgpu_tui.supervisor.rerun import PendingRerun
 from tfgpu_tui.supervisor.server import Server
-from tfgpu_tui.terminal import printable_lines
+from tfgpu_tui.terminal.lines import printable_lines
 
 WATCH_S = 0.25
 """Period of looking after the script's end and the GPU sampler's deadline."""

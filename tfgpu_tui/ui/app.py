@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from textual.theme import BUILTIN_THEMES
 
-from tfgpu_tui.config import Settings
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from tfgpu_tui import knobs, units
-from tfgpu_tui.run_words import UNSEEN_WORDS
-from tfgpu_tui.rundir import RunSummary
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import knobs, units
+from tfgpu_tui.core.run_words import UNSEEN_WORDS
+from tfgpu_tui.runs.rundir import RunSummary
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Role, Row, pad
 from tfgpu_tui.ui.keys import GROUPS, Key
 from tfgpu_tui.ui.picker import Item

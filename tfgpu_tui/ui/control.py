@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tfgpu_tui import again, launch, pruning, rundir
-from tfgpu_tui.again import Again
-from tfgpu_tui.rundir import RunDir, RunSummary
+from tfgpu_tui.runs import pruning, rundir
+from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.supervisor import again, launch
+from tfgpu_tui.supervisor.again import Again
 
 PROFILED_STEPS = 5
 

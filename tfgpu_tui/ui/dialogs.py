@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual import events
 from textual.app import ComposeResult
 
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, wrap
 from tfgpu_tui.ui.keys import GROUPS, SCROLL_HELP
 from tfgpu_tui.ui.palette import Palette

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
-from tfgpu_tui.terminal import TextStyle, printable
+from tfgpu_tui.terminal.lines import TextStyle, printable
 
 Role = str | TextStyle
 """A meaning (`critical`, `muted`, `input`, …; see `palette.ROLES`) or, for the script's own output, its own style."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.diagnose.explain import Block, UnknownFinding, find, origin, parted, sections
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, wrap
 from tfgpu_tui.ui.view import View
 

@@ -8,10 +8,10 @@ import re
 import time
 from pathlib import Path
 
-from tfgpu_tui import report
-from tfgpu_tui.html_report import html
-from tfgpu_tui.measures import csv_text
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.measures import csv_text
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report import report_json
+from tfgpu_tui.report.html_page import html
 
 
 def write(parent: Path, state: RunState, svg: str, text: str) -> Path:
@@ -20,7 +20,7 @@ def write(parent: Path, state: RunState, svg: str, text: str) -> Path:
     # A recording says itself what it is called: only what `rundir.create` would make a name of.
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", state.run.id if state.run else "").strip(".-")[:100] or "tfgpu-tui"
     folder = _new_folder(parent, f"{name}-{time.strftime('%H%M%S')}")
-    built = report.build(state)
+    built = report_json.build(state)
     files = {
         "report.json": json.dumps(built, indent=1, allow_nan=False) + "\n",
         "report.html": html(state, built),

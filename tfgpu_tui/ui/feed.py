@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tfgpu_tui import files, history
-from tfgpu_tui.events import Event
-from tfgpu_tui.journal import JournalReader
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.state import RunState
-from tfgpu_tui.terminal import TerminalLines
+from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.runs import files, history
+from tfgpu_tui.runs.journal import JournalReader
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.terminal.lines import TerminalLines
 
 BATCH_EVENTS = 200
 """Events decoded at once, about 2 ms: how coarse the time budget is."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tfgpu_tui.config import ConfigError
+from tfgpu_tui.runs.configuration import ConfigError
 
 if TYPE_CHECKING:
     from textual.binding import BindingType

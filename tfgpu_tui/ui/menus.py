@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from tfgpu_tui import knobs
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import knobs
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import choices, search
 from tfgpu_tui.ui.control import ERRORS
 from tfgpu_tui.ui.dialogs import DELETE, Dialog

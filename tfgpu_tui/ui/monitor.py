@@ -17,9 +17,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 
-from tfgpu_tui.config import Settings
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.state import RunState
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui import explaining, exporting, keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl

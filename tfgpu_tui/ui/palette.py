@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from tfgpu_tui.terminal import Colour, TextStyle
+from tfgpu_tui.terminal.lines import Colour, TextStyle
 from tfgpu_tui.ui.draw import Role
 
 ROLES = (

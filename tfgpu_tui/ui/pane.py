@@ -19,7 +19,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, frame, inside, scroll_limit
 from tfgpu_tui.ui.palette import Palette, shows_on_blank
 from tfgpu_tui.ui.view import View

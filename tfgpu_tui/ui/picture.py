@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tfgpu_tui.config import Settings
-from tfgpu_tui.rundir import RunDir
+from tfgpu_tui.runs.configuration import Settings
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.app import choose_theme
 from tfgpu_tui.ui.control import RealControl
 from tfgpu_tui.ui.feed import ReplayClock

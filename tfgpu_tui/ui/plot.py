@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from tfgpu_tui import units
-from tfgpu_tui.totals import Mark
+from tfgpu_tui.core import units
+from tfgpu_tui.core.totals import Mark
 from tfgpu_tui.ui.draw import Glyphs, Role, Row, Span
 
 AXIS_WIDTH = 7

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from tfgpu_tui import compare, knobs
+from tfgpu_tui.core import knobs
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
-from tfgpu_tui.journal import last_event
-from tfgpu_tui.rundir import RunDir
-from tfgpu_tui.state import RunState
+from tfgpu_tui.report import compare
+from tfgpu_tui.runs.journal import last_event
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.control import ERRORS, Control
 from tfgpu_tui.ui.draw import Glyphs
 from tfgpu_tui.ui.feed import Feed, ReplayClock

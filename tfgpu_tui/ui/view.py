@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding
-from tfgpu_tui.state import RunState
-from tfgpu_tui.terminal import TerminalLines
+from tfgpu_tui.terminal.lines import TerminalLines
 from tfgpu_tui.ui.draw import UNICODE, Glyphs
 from tfgpu_tui.ui.keys import ALL, Key, by_name
 from tfgpu_tui.ui.plot import Axis, axis

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
-from tfgpu_tui.state import STEADY_STEPS
 
 FIRST = "0.1.0"
 """The version that brought everything that has no later one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.gpu_causes import DRIVER_FOR_CUDA, FIRST_WITH_PTX_OF
 from tfgpu_tui.diagnose.gpu_run import GOES_ON_S
 from tfgpu_tui.diagnose.register.entry import Entry, Limit
@@ -15,12 +15,12 @@ ENTRIES = (
     Entry(
         id="gpu.none",
         means="this machine has no NVIDIA GPU",
-        seen="""One line of information, once. There are no GPU panes; the memory pane shows the host's memory. Everything
-        else works as with a GPU: step times, the input pipeline, placement (with a prediction of what would stay on the
-        CPU of a GPU machine), growth of memory.""",
+        seen="""One line of information, once. There are no GPU panes; the memory pane shows the host's memory.
+        Everything else works as with a GPU: step times, the input pipeline, placement (with a prediction of what would
+        stay on the CPU of a GPU machine), growth of memory.""",
         why="""A laptop, a CI machine, the login node of a cluster, or a virtual machine to which no GPU was given.""",
-        signal="""Three places are looked at, and all of them are empty: NVIDIA devices under /dev, NVIDIA devices on the
-        PCI bus, and NVML (the driver's own library, libnvidia-ml.so.1). TensorFlow lists no GPU either.""",
+        signal="""Three places are looked at, and all of them are empty: NVIDIA devices under /dev, NVIDIA devices on
+        the PCI bus, and NVML (the driver's own library, libnvidia-ml.so.1). TensorFlow lists no GPU either.""",
         steps=(
             "Nothing, where the CPU is meant.",
             """On a cluster, ask for a GPU: the login node has none.
@@ -28,17 +28,18 @@ ENTRIES = (
             """Compare with what the machine's owner says: `nvidia-smi` must list the GPU before TensorFlow can. In a
             container, ask outside of it: what Docker was not given (--gpus all) is not there inside.""",
         ),
-        harmless="""Always: it is said so that the missing GPU panes are no riddle. Only NVIDIA's GPUs are looked for; of
-        AMD's, Intel's and Apple's nothing is known here.""",
+        harmless="""Always: it is said so that the missing GPU panes are no riddle. Only NVIDIA's GPUs are looked for;
+        of AMD's, Intel's and Apple's nothing is known here.""",
         demo="replay demo/recordings/cpu-healthy.jsonl",
     ),
     Entry(
         id="gpu.not_used",
         means="TensorFlow lists no GPU, and why is not known",
-        seen="""The training runs on the CPU. GPU busy stays at 0 %, and each step takes much longer than it should.""",
-        why="""TensorFlow looks for its GPUs once, when something first asks for a device. If the driver, one of the CUDA
-        libraries or the list of visible devices is not in order at that moment, it leaves every GPU out, writes a line
-        to stderr at best, and trains on the CPU without an error.
+        seen="""The training runs on the CPU. GPU busy stays at 0 %, and each step takes much longer than it
+        should.""",
+        why="""TensorFlow looks for its GPUs once, when something first asks for a device. If the driver, one of the
+        CUDA libraries or the list of visible devices is not in order at that moment, it leaves every GPU out, writes a
+        line to stderr at best, and trains on the CPU without an error.
 
         This finding is what remains when none of the usual causes has its witness: not the environment (gpu.cpu_build,
         gpu.cuda_libs_missing, gpu.cuda_libs_not_found, gpu.driver, gpu.hidden), and not TensorFlow's own messages. A
@@ -59,7 +60,8 @@ ENTRIES = (
     Entry(
         id="gpu.cpu_build",
         means="TensorFlow is a CPU build, beside a GPU",
-        seen="""No line on stderr speaks of a GPU: a CPU build does not even look for one. The training runs on the CPU.""",
+        seen="""No line on stderr speaks of a GPU: a CPU build does not even look for one. The training runs on the
+        CPU.""",
         why="""On Linux the package `tensorflow` is the CUDA build, with or without [and-cuda]; `tensorflow-cpu` is not.
         Three ways lead to a CPU build without anybody choosing one: a requirements file that names tensorflow-cpu; both
         packages installed over each other, where the one that was written last is left (installing tensorflow-cpu with
@@ -84,10 +86,11 @@ ENTRIES = (
         id="gpu.hidden",
         means="the GPU is there, and hidden from the script",
         seen="""TensorFlow lists no GPU and says no error: to hide a GPU is allowed. The training runs on the CPU.""",
-        why="""CUDA_VISIBLE_DEVICES is the list of GPUs that CUDA shows to a process, in this order. Empty, -1, or an index
-        or UUID that does not exist hides all that follows. It may stand in the shell, in a job script, or in the training
-        script (os.environ, before TensorFlow is asked for devices). The other ways: tf.config.set_visible_devices([],
-        'GPU'), a container that was started without GPUs, a job to which the scheduler gave none.""",
+        why="""CUDA_VISIBLE_DEVICES is the list of GPUs that CUDA shows to a process, in this order. Empty, -1, or an
+        index or UUID that does not exist hides all that follows. It may stand in the shell, in a job script, or in the
+        training script (os.environ, before TensorFlow is asked for devices). The other ways:
+        tf.config.set_visible_devices([], 'GPU'), a container that was started without GPUs, a job to which the
+        scheduler gave none.""",
         signal="""The variable as the script's process has it when TensorFlow makes its list, beside the one with which
         the run was started: so it is known who set it. For set_visible_devices the number of physical GPUs beside none
         that is visible. For containers and SLURM: GPUs on the PCI bus, none under /dev, and the scheduler's variables.
@@ -116,8 +119,8 @@ ENTRIES = (
         seen="""TensorFlow lists no GPU; nvidia-smi usually fails, too. Often after an update of the system: the new
         library is on the disk, the old kernel module still in memory.""",
         why="""The driver has two parts that must be of one version: the kernel module and the library libcuda.so.1. An
-        update replaces the library at once and the module with the next boot. A container brings neither: both come from
-        the host, through --gpus. And a program built for CUDA 12 needs a driver that knows CUDA 12.
+        update replaces the library at once and the module with the next boot. A container brings neither: both come
+        from the host, through --gpus. And a program built for CUDA 12 needs a driver that knows CUDA 12.
 
         TensorFlow's line "Could not find cuda drivers on your machine" is misleading: it means that the CUDA runtime
         library (libcudart) could not be loaded, and says nothing about the driver.""",
@@ -136,27 +139,26 @@ ENTRIES = (
             | sudo usermod -aG video,render $USER    # then log in again""",
             "Then: `nvidia-smi` must work before TensorFlow can.",
         ),
-        harmless="""Never while a GPU is wanted. Where TensorFlow lists a GPU it is not said at all, whatever the versions
-        look like.""",
+        harmless="""Never while a GPU is wanted. Where TensorFlow lists a GPU it is not said at all, whatever the
+        versions look like.""",
         limits=tuple(
-            Limit(f"CUDA {cuda} needs driver {{}} or newer", driver)
-            for cuda, driver in DRIVER_FOR_CUDA.items()
+            Limit(f"CUDA {cuda} needs driver {{}} or newer", driver) for cuda, driver in DRIVER_FOR_CUDA.items()
         ),
         demo_note=_OF_A_MACHINE,
     ),
     Entry(
         id="gpu.cuda_libs_missing",
         means="CUDA libraries are not installed",
-        seen="""On stderr: "Cannot dlopen some GPU libraries … Skipping registering GPU devices", or "Could not find cuda
-        drivers on your machine", although nvidia-smi works. The training runs on the CPU.""",
+        seen="""On stderr: "Cannot dlopen some GPU libraries … Skipping registering GPU devices", or "Could not find
+        cuda drivers on your machine", although nvidia-smi works. The training runs on the CPU.""",
         why="""The wheel of TensorFlow holds no CUDA libraries. `pip install tensorflow` gives the CUDA build without
-        them; they come as packages of their own (nvidia-cublas-cu12, nvidia-cudnn-cu12, …) with the extra [and-cuda]. If
-        only one of them can't be loaded, TensorFlow leaves every GPU out, and does not say which one it was.""",
+        them; they come as packages of their own (nvidia-cublas-cu12, nvidia-cudnn-cu12, …) with the extra [and-cuda].
+        If only one of them can't be loaded, TensorFlow leaves every GPU out, and does not say which one it was.""",
         signal="""For each library that TensorFlow loads (cudart, cublas, cublasLt, cudnn, cufft, cusolver, cusparse) it
-        is looked whether the loader would find it (LD_LIBRARY_PATH, the search path inside TensorFlow's own library, the
-        system's folders) or one of the installed packages has it; here neither is so. Before TensorFlow has looked it is
-        a warning, after it critical. TensorFlow's message alone, without a library that is missed, is marked as not
-        certain.""",
+        is looked whether the loader would find it (LD_LIBRARY_PATH, the search path inside TensorFlow's own library,
+        the system's folders) or one of the installed packages has it; here neither is so. Before TensorFlow has looked
+        it is a warning, after it critical. TensorFlow's message alone, without a library that is missed, is marked as
+        not certain.""",
         steps=(
             """Install them, for the version of TensorFlow that is here:
             | pip install "tensorflow[and-cuda]==2.21.0\"""",
@@ -164,8 +166,8 @@ ENTRIES = (
             2.16 for CUDA 12.3 and cuDNN 8, and the packages are the right ones for each.""",
             _ASK,
         ),
-        harmless="""Where the CPU is meant. TensorFlow's line about the cuDNN version ("Failed to determine cuDNN version")
-        is harmless by itself.""",
+        harmless="""Where the CPU is meant. TensorFlow's line about the cuDNN version ("Failed to determine cuDNN
+        version") is harmless by itself.""",
         demo_note=_OF_A_MACHINE,
     ),
     Entry(
@@ -173,13 +175,13 @@ ENTRIES = (
         means="CUDA libraries lie where TensorFlow does not look",
         seen="""The same as if they were missing: "Cannot dlopen some GPU libraries" on stderr, no GPU listed; but `pip
         list` shows all nvidia-*-cu12 packages.""",
-        why="""TensorFlow finds the packages by a search path inside its own library (RUNPATH). In the wheel of TensorFlow
-        2.21.0 that path leaves the folder of cusolver out, so `pip install "tensorflow[and-cuda]==2.21.0"` alone can't
-        use a GPU; 2.16.2, 2.20.0 and 2.22.0rc0 have it. Other ways to the same state: packages in another folder than
-        TensorFlow's (pip install --user beside a system package, a conda mix).""",
+        why="""TensorFlow finds the packages by a search path inside its own library (RUNPATH). In the wheel of
+        TensorFlow 2.21.0 that path leaves the folder of cusolver out, so `pip install "tensorflow[and-cuda]==2.21.0"`
+        alone can't use a GPU; 2.16.2, 2.20.0 and 2.22.0rc0 have it. Other ways to the same state: packages in another
+        folder than TensorFlow's (pip install --user beside a system package, a conda mix).""",
         signal="""RUNPATH is read from the library's file, and each library is looked for along it, along
-        LD_LIBRARY_PATH and in the system's folders; what is missed there but lies in a package's folder is named, with the
-        folder.""",
+        LD_LIBRARY_PATH and in the system's folders; what is missed there but lies in a package's folder is named, with
+        the folder.""",
         steps=(
             """Try it at once, without an edit: the knob puts the packages' folders first.
             | tfgpu-tui --set library_path=auto train.py""",
@@ -197,15 +199,17 @@ ENTRIES = (
         id="gpu.arch_unsupported",
         means="TensorFlow has no machine code for this GPU",
         seen="""One of three: the first run takes minutes before its first step, while later ones start as usual; or
-        kernels fail with CUDA_ERROR_INVALID_PTX or CUDA_ERROR_NO_BINARY_FOR_GPU; or TensorFlow leaves the GPU out, because
-        it is too old or too small.""",
-        why="""A wheel holds machine code for some compute capabilities, and for the newest also PTX, an intermediate form
-        that the driver can compile for later GPUs (not for earlier ones). TensorFlow 2.21: 6.0, 7.0, 8.0, 8.9 and 9.0,
-        and PTX of 9.0. So an RTX 50 or a B200 (12.x, 10.x) works only by compiling each kernel at its first use, and a
-        GPU below 6.0 not at all; 2.16 begins at 5.0. The driver keeps what it compiled in ~/.nv/ComputeCache.""",
-        signal="""The GPU's compute capability (from TensorFlow, or from the CUDA driver) against the list in the wheel's
-        build information; where that list is not there (2.22 leaves it out), TensorFlow's own message "not built with
-        CUDA kernel binaries compatible with compute capability". PTX that the driver refuses is critical.""",
+        kernels fail with CUDA_ERROR_INVALID_PTX or CUDA_ERROR_NO_BINARY_FOR_GPU; or TensorFlow leaves the GPU out,
+        because it is too old or too small.""",
+        why="""A wheel holds machine code for some compute capabilities, and for the newest also PTX, an
+        intermediate form that the driver can compile for later GPUs (not for earlier ones). TensorFlow 2.21: 6.0,
+        7.0, 8.0, 8.9 and 9.0, and PTX of 9.0. So an RTX 50 or a B200 (12.x, 10.x) works only by compiling each
+        kernel at its first use, and a GPU below 6.0 not at all; 2.16 begins at 5.0. The driver keeps what it
+        compiled in ~/.nv/ComputeCache.""",
+        signal="""The GPU's compute capability (from TensorFlow, or from the CUDA driver) against the list in the
+        wheel's build information; where that list is not there (2.22 leaves it out), TensorFlow's own message "not
+        built with CUDA kernel binaries compatible with compute capability". PTX that the driver refuses is
+        critical.""",
         steps=(
             """If it only has to be compiled: wait the first run out, and give the cache room for all of it.
             | export CUDA_CACHE_MAXSIZE=4294967296""",
@@ -215,8 +219,8 @@ ENTRIES = (
             """If TensorFlow leaves a small GPU out by the number of its multiprocessors:
             | export TF_MIN_GPU_MULTIPROCESSOR_COUNT=1""",
         ),
-        harmless="""As information, where the first run compiles and the second does not. In a container that is thrown away
-        each run is a first one: keep ~/.nv/ComputeCache on a volume.""",
+        harmless="""As information, where the first run compiles and the second does not. In a container that is thrown
+        away each run is a first one: keep ~/.nv/ComputeCache on a volume.""",
         limits=tuple(
             Limit(f"PTX of CUDA {cuda} needs driver {{}} or newer", driver)
             for cuda, driver in FIRST_WITH_PTX_OF.items()
@@ -226,14 +230,14 @@ ENTRIES = (
     Entry(
         id="gpu.cudnn_mismatch",
         means="the cuDNN that is loaded is too old",
-        seen="""The GPU is listed; the first convolution or LSTM fails. On stderr: "Loaded runtime CuDNN library: 9.1.0 but
-        source was compiled with: 9.3.0".""",
+        seen="""The GPU is listed; the first convolution or LSTM fails. On stderr: "Loaded runtime CuDNN library: 9.1.0
+        but source was compiled with: 9.3.0".""",
         why="""cuDNN is used by several frameworks of one environment, and only one version is installed. A package that
-        pins an older one (PyTorch does) takes TensorFlow's away at its next installation; or LD_LIBRARY_PATH leads to an
-        old copy of the system before the package's.""",
+        pins an older one (PyTorch does) takes TensorFlow's away at its next installation; or LD_LIBRARY_PATH leads to
+        an old copy of the system before the package's.""",
         signal="""Which file the loader will take, and its version, against what TensorFlow's package metadata ask for
-        (2.21: nvidia-cudnn-cu12 from 9.3 on, below 10). In the run TensorFlow's own message decides; one that says which
-        version it loaded ends the suspicion.""",
+        (2.21: nvidia-cudnn-cu12 from 9.3 on, below 10). In the run TensorFlow's own message decides; one that says
+        which version it loaded ends the suspicion.""",
         steps=(
             """Install what this TensorFlow asks for, with its own extra:
             | pip install -U "tensorflow[and-cuda]==2.21.0\"""",
@@ -270,16 +274,16 @@ ENTRIES = (
     Entry(
         id="gpu.lost",
         means="a GPU stopped answering during the run",
-        seen="""The GPU's pane says what the driver said ("the GPU is lost: it fell off the bus", "has not answered for 4
-        s"), and its plots end. If the training used it, the next step hangs or fails; often nothing can kill a process
-        that waits in the driver.""",
-        why="""A fault of the hardware or of the driver: a GPU that fell off the PCI bus (Xid 79), an uncorrectable error of
-        its memory (Xid 48), overheating, a power supply that is too weak. No line of the script does that.
+        seen="""The GPU's pane says what the driver said ("the GPU is lost: it fell off the bus", "has not answered for
+        4 s"), and its plots end. If the training used it, the next step hangs or fails; often nothing can kill a
+        process that waits in the driver.""",
+        why="""A fault of the hardware or of the driver: a GPU that fell off the PCI bus (Xid 79), an uncorrectable
+        error of its memory (Xid 48), overheating, a power supply that is too weak. No line of the script does that.
 
-        A call into the driver may hang for ever. That is why it is asked from a process of its own, with a deadline: the
-        monitor and the training's other numbers go on.""",
-        signal="""NVML's error for this one GPU after it had answered before; whether steps still come afterwards tells a
-        driver that only stopped counting from a GPU that is gone.""",
+        A call into the driver may hang for ever. That is why it is asked from a process of its own, with a deadline:
+        the monitor and the training's other numbers go on.""",
+        signal="""NVML's error for this one GPU after it had answered before; whether steps still come afterwards tells
+        a driver that only stopped counting from a GPU that is gone.""",
         steps=(
             """See what the driver logged; the number behind Xid names the fault.
             | sudo dmesg | grep -i xid""",
@@ -289,8 +293,8 @@ ENTRIES = (
             | CUDA_VISIBLE_DEVICES=1 python train.py""",
             "If it comes again: temperature, power limit, the card's seat, then the warranty.",
         ),
-        harmless="""As information, where this run does not use that GPU; as a warning, where the training goes on and only
-        the numbers are missing.""",
+        harmless="""As information, where this run does not use that GPU; as a warning, where the training goes on and
+        only the numbers are missing.""",
         limits=(Limit("a training that still does steps {} later does not miss it", GOES_ON_S, units.duration),),
         knobs=("visible_devices=",),
         demo="replay demo/recordings/gpu-lost-in-mid-run.jsonl",

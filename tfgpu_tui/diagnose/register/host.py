@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 from tfgpu_tui.diagnose.host import BUSY_CORE_PERCENT, IDLE_GPU_PERCENT, SHORT_STEP_S
@@ -27,12 +27,12 @@ ENTRIES = (
         means="callbacks take a large part of each step",
         seen="""The share "host" in the step pane is large, and the finding names the callback's class with its time a
         step. GPU busy has a gap between any two steps.""",
-        why="""on_train_batch_begin and on_train_batch_end run in the training's own thread, after the step and before the
-        next one. Whatever they do, the next step is not started meanwhile: writing a file, drawing a picture, sending a number
-        to a server, metrics in NumPy. Keras can hand batch callbacks to another thread with some backends, not with
-        TensorFlow.""",
-        signal="""The time of each callback by class, around its batch methods, less the time in which it only waits for a
-        result of the device (float(loss)): that is the step's compute. Epochs' ends are host.validation. Which lines
+        why="""on_train_batch_begin and on_train_batch_end run in the training's own thread, after the step and before
+        the next one. Whatever they do, the next step is not started meanwhile: writing a file, drawing a picture,
+        sending a number to a server, metrics in NumPy. Keras can hand batch callbacks to another thread with some
+        backends, not with TensorFlow.""",
+        signal="""The time of each callback by class, around its batch methods, less the time in which it only waits for
+        a result of the device (float(loss)): that is the step's compute. Epochs' ends are host.validation. Which lines
         of it take the time is told by looks at the thread, ten a second: a share of looks, no stopwatch.""",
         steps=(
             """Do it less often:
@@ -55,16 +55,16 @@ ENTRIES = (
         means="the script's own Python takes time between the steps",
         seen="""In a loop of the script's own: the share "host" is large, and no callback is there to blame. The finding
         names the lines.""",
-        why="""What stands in the loop beside the compiled step runs in one thread, and the next step waits for it: logging,
-        metrics in NumPy, a progress bar, preparing data by hand.
+        why="""What stands in the loop beside the compiled step runs in one thread, and the next step waits for it:
+        logging, metrics in NumPy, a progress bar, preparing data by hand.
 
         Reading a tensor's value (float(loss), loss.numpy(), an f-string with a tensor in it) is the reason why the GPU
-        then idles: it waits until the GPU has computed all that was queued. Without it, Python's own work would run beside
-        the GPU's.""",
-        signal="""The time between the end of one training step and the beginning of the next, less what callbacks and calls
-        of predict take, and less the waiting for results of the device, which counts as compute (np.array(tensor) apart,
-        which can't be seen). The lines are told by looks at the thread, ten a second. What Keras' fit does between steps is
-        Keras' own and not counted.""",
+        then idles: it waits until the GPU has computed all that was queued. Without it, Python's own work would run
+        beside the GPU's.""",
+        signal="""The time between the end of one training step and the beginning of the next, less what callbacks and
+        calls of predict take, and less the waiting for results of the device, which counts as compute (np.array(tensor)
+        apart, which can't be seen). The lines are told by looks at the thread, ten a second. What Keras' fit does
+        between steps is Keras' own and not counted.""",
         steps=(
             """Read values seldom:
             | for step, (x, y) in enumerate(dataset):
@@ -77,7 +77,7 @@ ENTRIES = (
             "Prepare data in a tf.data pipeline, which works beside the step.",
             "If the named line waits for another process or thread: a longer queue, or more of them.",
         ),
-        harmless="Below the limit; and where the loop is meant to do something else between steps (a simulation, a game).",
+        harmless="Below the limit; and where the loop is meant to do other work between steps (a simulation, a game).",
         limits=(*SHARES, *_LOOKS),
         demo="demo/slow_logging.py",
     ),
@@ -86,13 +86,13 @@ ENTRIES = (
         means="Python starts every operation of every step",
         seen="""Steps take several times what they should; one core is busy, GPU busy is low. The finding says how many
         operations a step starts by itself.""",
-        why="""In eager mode each operation is a call from Python: some microseconds each, thousands a step, and no fusion,
-        no parallel branches, no XLA. fit compiles its step by itself. It is eager where somebody asked for it: compile(
-        run_eagerly=True), tf.config.run_functions_eagerly(True), often for a look with a debugger, and then forgotten. A
-        loop of the script's own is eager unless its step is a tf.function.""",
-        signal="""model.run_eagerly, the switch of TensorFlow as read back after the first step (with the script's line that
-        set it), or steps without a compiled function; the operations of one step are counted by watching it once. How much
-        a graph would save is known only after a run with it.""",
+        why="""In eager mode each operation is a call from Python: some microseconds each, thousands a step, and no
+        fusion, no parallel branches, no XLA. fit compiles its step by itself. It is eager where somebody asked for it:
+        compile( run_eagerly=True), tf.config.run_functions_eagerly(True), often for a look with a debugger, and then
+        forgotten. A loop of the script's own is eager unless its step is a tf.function.""",
+        signal="""model.run_eagerly, the switch of TensorFlow as read back after the first step (with the script's line
+        that set it), or steps without a compiled function; the operations of one step are counted by watching it once.
+        How much a graph would save is known only after a run with it.""",
         steps=(
             """Put the step, and no more, into a function:
             | @tf.function
@@ -118,12 +118,12 @@ ENTRIES = (
     Entry(
         id="host.launch_bound",
         means="steps are too small for the GPU",
-        seen="""Short steps, no wait for input, GPU busy low, and one core at its limit ("busiest core" in the CPU pane). A CPU
-        may be as fast, or faster.""",
-        why="""Each kernel is started by a thread of the host, which takes some microseconds. A small model has kernels that
-        take less, so the GPU waits for the next one. A faster GPU changes nothing.""",
-        signal="""All of these together: steps below the limit, little waiting, GPU busy low over the time of training, and
-        the busiest core near its limit.""",
+        seen="""Short steps, no wait for input, GPU busy low, and one core at its limit ("busiest core" in the CPU
+        pane). A CPU may be as fast, or faster.""",
+        why="""Each kernel is started by a thread of the host, which takes some microseconds. A small model has kernels
+        that take less, so the GPU waits for the next one. A faster GPU changes nothing.""",
+        signal="""All of these together: steps below the limit, little waiting, GPU busy low over the time of training,
+        and the busiest core near its limit.""",
         steps=(
             "A larger batch: the same number of kernels, more work in each. Adapt the learning rate.",
             """Several steps for each return to Python; callbacks then see every 32nd batch:
@@ -145,16 +145,17 @@ ENTRIES = (
     Entry(
         id="host.retracing",
         means="a tf.function is traced again and again",
-        seen="""Steps with spikes, `r` on the time axis, host memory that creeps up; perhaps TensorFlow's warning "5 out of
-        the last 5 calls to … triggered tf.function retracing". One report speaks of a hundredfold slow-down.""",
-        why="""A tf.function makes one graph for each kind of arguments, and tracing runs the whole Python of it, which is
-        much slower than a step. A new kind is: another value of a Python number or string (each value is one), another
-        shape, another dtype, another structure, another object. And a tf.function that is made within a loop is a new one
-        each time, with an empty memory.
+        seen="""Steps with spikes, `r` on the time axis, host memory that creeps up; perhaps TensorFlow's warning "5 out
+        of the last 5 calls to … triggered tf.function retracing". One report speaks of a hundredfold slow-down.""",
+        why="""A tf.function makes one graph for each kind of arguments, and tracing runs the whole Python of it, which
+        is much slower than a step. A new kind is: another value of a Python number or string (each value is one),
+        another shape, another dtype, another structure, another object. And a tf.function that is made within a loop is
+        a new one each time, with an empty memory.
 
         The first graphs are no fault: Keras itself traces its step twice at the beginning.""",
-        signal="""Each trace is counted by function, timed, and the arguments are compared with those of the trace before: the
-        finding names the one that changed, and from what to what. Only the later half of the steps counts.""",
+        signal="""Each trace is counted by function, timed, and the arguments are compared with those of the trace
+        before: the finding names the one that changed, and from what to what. Only the later half of the steps
+        counts.""",
         steps=(
             """A number that changes goes in as a tensor:
             | train_step(x, y, tf.constant(rate))""",
@@ -179,15 +180,15 @@ ENTRIES = (
     Entry(
         id="host.xla_recompile",
         means="XLA seems to compile again for each new shape",
-        seen="""Steps of milliseconds, and between them single ones of a second and more, all through the training. On stderr at
-        best one line, "Compiled cluster using XLA!", once in a process.""",
-        why="""XLA makes one program for one set of shapes. Text in batches of any length, or boxes in any number, bring a new
-        shape with every batch, and each is compiled in the middle of its step. Keras 3 compiles by itself on a GPU
-        (jit_compile="auto"), so scripts meet it that never asked for XLA; under tf.distribute, and where a layer says that
-        it can't be compiled, it does not.""",
-        signal="""XLA tells nobody when it compiles. It is inferred: jit_compile is on, the batches have a dimension without a
-        fixed size (besides the batch's), and steps are spikes whose time lies in the computation. The finding is marked as
-        not certain for that.""",
+        seen="""Steps of milliseconds, and between them single ones of a second and more, all through the training. On
+        stderr at best one line, "Compiled cluster using XLA!", once in a process.""",
+        why="""XLA makes one program for one set of shapes. Text in batches of any length, or boxes in any number, bring
+        a new shape with every batch, and each is compiled in the middle of its step. Keras 3 compiles by itself on a
+        GPU (jit_compile="auto"), so scripts meet it that never asked for XLA; under tf.distribute, and where a layer
+        says that it can't be compiled, it does not.""",
+        signal="""XLA tells nobody when it compiles. It is inferred: jit_compile is on, the batches have a dimension
+        without a fixed size (besides the batch's), and steps are spikes whose time lies in the computation. The finding
+        is marked as not certain for that.""",
         steps=(
             """Pad to one size, or to a few:
             | dataset = dataset.padded_batch(32, padded_shapes=[256])
@@ -214,11 +215,11 @@ ENTRIES = (
     Entry(
         id="host.validation",
         means="much of each epoch is validation, or its callbacks",
-        seen="""`v` and `c` on the time axis, with long stretches without a training step behind them. GPU busy may be high, in
-        the validation.""",
-        why="""fit validates after each epoch, with all of validation_data and the training's batch size unless told otherwise.
-        With short epochs that is soon half of the time. ModelCheckpoint writes the whole model, from the training's thread;
-        callbacks that draw or predict at the end of an epoch wait there, too.""",
+        seen="""`v` and `c` on the time axis, with long stretches without a training step behind them. GPU busy may be
+        high, in the validation.""",
+        why="""fit validates after each epoch, with all of validation_data and the training's batch size unless told
+        otherwise. With short epochs that is soon half of the time. ModelCheckpoint writes the whole model, from the
+        training's thread; callbacks that draw or predict at the end of an epoch wait there, too.""",
         signal="""The epochs' wall time, what of it the validation took, and each callback's time at the epochs' edges;
         epochs after the first, which traces and compiles. Calls of predict from a callback are named by
         host.predict_in_loop, with their line.""",
@@ -233,8 +234,8 @@ ENTRIES = (
             |     save_best_only=True, save_weights_only=True)""",
             "Longer epochs: several passes over the data between two validations.",
         ),
-        harmless="""Where it is worth its time. Every healthy run validates; that is why the limit is higher than that of other
-        findings.""",
+        harmless="""Where it is worth its time. Every healthy run validates; that is why the limit is higher than that
+        of other findings.""",
         limits=(
             Limit("judged from {} epochs on, after the first", MIN_EPOCHS),
             Limit("a warning from {} of the epochs' time", DOMINATE, units.share),
@@ -247,9 +248,10 @@ ENTRIES = (
         means="fit() is started again and again for a few steps",
         seen="""Many short bars of steps with gaps between them; GPU busy low; the epochs pane counts one epoch after
         another.""",
-        why="""Each call of fit makes an iterator and a data adapter, sets callbacks up, begins and ends an epoch, resets
-        metrics. That is done once for an epoch of thousands of steps, and here for ten. Loops of reinforcement learning,
-        and learning curves, are often written like that. The finding says how long one start takes on this machine.""",
+        why="""Each call of fit makes an iterator and a data adapter, sets callbacks up, begins and ends an epoch,
+        resets metrics. That is done once for an epoch of thousands of steps, and here for ten. Loops of reinforcement
+        learning, and learning curves, are often written like that. The finding says how long one start takes on this
+        machine.""",
         signal="""The wall time of the calls after the first, less the steps and validations within them.""",
         steps=(
             """One fit for all epochs; what stands between the calls becomes a callback:
@@ -271,13 +273,13 @@ ENTRIES = (
     Entry(
         id="host.predict_in_loop",
         means="predict() is started again and again for a few rows",
-        seen="""A training that is slow between its steps; the finding names the line with the calls, and milliseconds for each.
-        Keras' progress bars fill the output, unless verbose=0.""",
-        why="""predict is made for large data: it makes a dataset, an iterator and callbacks for each call, whatever its size.
-        For one row the starting takes many times what the model does. Agents that ask for one action at a time, and
-        callbacks that generate text token by token, call it thousands of times.""",
-        signal="""The wall time of the calls, less the time of their batches, since the first training step; by method, with the
-        script's line. Validations of fit, and a few calls an epoch from a callback, do not count.""",
+        seen="""A training that is slow between its steps; the finding names the line with the calls, and milliseconds
+        for each. Keras' progress bars fill the output, unless verbose=0.""",
+        why="""predict is made for large data: it makes a dataset, an iterator and callbacks for each call, whatever its
+        size. For one row the starting takes many times what the model does. Agents that ask for one action at a time,
+        and callbacks that generate text token by token, call it thousands of times.""",
+        signal="""The wall time of the calls, less the time of their batches, since the first training step; by method,
+        with the script's line. Validations of fit, and a few calls an epoch from a callback, do not count.""",
         steps=(
             """Call the model itself, in a function:
             | @tf.function(reduce_retracing=True)
@@ -300,12 +302,12 @@ ENTRIES = (
         means="a debugging switch of TensorFlow is still on",
         seen="""Everything is slow, and no part of it stands out.""",
         why="""Three switches cost something in every operation or element, and none of them says so later:
-        tf.debugging.enable_check_numerics() searches each result for NaN and infinity, enable_dump_debug_info() writes what
-        each operation does to files, tf.data.experimental.enable_debug_mode() runs the input pipeline in Python, one
-        operation after the other. With XLA the first does not work at all, and Keras 3 compiles with XLA on a GPU by
-        itself.""",
-        signal="""The calls are watched as the script makes them, with their line; a switch that was turned off again is not
-        named. How much it costs is known only after a run without it.""",
+        tf.debugging.enable_check_numerics() searches each result for NaN and infinity, enable_dump_debug_info() writes
+        what each operation does to files, tf.data.experimental.enable_debug_mode() runs the input pipeline in Python,
+        one operation after the other. With XLA the first does not work at all, and Keras 3 compiles with XLA on a GPU
+        by itself.""",
+        signal="""The calls are watched as the script makes them, with their line; a switch that was turned off again is
+        not named. How much it costs is known only after a run without it.""",
         steps=(
             """Take the call out once the fault is found; or make it a choice:
             | if os.environ.get("DEBUG"):

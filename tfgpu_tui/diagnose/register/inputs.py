@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.epoch_starts import FILLS, MIN_EPOCHS, WHOLE
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 from tfgpu_tui.diagnose.host_edges import LARGE_ARRAY_BYTES, NOTICEABLE_PAUSE_S
@@ -13,8 +13,9 @@ from tfgpu_tui.diagnose.register.entry import A_WARNING, JUDGED, SHARES, Entry, 
 from tfgpu_tui.diagnose.stages import EXPLAINS
 
 _BESIDE = "stands beside input.bound, which says how much waits; this says why"
-_LIVE_MODEL = """Stage times are tf.data's own: the live model of its autotuner (get_model_proto), read during the training.
-        TensorFlow 2.15 and 2.16 have none, nor has a pipeline whose autotune is off; the finding is then not certain."""
+_LIVE_MODEL = """Stage times are tf.data's own: the live model of its autotuner (get_model_proto), read during the
+    training. TensorFlow 2.15 and 2.16 have none, nor has a pipeline whose autotune is off; the finding is then not
+    certain."""
 _STAGE = (
     JUDGED,
     A_WARNING,
@@ -31,24 +32,25 @@ ENTRIES = (
     Entry(
         id="input.bound",
         means="the training waits for its next batch",
-        seen="""A large share "input wait" in the step pane. With a GPU, GPU busy has gaps at the same places.
-        A bigger GPU, mixed precision or XLA change nothing: the model is not what is slow.""",
-        why="""Reading, decoding and augmenting a batch takes longer than the model needs for one, or does not run beside it.
-        tf.data can do both at once: it prepares later batches in threads of its own while the model computes. That works
-        where the stages are TensorFlow operations, run in parallel, and nothing in between holds them up.
+        seen="""A large share "input wait" in the step pane. With a GPU, GPU busy has gaps at the same places. A bigger
+        GPU, mixed precision or XLA change nothing: the model is not what is slow.""",
+        why="""Reading, decoding and augmenting a batch takes longer than the model needs for one, or does not run
+        beside it. tf.data can do both at once: it prepares later batches in threads of its own while the model
+        computes. That works where the stages are TensorFlow operations, run in parallel, and nothing in between holds
+        them up.
 
         Two folk tales: a longer prefetch buffer does not make a slow pipeline faster, it only evens out what comes
-        unevenly; and tf.data already adds a prefetch at the end, and makes maps without state parallel, by itself, unless
-        autotune is switched off. What is left is mostly Python in the pipeline, one stage that is serial by its nature,
-        too few cores, or storage.""",
+        unevenly; and tf.data already adds a prefetch at the end, and makes maps without state parallel, by itself,
+        unless autotune is switched off. What is left is mostly Python in the pipeline, one stage that is serial by its
+        nature, too few cores, or storage.""",
         signal="""The time in which the loop was blocked in the iterator's next(), measured around it: inside of Keras'
-        compiled train function by two clocks in the graph, in an own loop around the call. Times between callbacks, which
-        are often shown instead, miss it: Keras fetches the batch within its train function. The slow stage is the one with
-        the longest time for a batch. What no signal confirms (replicas that compete for the cores) is information, and
-        called an upper bound.""",
+        compiled train function by two clocks in the graph, in an own loop around the call. Times between callbacks,
+        which are often shown instead, miss it: Keras fetches the batch within its train function. The slow stage is the
+        one with the longest time for a batch. What no signal confirms (replicas that compete for the cores) is
+        information, and called an upper bound.""",
         steps=(
-            """Read the line of the slowest stage: it has the function, the file and the line. The findings beside this one
-            (input.slow_stage, input.python, input.storage, input.cpu_starved, …) say what is wrong with it.""",
+            """Read the line of the slowest stage: it has the function, the file and the line. The findings beside this
+            one (input.slow_stage, input.python, input.storage, input.cpu_starved, …) say what is wrong with it.""",
             """See what is to be gained before you work on it: free input, without an edit.
             | tfgpu-tui --set input=synthetic train.py""",
             """Write the pipeline so that it can run in parallel:
@@ -64,10 +66,13 @@ ENTRIES = (
             """If no stage is to blame and steps are short, handing a batch over is the cost: a larger batch, or
             | model.compile(…, steps_per_execution=32)""",
         ),
-        harmless="""Below the limits: some waiting is normal. If the GPU stays busy meanwhile it is input.hidden, and no loss.""",
+        harmless="""Below the limits: some waiting is normal. If the GPU stays busy meanwhile it is input.hidden, and no
+        loss.""",
         limits=(
             *SHARES,
-            Limit("an upper bound counts where the slowest stage needs {} of a step for a batch", SECOND_SIGN, units.share),
+            Limit(
+                "an upper bound counts where the slowest stage needs {} of a step for a batch", SECOND_SIGN, units.share
+            ),
             Limit("steps are short below {}", SHORT_STEP_S, units.duration),
         ),
         knobs=("input=synthetic", "input=parallel", "input=prefetch", "steps_per_execution=32"),
@@ -77,13 +82,13 @@ ENTRIES = (
         id="input.slow_stage",
         means="one stage handles one element at a time",
         seen=f"""In the pipeline pane one map is marked as the slow one, with "1 at a time". It {_BESIDE}.""",
-        why="""A map without num_parallel_calls is parallel all the same where its function has no state: tf.data's optimizer
-        does that by itself, so the usual advice is idle there. It does not where the function calls Python (py_function,
-        numpy_function) or has other state, or where autotune is off. Then each element waits for the one before, though
-        most of the time may be waiting itself: for a file, a network, a sleep.""",
-        signal=f"""The live pipeline says Map (not ParallelMap) with one call at a time, and most of the time. {_LIVE_MODEL}
-        For a function of Python it is said only where no core is busy in most of the waiting: Python that computes would
-        not gain, and is input.python.""",
+        why="""A map without num_parallel_calls is parallel all the same where its function has no state: tf.data's
+        optimizer does that by itself, so the usual advice is idle there. It does not where the function calls Python
+        (py_function, numpy_function) or has other state, or where autotune is off. Then each element waits for the one
+        before, though most of the time may be waiting itself: for a file, a network, a sleep.""",
+        signal=f"""The live pipeline says Map (not ParallelMap) with one call at a time, and most of the time.
+        {_LIVE_MODEL} For a function of Python it is said only where no core is busy in most of the waiting: Python that
+        computes would not gain, and is input.python.""",
         steps=(
             """Give the map parallel calls; the order of the elements stays:
             | dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)""",
@@ -101,17 +106,18 @@ ENTRIES = (
     Entry(
         id="input.python",
         means="Python makes the batches, one thread at a time",
-        seen=f"""A stage with "Python" in the pipeline pane: a generator, a py_function or numpy_function, a PyDataset. About
-        one core is busy however many there are. It {_BESIDE}.""",
-        why="""from_generator, py_function, numpy_function and Keras' adapters for generators call back into the Python of
-        the training. Its interpreter lock (GIL) is held by one thread at a time, and the training loop itself needs it,
-        too. More parallel calls then only help where the function waits (files, a network) or computes in a library that
-        lets go of the lock, as NumPy and Pillow do for larger pieces.
+        seen=f"""A stage with "Python" in the pipeline pane: a generator, a py_function or numpy_function, a PyDataset.
+        About one core is busy however many there are. It {_BESIDE}.""",
+        why="""from_generator, py_function, numpy_function and Keras' adapters for generators call back into the Python
+        of the training. Its interpreter lock (GIL) is held by one thread at a time, and the training loop itself needs
+        it, too. More parallel calls then only help where the function waits (files, a network) or computes in a library
+        that lets go of the lock, as NumPy and Pillow do for larger pieces.
 
         A Python generator can't run in parallel at all: there is one, and it gives one element at a time.""",
-        signal=f"""The stage runs Python and takes most of the pipeline's time; the calls of the function are timed, and its
-        lines are seen ten times a second, so that the evidence names where to begin. {_LIVE_MODEL} Whether it computes or
-        waits is told by how many cores the training uses; where all cores are busy it can't be told, and is said.""",
+        signal=f"""The stage runs Python and takes most of the pipeline's time; the calls of the function are timed, and
+        its lines are seen ten times a second, so that the evidence names where to begin. {_LIVE_MODEL} Whether it
+        computes or waits is told by how many cores the training uses; where all cores are busy it can't be told, and is
+        said.""",
         steps=(
             """Write it with TensorFlow operations, if they exist: they need no lock.
             | image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
@@ -135,15 +141,16 @@ ENTRIES = (
     Entry(
         id="input.pydataset_single",
         means="a PyDataset makes one batch at a time",
-        seen=f"""The dataset is a PyDataset (Keras 2: a Sequence) with workers=1, and the step waits. It {_BESIDE}. Keras' own
-        iterators over image folders are PyDatasets, too.""",
-        why="""workers=1 is the default in Keras 3 as in Keras 2. Old answers write fit(workers=8): in Keras 3 fit has no such
-        argument, it belongs to the dataset's own __init__. A class that does not pass **kwargs on, or does not call
-        super().__init__, stays at one worker whatever is asked for.
+        seen=f"""The dataset is a PyDataset (Keras 2: a Sequence) with workers=1, and the step waits. It {_BESIDE}.
+        Keras' own iterators over image folders are PyDatasets, too.""",
+        why="""workers=1 is the default in Keras 3 as in Keras 2. Old answers write fit(workers=8): in Keras 3 fit has
+        no such argument, it belongs to the dataset's own __init__. A class that does not pass **kwargs on, or does not
+        call super().__init__, stays at one worker whatever is asked for.
 
-        Threads help where __getitem__ waits; where it computes in Python they share one lock, and processes are needed.""",
-        signal="""The attribute `workers` of the object that fit was given, and the share of the step that waits; the time of
-        __getitem__ is measured, and its lines are seen.""",
+        Threads help where __getitem__ waits; where it computes in Python they share one lock, and processes are
+        needed.""",
+        signal="""The attribute `workers` of the object that fit was given, and the share of the step that waits; the
+        time of __getitem__ is measured, and its lines are seen.""",
         steps=(
             """In the class (Keras 3):
             | def __init__(self, files, **kwargs):
@@ -155,7 +162,8 @@ ENTRIES = (
             """In Keras 2 (TensorFlow 2.15, tf_keras):
             | model.fit(batches, workers=4, use_multiprocessing=True,
             |           max_queue_size=10)""",
-            """Processes copy the object: open files and GPU tensors do not belong into it. Scripts that start processes need
+            """Processes copy the object: open files and GPU tensors do not belong into it. Scripts that start processes
+            need
             | if __name__ == "__main__":""",
         ),
         harmless="Where the model does not wait: one worker is enough then, and the simplest.",
@@ -165,13 +173,15 @@ ENTRIES = (
     Entry(
         id="input.no_prefetch",
         means="nothing prepares the next batch meanwhile",
-        seen=f"""Waiting and computing take turns: their shares are those of two people who use one tool. It {_BESIDE}.""",
+        seen=f"""Waiting and computing take turns: their shares are those of two people who use one tool. It
+        {_BESIDE}.""",
         why="""prefetch puts a buffer and a thread at the end of the pipeline, so that the next batch is made meanwhile.
         tf.data adds one by itself where the script has none (the option inject_prefetch, under autotune), so the usual
-        advice to add prefetch is idle for most pipelines. Scripts that switch autotune off, or that option, lose it: often
-        a line that was copied from a benchmark, or from an answer about memory.""",
-        signal="""The pipeline's own options say that autotune or inject_prefetch is off, and no stage of it is a prefetch. At
-        most the shorter of waiting and computing can be saved, and that is the share by which it is ranked.""",
+        advice to add prefetch is idle for most pipelines. Scripts that switch autotune off, or that option, lose it:
+        often a line that was copied from a benchmark, or from an answer about memory.""",
+        signal="""The pipeline's own options say that autotune or inject_prefetch is off, and no stage of it is a
+        prefetch. At most the shorter of waiting and computing can be saved, and that is the share by which it is
+        ranked.""",
         steps=(
             """End the pipeline with it:
             | dataset = dataset.batch(64).prefetch(tf.data.AUTOTUNE)""",
@@ -190,12 +200,12 @@ ENTRIES = (
         id="input.storage",
         means="the pipeline waits for a disk or a network",
         seen=f"""Cores idle, GPU idle, and bytes come in at a steady rate, in the finding's title. It {_BESIDE}.""",
-        why="""Each file costs one round trip, whatever its size: some milliseconds on a network file system or an object
-        store. One file after the other, 64 images a batch are 64 of those. Many small files also defeat the read-ahead of
-        the system. It is no lack of bandwidth in most cases, but of requests in flight.""",
+        why="""Each file costs one round trip, whatever its size: some milliseconds on a network file system or an
+        object store. One file after the other, 64 images a batch are 64 of those. Many small files also defeat the
+        read-ahead of the system. It is no lack of bandwidth in most cases, but of requests in flight.""",
         signal="""The slow stage reads files, or is Python (which may); no core is busy in most of the waiting; and the
-        training's processes read bytes from a disk in each step, or the machine receives some from a network. Which of the
-        two gave more is named.""",
+        training's processes read bytes from a disk in each step, or the machine receives some from a network. Which of
+        the two gave more is named.""",
         steps=(
             """Ask for several at once:
             | dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -221,16 +231,16 @@ ENTRIES = (
     Entry(
         id="input.cpu_starved",
         means="too few cores for the input pipeline",
-        seen=f"""The slow stage runs several elements at a time and would run more; all cores that the training may use are
-        busy, or "throttled" stands in the CPU pane. It {_BESIDE}.""",
-        why="""A GPU job needs cores for its input: decoding JPEG takes some milliseconds of a core for each image. Schedulers
-        give one core by default; containers get a quota (cpu.max) that programs don't see: they count the machine's cores,
-        start as many threads, and are stopped by the kernel for a part of each period.
+        seen=f"""The slow stage runs several elements at a time and would run more; all cores that the training may use
+        are busy, or "throttled" stands in the CPU pane. It {_BESIDE}.""",
+        why="""A GPU job needs cores for its input: decoding JPEG takes some milliseconds of a core for each image.
+        Schedulers give one core by default; containers get a quota (cpu.max) that programs don't see: they count the
+        machine's cores, start as many threads, and are stopped by the kernel for a part of each period.
 
         It can also be somebody else's load: then the machine is full while the training itself uses few cores.""",
-        signal="""Cores granted (affinity, cgroup quota), cores used by the training's processes, how busy the granted ones
-        are, and the share of time in which the quota stopped it. A stage that is serial, or Python, is not starved: more
-        cores would not help it.""",
+        signal="""Cores granted (affinity, cgroup quota), cores used by the training's processes, how busy the granted
+        ones are, and the share of time in which the quota stopped it. A stage that is serial, or Python, is not
+        starved: more cores would not help it.""",
         steps=(
             """Ask for more:
             | docker run --cpus 8 …
@@ -254,14 +264,14 @@ ENTRIES = (
     Entry(
         id="input.shuffle_refill",
         means="a shuffle buffer fills before each epoch",
-        seen="""A long wait before the first batch of each epoch, then a quick training; "Filling up shuffle buffer (this may
-        take a while)" on stderr.""",
-        why="""shuffle(n) keeps n elements and gives out a random one, so it must have n before the first comes out; and it
-        begins anew at each epoch. What stands before it is done for all of them: with decoded images that is reading and
-        decoding of nearly everything. "Use the size of the data set as the buffer", which is often advised, is right for
-        file names and wrong for images.""",
-        signal=f"""The wait of the first step of each epoch, apart from that of all other steps; a shuffle among the stages;
-        and the time that the stages before it need for so many elements. {_LIVE_MODEL}""",
+        seen="""A long wait before the first batch of each epoch, then a quick training; "Filling up shuffle buffer
+        (this may take a while)" on stderr.""",
+        why="""shuffle(n) keeps n elements and gives out a random one, so it must have n before the first comes out; and
+        it begins anew at each epoch. What stands before it is done for all of them: with decoded images that is reading
+        and decoding of nearly everything. "Use the size of the data set as the buffer", which is often advised, is
+        right for file names and wrong for images.""",
+        signal=f"""The wait of the first step of each epoch, apart from that of all other steps; a shuffle among the
+        stages; and the time that the stages before it need for so many elements. {_LIVE_MODEL}""",
         steps=(
             """Shuffle names, not images:
             | dataset = tf.data.Dataset.from_tensor_slices(files)
@@ -272,12 +282,15 @@ ENTRIES = (
             """Or one iterator for all epochs, which fills once:
             | model.fit(dataset.repeat(), steps_per_epoch=n)""",
         ),
-        harmless="Where epochs are long: a pause of seconds in an hour is below the limit. The first epoch is never judged.",
+        harmless="Where epochs are long: seconds in an hour are below the limit. The first epoch is never judged.",
         limits=(
             *_PAUSE,
             Limit("the stages before the shuffle explain {} of the pause or more", FILLS, units.share),
-            Limit("without stage times: the buffer holds {} of the data or more, else it is not certain", WHOLE,
-                  units.share),
+            Limit(
+                "without stage times: the buffer holds {} of the data or more, else it is not certain",
+                WHOLE,
+                units.share,
+            ),
         ),
         demo="demo/shuffle_refill.py",
     ),
@@ -285,11 +298,11 @@ ENTRIES = (
         id="input.epoch_start",
         means="each epoch begins with a wait for its first batch",
         seen="""Short epochs that each begin with a wait; within the epoch the input is fast enough.""",
-        why="""Keras makes a new iterator for each epoch, so the pipeline starts anew: files are opened, an index is read, a
-        generator runs its beginning again, worker processes are started, buffers are empty. In an hour's epoch nobody sees
-        it; in epochs of a few seconds it is a large part.""",
-        signal="""The wait of the first step of each epoch, apart from that of all other steps, in epochs after the first; no
-        shuffle among the stages, or one that fills much too quickly to explain it.""",
+        why="""Keras makes a new iterator for each epoch, so the pipeline starts anew: files are opened, an index is
+        read, a generator runs its beginning again, worker processes are started, buffers are empty. In an hour's epoch
+        nobody sees it; in epochs of a few seconds it is a large part.""",
+        signal="""The wait of the first step of each epoch, apart from that of all other steps, in epochs after the
+        first; no shuffle among the stages, or one that fills much too quickly to explain it.""",
         steps=(
             """One iterator for all epochs:
             | model.fit(dataset.repeat(), steps_per_epoch=n, epochs=10)""",
@@ -310,10 +323,10 @@ ENTRIES = (
         memory, sometimes before its first step (in _EagerConst).""",
         why="""fit(x, y) with NumPy arrays makes a tf.data pipeline of them, and the arrays become tensors first: on the
         device that TensorFlow prefers, which is the GPU. The same is reported of
-        tf.data.Dataset.from_tensor_slices(array) outside of a CPU scope since TensorFlow 2.17. It makes slicing fast, and takes the memory for
-        the whole training.""",
-        signal="""TensorFlow's allocator on that device before and after Keras took the arrays: it grew by about as much as
-        they hold.""",
+        tf.data.Dataset.from_tensor_slices(array) outside of a CPU scope since TensorFlow 2.17. It makes slicing fast,
+        and takes the memory for the whole training.""",
+        signal="""TensorFlow's allocator on that device before and after Keras took the arrays: it grew by about as much
+        as they hold.""",
         steps=(
             """Make the dataset on the CPU, and let batches go over one by one:
             | with tf.device("CPU:0"):
@@ -322,8 +335,8 @@ ENTRIES = (
             "Or a keras.utils.PyDataset that slices the array in __getitem__.",
             "If it does not fit in host memory either: numpy.memmap, or files.",
         ),
-        harmless="""Where memory is plenty: then it is the fastest input there is, and the warning only tells where the memory
-        is.""",
+        harmless="""Where memory is plenty: then it is the fastest input there is, and the warning only tells where the
+        memory is.""",
         limits=(Limit("said of arrays of {} or more", LARGE_ARRAY_BYTES, units.size),),
         demo_note="it needs a GPU, and arrays of some hundred MiB",
     ),
@@ -331,19 +344,19 @@ ENTRIES = (
         id="input.hidden",
         means="the loop waits, yet the GPU stays busy: no loss",
         seen="""Input wait is high, and so is GPU busy.""",
-        why="""Python starts the GPU's work and goes on before it is done: the train function returns while kernels are still
-        queued. The loop then waits for its next batch while the GPU has enough to do. A shorter wait would only be spent
-        at another place, waiting for the GPU.""",
-        signal="""The share of the step that waits, beside NVML's GPU busy over the time of training, of the GPUs that this
-        run uses.""",
+        why="""Python starts the GPU's work and goes on before it is done: the train function returns while kernels are
+        still queued. The loop then waits for its next batch while the GPU has enough to do. A shorter wait would only
+        be spent at another place, waiting for the GPU.""",
+        signal="""The share of the step that waits, beside NVML's GPU busy over the time of training, of the GPUs that
+        this run uses.""",
         steps=(
             "Nothing about the input.",
             """If steps should be faster, the GPU's own work is where to look: what it computes in (see
             precision.unused_tensor_cores), and time by layer.
             | tfgpu-tui --set profile=5 train.py""",
         ),
-        harmless="""Always. GPU busy is the share of time in which any kernel ran, not how much of the GPU it used: many small
-        kernels keep it at 100 %, too.""",
+        harmless="""Always. GPU busy is the share of time in which any kernel ran, not how much of the GPU it used: many
+        small kernels keep it at 100 %, too.""",
         limits=(JUDGED, Limit("GPU busy is {} or more", HIDDEN_BUSY_PERCENT, units.percent)),
         demo_note="it needs a GPU with enough queued work",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WORKING_PERCENT
 from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
@@ -12,15 +12,15 @@ ENTRIES = (
         id="run.failed",
         means="the script failed, or a child process of it",
         ends_run=True,
-        seen="""The run is over with an exit status other than 0, or with 0 although a worker crashed. The finding has the
-        exception's own reason and the script's own line, from below the pages around them.""",
-        why="""TensorFlow's exceptions bury what happened: "Graph execution error:", names of nodes, a trace of the graph's
-        making, Keras' "Exception encountered when calling …", and the last line on stderr may be another thread's. What
-        matters is mostly one line in the middle. What has a cure that is always the same has a finding of its own:
-        run.legacy_api, xla.unsupported_op, memory.oom.""",
-        signal="""The exit status from the process's own parent; the exception as Python raised it in the script's process,
-        with the innermost frame that is the script's; the end of each child, and its exception where the agent is in
-        it. A stop that was asked for is no failure.""",
+        seen="""The run is over with an exit status other than 0, or with 0 although a worker crashed. The finding has
+        the exception's own reason and the script's own line, from below the pages around them.""",
+        why="""TensorFlow's exceptions bury what happened: "Graph execution error:", names of nodes, a trace of the
+        graph's making, Keras' "Exception encountered when calling …", and the last line on stderr may be another
+        thread's. What matters is mostly one line in the middle. What has a cure that is always the same has a finding
+        of its own: run.legacy_api, xla.unsupported_op, memory.oom.""",
+        signal="""The exit status from the process's own parent; the exception as Python raised it in the script's
+        process, with the innermost frame that is the script's; the end of each child, and its exception where the agent
+        is in it. A stop that was asked for is no failure.""",
         steps=(
             "Go to the named line. The shape or dtype in the message is that of a whole batch.",
             """Look with the step in Python, where a debugger can stop in it:
@@ -30,25 +30,26 @@ ENTRIES = (
             | assert worker.exitcode == 0""",
             "If the script was never started: name an interpreter that runs here, with --python.",
         ),
-        harmless="""Where a script ends with another status on purpose. What it says itself counts: the tool's own exit status
-        is the script's.""",
+        harmless="""Where a script ends with another status on purpose. What it says itself counts: the tool's own exit
+        status is the script's.""",
         demo="demo/failing_child.py",
     ),
     Entry(
         id="run.killed",
         means="a signal ended the script",
         ends_run=True,
-        seen="""The output stops in the middle, without a traceback: a signal leaves no time for one. The shell says "Killed" or
-        "Segmentation fault"; the exit status is 128 and the signal's number.""",
-        why="""SIGKILL (9) comes mostly from the kernel's out-of-memory killer, when the machine or the job's memory limit was
-        full; also from a scheduler at its time limit, after SIGTERM (15). SIGSEGV (11), SIGABRT (6) and their kind are
-        crashes of a native library, never of Python code by itself. SIGHUP (1) is a terminal that was closed.""",
-        signal="""The signal from the process's own parent. Whether it was the out-of-memory killer is counted by the kernel
-        (memory.events of the job's cgroup, or the machine's counter), before and after; the highest memory seen stands
-        beside it. Signals that you asked for are no finding.""",
+        seen="""The output stops in the middle, without a traceback: a signal leaves no time for one. The shell says
+        "Killed" or "Segmentation fault"; the exit status is 128 and the signal's number.""",
+        why="""SIGKILL (9) comes mostly from the kernel's out-of-memory killer, when the machine or the job's
+        memory limit was full; also from a scheduler at its time limit, after SIGTERM (15). SIGSEGV (11), SIGABRT
+        (6) and their kind are crashes of a native library, never of Python code by itself. SIGHUP (1) is a
+        terminal that was closed.""",
+        signal="""The signal from the process's own parent. Whether it was the out-of-memory killer is counted by the
+        kernel (memory.events of the job's cgroup, or the machine's counter), before and after; the highest memory seen
+        stands beside it. Signals that you asked for are no finding.""",
         steps=(
-            """Out of memory on the host: a smaller shuffle buffer or cache(), fewer workers, a larger job
-            (sbatch --mem, docker --memory). Look at memory.host_growth: it may have been rising for hours.""",
+            """Out of memory on the host: a smaller shuffle buffer or cache(), fewer workers, a larger job (sbatch
+            --mem, docker --memory). Look at memory.host_growth: it may have been rising for hours.""",
             """Not counted here? The kernel's log tells:
             | sudo dmesg | tail""",
             """A crash: see where, and which library.
@@ -63,14 +64,14 @@ ENTRIES = (
         id="run.legacy_api",
         means="the script calls what TensorFlow or Keras lost",
         ends_run=True,
-        seen="""AttributeError, ImportError or TypeError within the first second, at a line that a book or an answer of some
-        years ago wrote like that.""",
-        why="""TensorFlow 1's sessions, placeholders and tf.contrib went with 2.0. TensorFlow 2.16 replaced Keras 2 by Keras 3,
-        which dropped fit_generator, fit(workers=…), keras.utils.np_utils, ImageDataGenerator's way of working, saving to a
-        folder, and lr= for learning_rate=.""",
-        signal="""The exception of a script that failed: the name in it is one of a table of names that are gone, each with
-        today's call; each row was tried against TensorFlow 2.21 with Keras 3.15 and 2.15 with Keras 2.15. An object of the
-        script's own that lacks such a name is not meant.""",
+        seen="""AttributeError, ImportError or TypeError within the first second, at a line that a book or an answer of
+        some years ago wrote like that.""",
+        why="""TensorFlow 1's sessions, placeholders and tf.contrib went with 2.0. TensorFlow 2.16 replaced Keras 2 by
+        Keras 3, which dropped fit_generator, fit(workers=…), keras.utils.np_utils, ImageDataGenerator's way of working,
+        saving to a folder, and lr= for learning_rate=.""",
+        signal="""The exception of a script that failed: the name in it is one of a table of names that are gone, each
+        with today's call; each row was tried against TensorFlow 2.21 with Keras 3.15 and 2.15 with Keras 2.15. An
+        object of the script's own that lacks such a name is not meant.""",
         steps=(
             """Write what the finding says. The most frequent ones:
             | model.fit(generator)                    # fit_generator
@@ -92,25 +93,25 @@ ENTRIES = (
         id="xla.unsupported_op",
         means="XLA can't compile an operation of the training step",
         ends_run=True,
-        seen="""InvalidArgumentError, "Detected unsupported operations when trying to compile graph … on XLA_GPU_JIT: AsString
-        (No registered 'AsString' OpKernel for XLA_GPU_JIT devices …)", under pages of Keras' and TensorFlow's own lines.
-        The same script trains on a machine without a GPU.""",
-        why="""XLA compiles the whole step into one program, and knows fewer operations than TensorFlow: none on strings, no
-        lookup tables, no Python (py_function). Without XLA such an operation would simply run on the CPU.
+        seen="""InvalidArgumentError, "Detected unsupported operations when trying to compile graph … on XLA_GPU_JIT:
+        AsString (No registered 'AsString' OpKernel for XLA_GPU_JIT devices …)", under pages of Keras' and TensorFlow's
+        own lines. The same script trains on a machine without a GPU.""",
+        why="""XLA compiles the whole step into one program, and knows fewer operations than TensorFlow: none on
+        strings, no lookup tables, no Python (py_function). Without XLA such an operation would simply run on the CPU.
 
-        Nobody has to ask for XLA: with Keras 3 (TensorFlow 2.16 and later) compile has jit_compile="auto", which means on
-        as soon as a GPU is visible, unless a layer says that it can't be compiled, the model trains under tf.distribute,
-        or determinism is switched on. Keras' own text and lookup layers say so; a layer of your own with such an operation
-        in its call does not. Seen on an H200 with TensorFlow 2.21.""",
-        signal="""The exception of a script that failed: XLA's own words, from which the operation and the layer are read; the
-        script's line is that of the layer's call. It stands in place of run.failed.""",
+        Nobody has to ask for XLA: with Keras 3 (TensorFlow 2.16 and later) compile has jit_compile="auto", which means
+        on as soon as a GPU is visible, unless a layer says that it can't be compiled, the model trains under
+        tf.distribute, or determinism is switched on. Keras' own text and lookup layers say so; a layer of your own with
+        such an operation in its call does not. Seen on an H200 with TensorFlow 2.21.""",
+        signal="""The exception of a script that failed: XLA's own words, from which the operation and the layer are
+        read; the script's line is that of the layer's call. It stands in place of run.failed.""",
         steps=(
             """Do without XLA:
             | model.compile(…, jit_compile=False)""",
             """Try that first without an edit (Enter on the finding):
             | tfgpu-tui --set jit_compile=off train.py""",
-            """Better, where speed matters: take the operation out of the model, into the input pipeline, where it runs beside
-            the GPU.
+            """Better, where speed matters: take the operation out of the model, into the input pipeline, where it runs
+            beside the GPU.
             | dataset = dataset.map(lambda x, y: (hash_words(x), y),
             |                       num_parallel_calls=tf.data.AUTOTUNE)""",
             """Let your own layer say it, so that Keras' "auto" takes it into account:
@@ -127,13 +128,14 @@ ENTRIES = (
     Entry(
         id="run.slow_exit",
         means="the script is over, but its process does not end",
-        seen="""The last line was printed, the training is done, and the prompt does not come back. GPU memory stays taken.""",
-        why="""At its end Python takes no more calls from threads. A pipeline that runs Python (a generator, a py_function) and
-        was left before its end may have a call under way: TensorFlow waits for it for ever. That is a fault of TensorFlow
-        (seen with 2.21), and happens without the monitor, too. Other reasons: a thread that is no daemon, a __del__, a
-        library that uploads something.""",
-        signal="""The interpreter has begun to close (the agent is told), and the process is still there after the time below.
-        What it waits for is not measured; a stage that runs Python is named as a suspect.""",
+        seen="""The last line was printed, the training is done, and the prompt does not come back. GPU memory stays
+        taken.""",
+        why="""At its end Python takes no more calls from threads. A pipeline that runs Python (a generator, a
+        py_function) and was left before its end may have a call under way: TensorFlow waits for it for ever. That is a
+        fault of TensorFlow (seen with 2.21), and happens without the monitor, too. Other reasons: a thread that is no
+        daemon, a __del__, a library that uploads something.""",
+        signal="""The interpreter has begun to close (the agent is told), and the process is still there after the time
+        below. What it waits for is not measured; a stage that runs Python is named as a suspect.""",
         steps=(
             """End it: its own code is done.
             | kill -TERM PID     # or q, then s, on the screen""",
@@ -151,10 +153,10 @@ ENTRIES = (
         id="run.other_backend",
         means="Keras computes with JAX or PyTorch, not TensorFlow",
         seen="""Steps and callbacks are shown; input wait, placement and TensorFlow's memory are not.""",
-        why="""Keras 3 runs on three backends, and takes the one in KERAS_BACKEND, or in ~/.keras/keras.json, which some other
-        project may have written once. The script imports keras and trains; nothing says which one computes.""",
-        signal="""The backend that Keras names after its import, in the script's process. Findings about TensorFlow's GPUs are
-        then not made: they are not the question.""",
+        why="""Keras 3 runs on three backends, and takes the one in KERAS_BACKEND, or in ~/.keras/keras.json, which some
+        other project may have written once. The script imports keras and trains; nothing says which one computes.""",
+        signal="""The backend that Keras names after its import, in the script's process. Findings about TensorFlow's
+        GPUs are then not made: they are not the question.""",
         steps=(
             """If TensorFlow is meant:
             | export KERAS_BACKEND=tensorflow""",
@@ -169,12 +171,15 @@ ENTRIES = (
     Entry(
         id="run.no_steps",
         means="no training step was seen",
-        seen="""The step pane says what the script is doing, and no step comes; at the end "No training step was seen".""",
+        seen="""The step pane says what the script is doing, and no step comes; at the end "No training step was
+        seen".""",
         why="""One of these: the script does not train (it only evaluates, or prepares data); it stopped before; its
-        interpreter has no TensorFlow; the agent did not come into it (python -I, -E and -S ignore PYTHONPATH, and so does a
-        program that clears its environment before it starts another Python); or its loop is of a kind that is not known.""",
-        signal="""The agent looks for Keras' fit and train_on_batch, an optimizer's apply, loops over tf.data, and sessions of
-        TensorFlow 1. None of them was met; the finding says which phases were seen, and which of its hooks are off.""",
+        interpreter has no TensorFlow; the agent did not come into it (python -I, -E and -S ignore PYTHONPATH, and so
+        does a program that clears its environment before it starts another Python); or its loop is of a kind that is
+        not known.""",
+        signal="""The agent looks for Keras' fit and train_on_batch, an optimizer's apply, loops over tf.data, and
+        sessions of TensorFlow 1. None of them was met; the finding says which phases were seen, and which of its hooks
+        are off.""",
         steps=(
             """Is it the right interpreter?
             | tfgpu-tui --python /path/to/env/bin/python train.py""",
@@ -188,15 +193,15 @@ ENTRIES = (
     Entry(
         id="run.multi_gpu_idle",
         means="some of the GPUs are idle, or hold the others back",
-        seen="""One GPU works, the others are at 0 % with their memory taken: "1 of 8 works" in the GPU pane. Or all work, and
-        one has a much lower clock.""",
-        why="""TensorFlow takes all GPUs that it sees, and reserves memory on each; it computes on the first, unless a strategy
-        spreads the work. Nobody else can use the idle ones meanwhile.
+        seen="""One GPU works, the others are at 0 % with their memory taken: "1 of 8 works" in the GPU pane. Or all
+        work, and one has a much lower clock.""",
+        why="""TensorFlow takes all GPUs that it sees, and reserves memory on each; it computes on the first, unless a
+        strategy spreads the work. Nobody else can use the idle ones meanwhile.
 
-        With a strategy every step ends with the slowest replica. A GPU that is hot or at its power limit lowers its clock,
-        and all others wait for it.""",
-        signal="""GPU busy of each GPU that TensorFlow lists, over the training; and clocks with the driver's own reasons for
-        throttling, of GPUs of one kind. GPUs that this run does not see are not its business.""",
+        With a strategy every step ends with the slowest replica. A GPU that is hot or at its power limit lowers its
+        clock, and all others wait for it.""",
+        signal="""GPU busy of each GPU that TensorFlow lists, over the training; and clocks with the driver's own
+        reasons for throttling, of GPUs of one kind. GPUs that this run does not see are not its business.""",
         steps=(
             """Use them all:
             | strategy = tf.distribute.MirroredStrategy()
@@ -209,8 +214,8 @@ ENTRIES = (
             """A slow one: see why, then cooling or its power limit.
             | nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE""",
         ),
-        harmless="""Where the other GPUs are taken on purpose (a second model that is not running yet). Where no GPU works,
-        something else is the matter, and this is not said.""",
+        harmless="""Where the other GPUs are taken on purpose (a second model that is not running yet). Where no GPU
+        works, something else is the matter, and this is not said.""",
         limits=(
             JUDGED,
             Limit("judged after {} of training", LOOKED_AT_S, units.duration),

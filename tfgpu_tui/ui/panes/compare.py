@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import compare as core
-from tfgpu_tui import units
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import units
+from tfgpu_tui.report import compare as core
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, note, wrap
 from tfgpu_tui.ui.table import Cell, Column

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Row, note, static, whole_groups
 from tfgpu_tui.ui.panes.gpu import why_no_gpu

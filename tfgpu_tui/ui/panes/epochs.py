@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from tfgpu_tui import units
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import units
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, note
 from tfgpu_tui.ui.table import Cell, Column

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose import Finding
-from tfgpu_tui.state import STEADY_STEPS
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, clip_words, wrap, wrap_clipped
 from tfgpu_tui.ui.view import View
 
@@ -181,14 +181,16 @@ def _list(view: View, box: Box) -> Content:
     return Content(
         title=((f"{len(view.findings)} finding{'s' if len(view.findings) != 1 else ''}", ""),),
         right=((f"{view.glyphs.up} {view.glyphs.down} choose", "muted"),),
-        bottom=(
-            (view.key("copy"), "key"), (" copies the next step   ", ""), (view.key("explain"), "key"), (" says why", ""),
-        ),  # fmt: skip
+        bottom=(*_hint(view, "copy", " copies the next step   "), *_hint(view, "explain", " says why")),
         count=len(rows),
         line=rows.__getitem__,
         box=severity,
         selectable=len(view.findings),
     )
+
+
+def _hint(view: View, key: str, words: str) -> Row:
+    return (view.key(key), "key"), (words, "")
 
 
 def _missing(view: View) -> str | None:

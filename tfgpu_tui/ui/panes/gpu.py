@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
-from tfgpu_tui.gpu_mapping import mapping
-from tfgpu_tui.terminal import printable
-from tfgpu_tui.totals import GpuView
+from tfgpu_tui.core import units
+from tfgpu_tui.core.gpu_mapping import mapping
+from tfgpu_tui.core.totals import GpuView
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, note, static
 from tfgpu_tui.ui.view import View

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
-from tfgpu_tui.terminal import printable
-from tfgpu_tui.totals import GpuView
+from tfgpu_tui.core import units
+from tfgpu_tui.core.totals import GpuView
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Row, Span, flowing, note, static
 from tfgpu_tui.ui.panes.gpu import shown, tensorflow_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tfgpu_tui import units
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import units
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Row, Span, clip, note, static
 from tfgpu_tui.ui.view import View

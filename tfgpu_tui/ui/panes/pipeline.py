@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from tfgpu_tui import units
+from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.finding import WARNING_SHARE
 from tfgpu_tui.diagnose.stages import slowest_stage, stage_shares
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, clip, note, static, width_of
 from tfgpu_tui.ui.table import Cell, Column

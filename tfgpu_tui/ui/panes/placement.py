@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from tfgpu_tui import units
-from tfgpu_tui.events import Placement
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import units
+from tfgpu_tui.core.events import Placement
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, marked, note
 from tfgpu_tui.ui.table import Cell, Column

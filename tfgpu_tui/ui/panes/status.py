@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfgpu_tui import python_options, units
-from tfgpu_tui.knobs import SCRIPT
-from tfgpu_tui.terminal import printable
+from tfgpu_tui.core import python_options, units
+from tfgpu_tui.core.knobs import SCRIPT
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of, wrap_clipped
 from tfgpu_tui.ui.keys import by_name
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
@@ -22,7 +22,11 @@ _REPLAY = (
     "export", "browse", "search", "copy",
 )  # fmt: skip
 FROZEN = "FROZEN, the run goes on"
-_ZOOMED = {"placement": ("off_gpu", "search", "profile"), "output": ("search", "type"), "findings": ("apply", "copy", "explain")}
+_ZOOMED = {
+    "placement": ("off_gpu", "search", "profile"),
+    "output": ("search", "type"),
+    "findings": ("apply", "copy", "explain"),
+}
 """What a narrow footer keeps, from the left; a zoomed pane's own keys come first."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tfgpu_tui import units
-from tfgpu_tui.totals import StepTotals
+from tfgpu_tui.core import units
+from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, clip, note, static, width_of
 from tfgpu_tui.ui.view import View

@@ -1,0 +1,160 @@
+"""RunState as JSON and back, so that a long journal need not be folded again from its first event (pure).
+
+Nothing but values is in it: reading one makes objects of the classes below and of no others, and runs no code of the
+file's choosing. A field that this version does not know is skipped, one that is missing has its default; a value of
+another type than the field's makes the whole of it none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections import deque
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from tfgpu_tui.core import events, series, state, totals, validate
+from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.series import Decimated, Series
+from tfgpu_tui.core.state import RunState
+
+VERSION = 1
+_KIND = "$"
+_CLASSES: dict[str, type[Any]] = {
+    name: cls
+    for module in (series, events, totals, state)
+    for name, cls in vars(module).items()
+    if isinstance(cls, type) and cls.__module__.startswith("tfgpu_tui.")
+}
+_BUCKETS = "_buckets"
+_OF_PLOTS = {"_asked", "_said", "_changed"}
+"""What a series was asked for by a plot: made anew."""
+_LARGEST_CAPACITY = 1 << 16
+
+
+def dump(run: RunState) -> str:
+    """One JSON object. Raises TypeError for a value of a kind that is not known here."""
+    return json.dumps({"checkpoint": VERSION, "state": _plain(run)}, separators=(",", ":"), allow_nan=False)
+
+
+def load(text: str | bytes) -> RunState:
+    """Raises ValueError where it is no checkpoint of this version, or broken."""
+    try:
+        data = json.loads(text, parse_constant=lambda name: None)
+        if data["checkpoint"] != VERSION:
+            raise ValueError(f"a checkpoint of version {data['checkpoint']!r}")
+        found = _object(data["state"])
+    except (TypeError, KeyError, AttributeError, RecursionError, IndexError, OverflowError) as error:
+        raise ValueError(f"no checkpoint: {error!r}") from error
+    if not isinstance(found, RunState):
+        raise ValueError("no checkpoint of a run")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {_KIND: "float", "v": str(value)}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, (tuple, set, frozenset)):
+        return {_KIND: type(value).__name__, "v": [_plain(item) for item in value]}
+    if isinstance(value, deque):
+        return {_KIND: "deque", "max": value.maxlen, "v": [_plain(item) for item in value]}
+    if type(value) is dict:
+        if all(isinstance(key, str) for key in value) and _KIND not in value:
+            return {key: _plain(item) for key, item in value.items()}
+        return {_KIND: "dict", "v": [[_plain(key), _plain(item)] for key, item in value.items()]}
+    name = type(value).__name__
+    if _CLASSES.get(name) is not type(value):
+        raise TypeError(f"a checkpoint can't hold a {type(value)}")
+    values = {name: item for name, item in vars(value).items() if name not in _OF_PLOTS}
+    if is_dataclass(value):
+        values = {f.name: values[f.name] for f in fields(value) if f.init}  # the others are made from these
+    buckets = values.pop(_BUCKETS, None) if isinstance(value, Series) else None
+    out: dict[str, Any] = {_KIND: name, "v": {key: _plain(item) for key, item in values.items()}}
+    if buckets is not None:
+        out["b"] = [[i, b.total, b.weight, b.highest] for i, b in buckets.items()]
+    return out
+
+
+def _object(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_object(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    kind = data.get(_KIND)
+    if kind is None:
+        return {key: _object(item) for key, item in data.items()}
+    v = data["v"]
+    if kind == "float":
+        return float(v)
+    if kind == "dict":
+        return {_object(key): _object(item) for key, item in v}
+    if kind in ("tuple", "set", "frozenset"):
+        return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](_object(item) for item in v)
+    if kind == "deque":
+        return deque((_object(item) for item in v), maxlen=data["max"])
+    return _instance(_CLASSES[kind], {key: _object(item) for key, item in v.items()}, data.get("b"))
+
+
+def _instance(cls: type[Any], values: dict[str, Any], buckets: Any) -> Any:
+    if is_dataclass(cls):
+        known = {f.name for f in fields(cls) if f.init}
+        made = cls(**{key: item for key, item in values.items() if key in known})
+        wrong = validate.misfit(made) if isinstance(made, Event) else _wrong_field(made)
+    else:
+        made = cls()
+        for key in vars(made).keys() & values.keys() - _OF_PLOTS:
+            setattr(made, key, values[key])
+        if buckets is not None:
+            made._buckets = {int(i): series._Bucket(float(t), float(w), float(h)) for i, t, w, h in buckets}
+        wrong = None if _is_series(made) or _is_decimated(made) else "series"
+    if wrong is not None:
+        raise ValueError(f"{cls.__name__}.{wrong} is of no such type")
+    return made
+
+
+def _wrong_field(made: Any) -> str | None:
+    cls = type(made)
+    if cls not in _KINDS:
+        hints = typing.get_type_hints(cls)
+        _KINDS[cls] = {f.name: validate.kind_of(hints[f.name]) for f in fields(cls) if f.init}
+    values = vars(made)
+    if cls is RunState and not vars(_FRESH)["series"].keys() <= made.series.keys():
+        return "series"
+    return next((name for name, kind in _KINDS[cls].items() if not validate.fits(kind, values[name])), None)
+
+
+_KINDS: dict[type[Any], dict[str, validate.Kind]] = {}
+_FRESH = RunState()
+
+
+def _is_series(made: Any) -> bool:
+    if type(made) is not Series or type(made.capacity) is not int or not 2 <= made.capacity <= _LARGEST_CAPACITY:
+        return False
+    if not all(_is_number(value) for value in (made.bucket_s, made.latest or 0.0, made.highest or 0.0)):
+        return False
+    for bucket in made._buckets.values():
+        if not (math.isfinite(bucket.total) and math.isfinite(bucket.highest) and 0 < bucket.weight < math.inf):
+            return False
+    if not made._buckets:
+        return made.bucket_s > 0 and made._first is None and made._last is None
+    first, last = min(made._buckets), max(made._buckets)
+    return made.bucket_s > 0 and (made._first, made._last) == (first, last) and last - first < made.capacity
+
+
+def _is_decimated(made: Any) -> bool:
+    if type(made) is not Decimated or type(made.points) is not list:
+        return False
+    counts = (made.capacity, made._stride, made._seen)
+    if not all(type(count) is int for count in counts) or not (2 <= made.capacity <= _LARGEST_CAPACITY):
+        return False
+    pairs = all(type(p) is tuple and len(p) == 2 and _is_number(p[0]) and _is_number(p[1]) for p in made.points)
+    return pairs and made._stride >= 1 and made._seen >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

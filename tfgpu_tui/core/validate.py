@@ -1,0 +1,373 @@
+"""Whether an event has the shape that events.py promises to everybody who reads it (pure).
+
+Asked of what a peer sends, and of each line of a journal: another tool, another version or a damaged disk may have
+written that. A reader asks it 40,000 times for a long journal, so what was found out about the types of an object's
+values is kept: the next object of the same keys and types needs no more than a look at the size of its numbers.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import types
+import typing
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tfgpu_tui.core.events import ALL_EVENTS, Event, from_dict, parse
+
+Check = Callable[[Any], bool]
+
+_LARGEST = 1e30
+"""No count, size or time is larger, and what is made of two of them is still a number. Infinity and NaN are none."""
+_LARGEST_METRIC = 1e300
+LATEST = 250e9
+"""Unix seconds that a calendar still has (year 9892)."""
+_REMEMBERED = 256
+"""Kinds of objects, by the types of their values, of each sort."""
+
+
+class Kind(NamedTuple):
+    """What a value may be."""
+
+    plain: frozenset[type] = frozenset()
+    """Types of which any value will do."""
+    number: bool = False
+    deep: Check | None = None
+    """Asked of a list or an object."""
+    anything: bool = False
+    whole: bool = False
+    """A number that bits are shifted of."""
+
+
+_WHOLE = Kind(frozenset({type(None)}), number=True, whole=True)
+
+
+def _pairs(value: Any) -> bool:
+    return all(len(point) >= 2 for point in value)
+
+
+def _buckets(value: Any) -> bool:
+    return all(_BUCKET.fullmatch(name) is not None for name in value)
+
+
+_BUCKET = re.compile(r"-?[0-9]{1,6}")
+_COUNTS = dict[str, float]
+_TEXTS = dict[str, str | None]
+_PROCESS = {
+    "pid": int | None,
+    "memory_bytes": float | None,
+    "busy_percent": float | None,
+    "ours": bool | None,
+    "name": str | None,
+}
+_GPU = {
+    "index": int | None,
+    "uuid": str | None,
+    "name": str | None,
+    "error": str | None,
+    "processes": [_PROCESS],
+    "pci": str | None,
+    "throttle": list[str] | None,
+    "unknown": _TEXTS | None,
+    **dict.fromkeys(
+        (
+            "busy_percent",
+            "memory_busy_percent",
+            "memory_used_bytes",
+            "memory_total_bytes",
+            "memory_reserved_bytes",
+            "power_w",
+            "power_limit_w",
+            "temperature_c",
+            "sm_clock_mhz",
+            "sm_clock_max_mhz",
+            "memory_clock_mhz",
+            "memory_clock_max_mhz",
+            "pcie_generation",
+            "pcie_generation_max",
+            "pcie_width",
+            "pcie_width_max",
+            "pcie_rx_bytes_per_s",
+            "pcie_tx_bytes_per_s",
+            "energy_j",
+            "ecc_corrected",
+            "ecc_uncorrected",
+            "sm_active_percent",
+            "tensor_active_percent",
+            "dram_active_percent",
+        ),
+        float | None,
+    ),
+}
+_FACTS = {
+    **dict.fromkeys(
+        ("python", "executable", "prefix", "module", "container", "platform", "tensorflow_dir", "build_error"),
+        str | None,
+    ),
+    "virtual": bool | None,
+    "pci": int | None,
+    "devices": int | None,
+    "forbidden": list[str] | None,
+    "runpath": list[str] | None,
+    "driver_library": {"path": str | None, "version": str | None},
+    "build": {
+        "is_cuda_build": bool | None,
+        "is_rocm_build": bool | None,
+        "cuda_version": str | None,
+        "cuda_compute_capabilities": list[Any] | None,
+    },
+    "libraries": {str: {"path!": str | None, "package!": str | None, "file": str | None}},
+    "cuda_driver": {
+        "error": str | None,
+        "count": int | None,
+        "cuda": str | None,
+        "gpus": [{"name": str | None, "capability": list[int]}],
+    },
+    **dict.fromkeys(("distributions", "conda", "env", "scheduler", "requires", "xla_tools", "keras"), _TEXTS | None),
+    "cpus": dict[str, float | None] | None,
+}
+_MORE: dict[str, dict[str, Any]] = {
+    "pipeline": {
+        "stages": [{"stage": str, "name": str | None, "function": str | None, "file": str | None, "line": int | None,
+                    "python": bool | None, "autotuned": bool | None, "self_us": float | None,
+                    "elements": float | None, "per_batch_us": float | None, "parallelism": float | None,
+                    "buffered": float | None, "buffer_size": float | None}],
+        "user": [{"name": str | None, "kind": str | None, "calls": float | None, "mean_us": float | None,
+                  "file": str | None, "line": int | None}],
+    },
+    "user_code": {
+        "user": [{"name": str | None, "kind": str | None, "calls": float | None, "seconds": float | None,
+                  "file": str | None, "line": int | None}],
+    },
+    "predict_calls": {
+        "places": [{"file": str, "line": int, "function": str | None, "count": float, "wall_s": float}],
+    },
+    "script_lines": {name: [{"file": str, "line": int, "function": str | None, "text": str, "looks": float,
+                             "waiting": float}] for name in ("loop", "feed")},
+    "placement": {
+        "layers": [{"layer!": str | None, "class": str | None, "depth": int | None, "forward": _COUNTS | None,
+                    "backward": _COUNTS | None, "variables": list[str] | None, "parameters": float | None,
+                    "dtype": str | None, "policy": str | None, "xla": bool | None, "asked": str | None,
+                    "reason": str | None, "calls": float | None,
+                    "not_on_gpu": [{"op": str, "ops": float, "dtype": str | None, "why": str | None}],
+                    "predicted": _COUNTS | None, "copies": _COUNTS | None, "variable_copies": _COUNTS | float | None,
+                    "float64_ops": float | None, "recurrent": {"cudnn!": bool | None, "blocked_by": list[str]}}],
+    },
+    "tf_memory": {
+        "devices": [{"device": str, "current_bytes": _WHOLE, "peak_bytes": _WHOLE, "limit_bytes": _WHOLE}],
+    },
+    "environment": {"tf_gpus": [{"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None,
+                                 "ordinal": int | None, "capability": list[int] | None}]},
+    "dataset": {"elements": [{"dtype": str | None, "shape": list[Any] | None}]},
+    "steps": {"periods": _buckets},
+    "process_memory": {"points": _pairs},
+    "out_of_memory": {"chunks": _pairs},
+    "growth_cause": {
+        "containers": [{"kind": str | None, "name": str | None, "element": str | None, "element_bytes": float | None,
+                        "per_step": float | None, "bytes_per_step": float | None}],
+    },
+    "gpu_sample": {"gpus": [{**_GPU, "slices": [_GPU]}]},
+    "preflight": {"facts": _FACTS},
+}  # fmt: skip
+"""Event -> field -> what the reducer, the verdicts and the panes take for granted of it besides its declared type.
+`{…}` is a row and `[{…}]` a list of such, or None; in a row a key with `!`, or whose value can't be None, must be
+there, and keys that are not named are free. `{str: …}` is a row of rows."""
+
+
+def read(line: bytes) -> Event | None:
+    """The event of a journal's line; None for what is none, or of a newer type, or does not fit."""
+    data = parse(line)
+    kind = None if data is None else data.get("type")
+    fits = _EVENTS.get(kind) if isinstance(kind, str) else None
+    return from_dict(data) if data is not None and fits is not None and fits(data) else None
+
+
+def misfit(event: Event) -> str | None:
+    """The name of the first field whose value is not of its declared type; None where all fit. Any number will do for
+    `int` and `float`, as long as it is finite: which of the two JSON has is the sender's choice."""
+    values = vars(event)
+    if _EVENTS[event.type](values):
+        return None
+    wrong = (name for name, kind in _FIELDS[event.type].items() if not fits(kind, values[name]))
+    return next(wrong, "t")
+
+
+def kind_of(hint: Any) -> Kind:
+    """Of a type as it is declared, or of what `_MORE` says."""
+    if isinstance(hint, Kind):
+        return hint
+    if hint is Any:
+        return Kind(anything=True)
+    if isinstance(hint, dict):
+        return Kind(frozenset({type(None)}), deep=_row(hint))
+    if isinstance(hint, list):
+        return Kind(frozenset({type(None)}), deep=_items(Kind(deep=_row(hint[0])), list))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        kinds = [kind_of(argument) for argument in arguments]
+        deep = [kind.deep for kind in kinds if kind.deep is not None]
+        plain = frozenset[type]().union(*(kind.plain for kind in kinds))
+        return Kind(plain, any(kind.number for kind in kinds), deep[0] if deep else None)
+    if origin is list:
+        return Kind(deep=_items(kind_of(arguments[0]), list))
+    if origin in (deque, set):
+        return Kind(deep=_items(kind_of(arguments[0]), origin))
+    if origin is tuple:
+        return Kind(deep=_tuple([kind_of(argument) for argument in arguments if argument is not Ellipsis],
+                                any_number=Ellipsis in arguments))  # fmt: skip
+    if origin is dict:
+        if arguments[1] == float | str:
+            return Kind(deep=_metrics)
+        values = _items(kind_of(arguments[1]), dict)
+        keys = kind_of(arguments[0])  # in JSON they are text; a checkpoint has others, too
+        return Kind(deep=values if arguments[0] is str else lambda d: values(d) and all(fits(keys, key) for key in d))
+    return Kind(number=True) if hint in (int, float) else Kind(frozenset({hint}))
+
+
+def fits(kind: Kind, value: Any) -> bool:
+    """Whether a value is of a kind."""
+    of = type(value)
+    if kind.anything or of in kind.plain:
+        return True
+    if of is float or of is int:
+        return kind.number and not (kind.whole and of is float) and -_LARGEST <= value <= _LARGEST
+    return kind.deep is not None and kind.deep(value)
+
+
+def _items(kind: Kind, container: Any) -> Check:
+    allowed = kind.plain | {int, float} if kind.number else kind.plain
+
+    def all_fit(value: Any) -> bool:
+        if type(value) is not container:
+            return False
+        items = value.values() if container is dict else value
+        of = set(map(type, items))
+        if not of or kind.anything:
+            return True
+        if of <= _NUMBERS and kind.number:
+            return bool(max(items) <= _LARGEST and min(items) >= -_LARGEST)
+        if kind.deep is None and not of <= allowed:
+            return False
+        return of <= kind.plain or all(fits(kind, item) for item in items)
+
+    return all_fit
+
+
+_NUMBERS = {int, float}
+
+
+def _tuple(kinds: list[Kind], any_number: bool) -> Check:
+    def all_fit(value: Any) -> bool:
+        if type(value) is not tuple or (len(value) != len(kinds) and not any_number):
+            return False
+        return all(fits(kind, item) for kind, item in zip(kinds * (len(value) if any_number else 1), value))  # noqa: B905
+
+    return all_fit
+
+
+def _metrics(value: Any) -> bool:
+    """Values of the training's own: a loss may be as large as it likes."""
+    return type(value) is dict and all(
+        type(item) is str or (type(item) in _NUMBERS and -_LARGEST_METRIC <= item <= _LARGEST_METRIC)
+        for item in value.values()
+    )
+
+
+def _row(hints: dict[Any, Any]) -> Check:
+    if str in hints:
+        return _items(kind_of(hints[str]), dict)
+    kinds = {str(name).rstrip("!"): kind_of(hint) for name, hint in hints.items()}
+    needed = {str(name).rstrip("!") for name, hint in hints.items() if _is_needed(name, hint)}
+    return _object(kinds, needed)
+
+
+def _is_needed(name: str, hint: Any) -> bool:
+    nullable = isinstance(hint, (dict, list, Kind)) or type(None) in typing.get_args(hint)
+    return name.endswith("!") or not nullable
+
+
+class _Known(NamedTuple):
+    """What is left to be asked of objects with certain keys and types."""
+
+    numbers: Callable[[dict[str, Any]], Any] | None
+    deep: tuple[tuple[str, Check], ...]
+
+
+def _object(kinds: dict[str, Kind], needed: set[str]) -> Check:
+    known: dict[tuple[Any, ...], _Known] = {}
+
+    def all_fit(row: Any) -> bool:
+        if type(row) is not dict:
+            return False
+        signature = (*row, *map(type, row.values()))
+        found = known.get(signature)
+        if found is None:
+            found = _learn(kinds, needed, row)
+            if found is None:
+                return False
+            if len(known) < _REMEMBERED:
+                known[signature] = found
+        if found.numbers is not None:
+            numbers = found.numbers(row)
+            if max(numbers) > _LARGEST or min(numbers) < -_LARGEST:
+                return False
+        for name, check in found.deep:  # noqa: SIM110 (the generator of `all` costs more than most of the checks)
+            if not check(row[name]):
+                return False
+        return True
+
+    return all_fit
+
+
+def _learn(kinds: dict[str, Kind], needed: set[str], row: dict[str, Any]) -> _Known | None:
+    """None where the types of its values tell already that it does not fit."""
+    if not needed <= row.keys():
+        return None
+    numbers: list[str] = []
+    deep: list[tuple[str, Check]] = []
+    for name in row.keys() & kinds.keys():
+        kind, of = kinds[name], type(row[name])
+        if kind.anything or of in kind.plain:
+            continue
+        if of in _NUMBERS and kind.number and not (kind.whole and of is float):
+            numbers.append(name)
+        elif of in (list, dict) and kind.deep is not None:
+            deep.append((name, kind.deep))
+        else:
+            return None
+    if len(numbers) == 1:
+        numbers *= 2  # `itemgetter` makes no tuple of one
+    return _Known(operator.itemgetter(*numbers) if numbers else None, tuple(deep))
+
+
+def _fields(cls: type[Event]) -> dict[str, Kind]:
+    out = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        if typing.get_origin(hint) is typing.ClassVar:
+            continue
+        kind, more = kind_of(hint), _MORE.get(cls.type, {}).get(name)
+        if more is not None and kind.deep is not None:
+            kind = kind._replace(deep=_both(kind.deep, more if callable(more) else _deep(more)))
+        out[name] = kind
+    return out
+
+
+def _deep(spec: Any) -> Check:
+    check = kind_of(spec).deep
+    assert check is not None
+    return check
+
+
+def _both(first: Check, second: Check) -> Check:
+    return lambda value: first(value) and second(value)
+
+
+def _event(kinds: dict[str, Kind]) -> Check:
+    rest = _object(kinds, {"t"})
+    return lambda values: rest(values) and 0 <= values["t"] <= LATEST
+
+
+_FIELDS = {cls.type: _fields(cls) for cls in ALL_EVENTS}
+_EVENTS = {kind: _event(kinds) for kind, kinds in _FIELDS.items()}

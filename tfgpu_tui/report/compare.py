@@ -1,0 +1,228 @@
+"""Two runs side by side: rows of differences, with the noise of both (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from statistics import median
+from typing import Any
+
+from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
+from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose.input_wait import gpu_busy
+
+MIN_STEADY_S = 1.5
+MIN_WINDOWS = 6
+SMALLEST_CHANGE = 0.03
+"""Changes under 3 % are never called a change: two runs of the same script differ by as much."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison, as text."""
+
+    label: str
+    before: str
+    after: str
+    change: str
+    better: bool | None = None
+    """None: no difference beyond the noise, or neither direction is better."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Step time of a run with its own variation."""
+
+    median_ms: float
+    error_ms: float
+    """Standard error of the median, from the windows' spread."""
+
+
+def speed(state: RunState) -> Speed | None:
+    """Median of the windows' mean step times and its error; None while there are too few windows.
+
+    Neighbouring windows resemble each other, so only every fourth counts as independent in the error.
+    """
+    values = [ms for _, ms in state.window_ms.points]
+    if len(values) < MIN_WINDOWS:
+        return None
+    mid = median(values)
+    spread = 1.4826 * median(abs(v - mid) for v in values)
+    return Speed(mid, 1.2533 * spread / max(1.0, len(values) / 4) ** 0.5)
+
+
+def ready(a: RunState, b: RunState) -> bool:
+    """True when both runs have enough steady steps to say something beyond the noise."""
+    return all(
+        s.judged.steps >= STEADY_STEPS and s.judged.wall_s >= MIN_STEADY_S and speed(s) is not None for s in (a, b)
+    )
+
+
+def faster(a: RunState, b: RunState) -> tuple[float, bool] | None:
+    """(how many times faster b is than a, whether that is beyond the noise); None where it can't be said."""
+    before, after = speed(a), speed(b)
+    if before is None or after is None or not after.median_ms:
+        return None
+    ratio = before.median_ms / after.median_ms
+    noise = 2 * (before.error_ms**2 + after.error_ms**2) ** 0.5
+    real = abs(before.median_ms - after.median_ms) > noise and abs(ratio - 1) > SMALLEST_CHANGE
+    return ratio, real
+
+
+def verdict(state: RunState) -> str:
+    """The run in two or three words: `input-bound 61 %`, `compute-bound`."""
+    shares = state.judged.shares()
+    if shares["input_wait"] is None or state.judged.steps < STEADY_STEPS:
+        return "not judged"
+    for finding in diagnose(state):
+        if finding.id == "input.bound" and not finding.incomplete:
+            return f"input-bound {units.share(shares['input_wait'])}"
+        if finding.id in ("host.callbacks", "host.python"):
+            return f"host-bound {units.share(finding.share)}"
+    return "compute-bound"
+
+
+def sentence(a: RunState, b: RunState) -> str:
+    """What the change did, in one sentence."""
+    if not ready(a, b):
+        missing = [name for name, s in (("first", a), ("second", b)) if not ready(s, s)]
+        return f"Not comparable yet: the {' and the '.join(missing)} run has too few steps after warm-up."
+    result = faster(a, b)
+    if result is None:
+        return "Not comparable: the step times are unknown."
+    ratio, real = result
+    if bool(a.metrics_meaningless) != bool(b.metrics_meaningless):
+        return _free_input(ratio if b.metrics_meaningless else 1 / ratio, real)
+    parts = [f"{verdict(a)} → {verdict(b)}"]
+    if not real:
+        parts.append(f"the step time did not change beyond the noise ({_change_percent(1 / ratio)})")
+    else:
+        parts.append(f"{_times(ratio)}x faster" if ratio > 1 else f"{_times(1 / ratio)}x slower")
+    before, after = gpu_busy(a), gpu_busy(b)
+    if before is not None and after is not None:
+        parts.append(f"GPU busy {units.percent(before)} → {units.percent(after)}")
+    return "; ".join(parts) + "."
+
+
+def _free_input(gain: float, real: bool) -> str:
+    """What a run on one batch again and again tells of one on the script's own input."""
+    words = "its losses mean nothing, so no metric is compared"
+    if real and gain > 1:
+        return f"With free input this model would run {_times(gain)}x faster; one run saw the same batch only: {words}."
+    return f"Free input would not make this model faster beyond the noise; one run saw the same batch only: {words}."
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio >= 1.95 else f"{ratio:.2f}"
+
+
+def _change_percent(factor: float) -> str:
+    return f"{(factor - 1) * 100:+.1f} %"
+
+
+def _plain(label: str, before: float | None, after: float | None, text: Any, less_is_better: bool | None) -> Row:
+    if before is None or after is None:
+        return Row(label, text(before), text(after), units.UNKNOWN)
+    change = _change_percent(after / before) if before else units.UNKNOWN
+    moved = before and abs(after / before - 1) > SMALLEST_CHANGE
+    better = None if less_is_better is None or not moved else (after < before) == less_is_better
+    return Row(label, text(before), text(after), change, better)
+
+
+def rows(a: RunState, b: RunState) -> list[Row]:
+    """Knobs first, then speed, shares, GPU, memory and metrics. Unknown is `–`."""
+    out = _knob_rows(a, b)
+    out.append(_speed_row(a, b))
+    out.append(
+        _plain("examples/s", a.examples_per_s(a.judged), b.examples_per_s(b.judged), units.number, less_is_better=False)
+    )
+    before, after = a.judged.shares(), b.judged.shares()
+    for key, label in (("input_wait", "input wait"), ("compute", "compute"), ("host", "host")):
+        out.append(_points(label, before[key], after[key]))
+    out.append(
+        _plain("CPU of the training", a.series["tree_cpu"].mean(), b.series["tree_cpu"].mean(), units.percent, None)
+    )
+    busy_a, busy_b = gpu_busy(a), gpu_busy(b)
+    if busy_a is not None or busy_b is not None:
+        out.append(_plain("GPU busy", busy_a, busy_b, units.percent, None))
+    out.append(_plain("host memory, peak", a.rss_peak_bytes, b.rss_peak_bytes, units.size, less_is_better=True))
+    for device in sorted(a.tf_memory.keys() | b.tf_memory.keys()):
+        peaks = [s.tf_memory.get(device, {}).get("peak_bytes") for s in (a, b)]
+        out.append(_plain(f"{device} in use, peak", peaks[0], peaks[1], units.size, less_is_better=True))
+    reserved = [_gpu_memory_peak(s) for s in (a, b)]
+    if any(r is not None for r in reserved):
+        out.append(_plain("GPU memory taken, peak", reserved[0], reserved[1], units.size, None))
+    if a.metrics_meaningless or b.metrics_meaningless:
+        return out
+    for name in [m for m in a.metrics if m in b.metrics][:4]:
+        x, y = a.metrics[name], b.metrics[name]
+        known = [v if isinstance(v, (int, float)) else None for v in (x, y)]
+        out.append(_plain(f"{name} (last)", known[0], known[1], lambda v: units.number(v, 4), None))
+    return out
+
+
+def _knob_rows(a: RunState, b: RunState) -> list[Row]:
+    before = a.run.knobs if a.run else {}
+    after = b.run.knobs if b.run else {}
+    out = []
+    for name in sorted(before.keys() | after.keys()):
+        x, y = before.get(name, "script"), after.get(name, "script")
+        out.append(Row(name, x, y, "changed" if x != y else "same"))
+    return out
+
+
+def _speed_row(a: RunState, b: RunState) -> Row:
+    before, after = speed(a), speed(b)
+    text = [
+        units.UNKNOWN if s is None else f"{units.duration(s.median_ms / 1e3)} ± {units.duration(s.error_ms / 1e3)}"
+        for s in (before, after)
+    ]
+    result = faster(a, b)
+    if result is None:
+        return Row("step time", text[0], text[1], units.UNKNOWN)
+    ratio, real = result
+    return Row("step time", text[0], text[1], _change_percent(1 / ratio), (ratio > 1) if real else None)
+
+
+def _points(label: str, before: float | None, after: float | None) -> Row:
+    """Shares differ in percentage points, not in percent of a percentage."""
+    if before is None or after is None:
+        return Row(label, units.share(before), units.share(after), units.UNKNOWN)
+    return Row(label, units.share(before), units.share(after), f"{(after - before) * 100:+.1f} points")
+
+
+def _gpu_memory_peak(state: RunState) -> float | None:
+    peaks = [g.memory.highest for g in state.gpus.values() if g.ours and g.memory.highest is not None]
+    return max(peaks, default=None)
+
+
+def text(a: RunState, b: RunState) -> str:
+    """The comparison as a table for a terminal or a file."""
+    table = [Row("", "before", "after", "change"), *rows(a, b)]
+    widths = [max(len(getattr(r, f)) for r in table) for f in ("label", "before", "after", "change")]
+    lines = [
+        f"{r.label:<{widths[0]}}  {r.before:>{widths[1]}}  {r.after:>{widths[2]}}  {r.change:>{widths[3]}}  "
+        f"{_WORDS[r.better]}".rstrip()
+        for r in table
+    ]
+    names = [f"{word:<8}{s.run.id if s.run else units.UNKNOWN}" for word, s in (("before", a), ("after", b))]
+    return "\n".join([sentence(a, b), "", *names, "", *lines])
+
+
+_WORDS = {True: "better", False: "worse", None: ""}
+
+
+def as_json(a: RunState, b: RunState) -> dict[str, Any]:
+    """The comparison for scripts."""
+    result = faster(a, b)
+    return {
+        "schema": 1,
+        "before": a.run.id if a.run else None,
+        "after": b.run.id if b.run else None,
+        "comparable": ready(a, b),
+        "sentence": sentence(a, b),
+        "times_faster": round(result[0], 4) if result and isfinite(result[0]) else None,
+        "beyond_noise": result[1] if result else None,
+        "rows": [vars(r) for r in rows(a, b)],
+    }
