@@ -17,8 +17,9 @@ ENTRIES = (
         out of memory. In the memory pane "reserved" is far above "in use".""",
         why="""Without memory growth TensorFlow takes nearly all free memory of each visible GPU when it first uses it,
         and hands it out itself: that avoids fragmentation, and asks the driver only once. On an H200 of 140 GiB
-        (TensorFlow 2.21, driver 580) it took 138 GiB for a model that used 1.7 GiB. So a full GPU says nothing about
-        the model, and "TensorFlow takes memory as it needs it" is true only with growth.""",
+        (TensorFlow 2.21, driver 580) it took 138 GiB for a model that used 1.7 GiB; another training, which held 2.6
+        GiB with growth, took as much without. So a full GPU says nothing about the model, and "TensorFlow takes memory
+        as it needs it" is true only with growth.""",
         signal="""Three numbers side by side: what NVML says this run's processes hold, what TensorFlow's allocator says
         its tensors took at most (get_memory_info), and the GPU's total.""",
         steps=(
@@ -42,8 +43,8 @@ ENTRIES = (
             Limit("and its tensors took {} of that at most", HALF, units.share),
         ),
         knobs=("memory_growth=on",),
-        demo="demo/healthy.py",
-        demo_note="on a machine with a GPU",
+        demo="replay demo/recordings/h200-healthy.jsonl",
+        demo_note="a real H200",
     ),
     Entry(
         id="memory.foreign",
@@ -75,7 +76,8 @@ ENTRIES = (
             ),
         ),
         knobs=("visible_devices=",),
-        demo_note="it needs a GPU, and somebody else on it",
+        demo="replay demo/recordings/h200-xla-refused.jsonl",
+        demo_note="a real H200, on which another training ran at the time; look at its end",
     ),
     Entry(
         id="memory.oom",
