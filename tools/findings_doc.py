@@ -54,7 +54,7 @@ def _anchor(heading: str) -> str:
 
 def _entry(entry: Entry) -> Iterator[str]:
     yield f"### {entry.id}\n"
-    yield f"*{entry.means[0].upper()}{entry.means[1:]}* (since {entry.since})\n"
+    yield f"*{entry.means}* (since {entry.since})\n"
     for section in sections(entry):
         yield f"**{section.title}**\n"
         for before, block in zip((None, *section.blocks), section.blocks, strict=False):

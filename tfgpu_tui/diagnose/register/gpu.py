@@ -7,7 +7,9 @@ from tfgpu_tui.diagnose.gpu_causes import DRIVER_FOR_CUDA, FIRST_WITH_PTX_OF
 from tfgpu_tui.diagnose.gpu_run import GOES_ON_S
 from tfgpu_tui.diagnose.register.entry import Entry, Limit
 
-_OF_A_MACHINE = "it is about a machine and its packages, not about a script; tests/nvml builds such machines"
+_OF_A_MACHINE = (
+    "it is about a machine and its packages, not about a script; the project's tests (tests/nvml) build such machines"
+)
 _ASK = """Look again; the last word is what tf.config.list_physical_devices("GPU") says in the script:
     | tfgpu-tui doctor"""
 
@@ -160,7 +162,8 @@ ENTRIES = (
         it is a warning, after it critical. TensorFlow's message alone, without a library that is missed, is marked as
         not certain.""",
         steps=(
-            """Install them, for the version of TensorFlow that is here:
+            """Install them, for the version of TensorFlow that is here (with 2.21.0 one of them is then not found:
+            gpu.cuda_libs_not_found):
             | pip install "tensorflow[and-cuda]==2.21.0\"""",
             """Do not install a CUDA toolkit of the system for this: TensorFlow 2.21 is built for CUDA 12.5 and cuDNN 9,
             2.16 for CUDA 12.3 and cuDNN 8, and the packages are the right ones for each.""",
@@ -198,14 +201,14 @@ ENTRIES = (
     Entry(
         id="gpu.arch_unsupported",
         means="TensorFlow has no machine code for this GPU",
-        seen="""One of three: the first run takes minutes before its first step, while later ones start as usual; or
-        kernels fail with CUDA_ERROR_INVALID_PTX or CUDA_ERROR_NO_BINARY_FOR_GPU; or TensorFlow leaves the GPU out,
-        because it is too old or too small.""",
-        why="""A wheel holds machine code for some compute capabilities, and for the newest also PTX, an
-        intermediate form that the driver can compile for later GPUs (not for earlier ones). TensorFlow 2.21: 6.0,
-        7.0, 8.0, 8.9 and 9.0, and PTX of 9.0. So an RTX 50 or a B200 (12.x, 10.x) works only by compiling each
-        kernel at its first use, and a GPU below 6.0 not at all; 2.16 begins at 5.0. The driver keeps what it
-        compiled in ~/.nv/ComputeCache.""",
+        seen="""One of three: the first run takes long before its first step (seconds to minutes), while later ones
+        start as usual; or kernels fail with CUDA_ERROR_INVALID_PTX or CUDA_ERROR_NO_BINARY_FOR_GPU; or TensorFlow
+        leaves the GPU out, because it is too old or too small.""",
+        why="""A wheel holds machine code for some compute capabilities, and for the newest also PTX, an intermediate
+        form that the driver can compile for later GPUs (not for earlier ones). TensorFlow 2.21: 6.0, 7.0, 8.0, 8.9 and
+        9.0 (each also for the later ones of its major number), and PTX of 9.0. So an RTX 50 or a B200 (12.x, 10.x)
+        works only by compiling each kernel at its first use, and a GPU below 6.0 not at all; 2.16 begins at 5.0. The
+        driver keeps what it compiled in ~/.nv/ComputeCache.""",
         signal="""The GPU's compute capability (from TensorFlow, or from the CUDA driver) against the list in the
         wheel's build information; where that list is not there (2.22 leaves it out), TensorFlow's own message "not
         built with CUDA kernel binaries compatible with compute capability". PTX that the driver refuses is
@@ -261,7 +264,7 @@ ENTRIES = (
         CUDA_HOME, once all CUDA libraries are there.""",
         steps=(
             """Install the package:
-            | pip install "nvidia-cuda-nvcc-cu12>=12.5.82,<13\"""",
+            | pip install "nvidia-cuda-nvcc-cu12<13"    # 2.21: from 12.5.82 on""",
             """Or name the CUDA that has them:
             | export XLA_FLAGS=--xla_gpu_cuda_data_dir=/usr/local/cuda""",
             """Or do without XLA; --set jit_compile=off tries that without an edit.

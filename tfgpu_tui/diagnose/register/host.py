@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 from tfgpu_tui.diagnose.host import BUSY_CORE_PERCENT, IDLE_GPU_PERCENT, SHORT_STEP_S
@@ -16,7 +17,9 @@ _LOOKS = (
     Limit("lines are named from {} looks on", MIN_LOOKS),
     Limit("one line is where to begin from {} of the looks on", MOST, units.share),
 )
+_A_START = Limit("judged from {} training steps on", STEADY_STEPS)
 _OF_THE_TIME = (
+    _A_START,
     Limit("a warning from {} of the time since the first step", WARNING_SHARE, units.share),
     Limit("critical from {} of it", CRITICAL_SHARE, units.share),
 )
@@ -87,10 +90,10 @@ ENTRIES = (
         means="Python starts every operation of every step",
         seen="""Steps take several times what they should; one core is busy, GPU busy is low. The finding says how many
         operations a step starts by itself.""",
-        why="""In eager mode each operation is a call from Python: some microseconds each, thousands a step, and no
-        fusion, no parallel branches, no XLA. fit compiles its step by itself. It is eager where somebody asked for it:
-        compile( run_eagerly=True), tf.config.run_functions_eagerly(True), often for a look with a debugger, and then
-        forgotten. A loop of the script's own is eager unless its step is a tf.function.""",
+        why="""In eager mode each operation is a call from Python: some microseconds each, hundreds or thousands a step,
+        and no fusion, no parallel branches, no XLA. fit compiles its step by itself. It is eager where somebody asked
+        for it: compile(run_eagerly=True), tf.config.run_functions_eagerly(True), often for a look with a debugger, and
+        then forgotten. A loop of the script's own is eager unless its step is a tf.function.""",
         signal="""model.run_eagerly, the switch of TensorFlow as read back after the first step (with the script's line
         that set it), or steps without a compiled function; the operations of one step are counted by watching it once.
         How much a graph would save is known only after a run with it.""",
@@ -135,7 +138,8 @@ ENTRIES = (
         ),
         harmless="Where the whole training takes minutes anyway.",
         limits=(
-            *SHARES,
+            JUDGED,
+            Limit("critical from {} of step time in which the GPU idles, else a warning", CRITICAL_SHARE, units.share),
             Limit("steps of at most {}", SHORT_STEP_S, units.duration),
             Limit("GPU busy is below {}", IDLE_GPU_PERCENT, units.percent),
             Limit("the busiest core is at {} or more", BUSY_CORE_PERCENT, units.percent),
@@ -173,8 +177,10 @@ ENTRIES = (
         ),
         harmless="A few traces at the start, and one for the smaller last batch of the data.",
         limits=(
-            *SHARES,
-            Limit("{} traces or more in the later half of the steps", MANY),
+            _A_START,
+            Limit("a warning from {} of the time of the later half of the steps", WARNING_SHARE, units.share),
+            Limit("critical from {} of it", CRITICAL_SHARE, units.share),
+            Limit("{} traces or more in that half", MANY),
         ),
         demo="demo/retracing.py",
     ),

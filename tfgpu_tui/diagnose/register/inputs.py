@@ -39,10 +39,10 @@ ENTRIES = (
         computes. That works where the stages are TensorFlow operations, run in parallel, and nothing in between holds
         them up.
 
-        Two folk tales: a longer prefetch buffer does not make a slow pipeline faster, it only evens out what comes
-        unevenly; and tf.data already adds a prefetch at the end, and makes maps without state parallel, by itself,
-        unless autotune is switched off. What is left is mostly Python in the pipeline, one stage that is serial by its
-        nature, too few cores, or storage.""",
+        Two folk tales: that a longer prefetch buffer makes a slow pipeline faster (it evens out what comes unevenly),
+        and that each pipeline lacks prefetch and parallel maps until they are written out (tf.data adds a prefetch at
+        the end, and makes maps without state parallel, by itself, unless autotune is switched off). What is left is
+        mostly Python in the pipeline, one stage that is serial by its nature, too few cores, or storage.""",
         signal="""The time in which the loop was blocked in the iterator's next(), measured around it: inside of Keras'
         compiled train function by two clocks in the graph, in an own loop around the call. Times between callbacks,
         which are often shown instead, miss it: Keras fetches the batch within its train function. The slow stage is the
@@ -173,7 +173,7 @@ ENTRIES = (
     Entry(
         id="input.no_prefetch",
         means="nothing prepares the next batch meanwhile",
-        seen=f"""Waiting and computing take turns: their shares are those of two people who use one tool. It
+        seen=f"""Waiting and computing take turns, step by step, though each could run beside the other. It
         {_BESIDE}.""",
         why="""prefetch puts a buffer and a thread at the end of the pipeline, so that the next batch is made meanwhile.
         tf.data adds one by itself where the script has none (the option inject_prefetch, under autotune), so the usual

@@ -77,7 +77,7 @@ ENTRIES = (
         ),
         knobs=("visible_devices=",),
         demo="replay demo/recordings/h200-xla-refused.jsonl",
-        demo_note="a real H200, on which another training ran at the time; look at its end",
+        demo_note="a real H200, on which other trainings ran at the time; look at its end",
     ),
     Entry(
         id="memory.oom",
@@ -94,7 +94,7 @@ ENTRIES = (
         quick algorithm that did not fit, so a slower one is taken.""",
         signal="""The allocator's dump in the output is read: asked for, in use, limit, size of the pool, largest free
         piece. The case follows from these. The operation's name leads to the layer. Where only the exception was seen,
-        the shape is known and the case is not.""",
+        the case is not known; what the allocator held a second before stands there, where it was told.""",
         steps=(
             """Full: a smaller batch first; then 16 bits for the activations.
             | model.fit(x, y, batch_size=16)

@@ -13,8 +13,9 @@ _MEASURED = (
           units.share),
     Limit("critical from {} of it", CRITICAL_SHARE, units.share),
 )  # fmt: skip
-_PREDICTED = """Without a GPU the same is predicted, from the table of kernels of that TensorFlow version: it is then
-    information, for nothing of it costs anything here."""
+_PREDICTED = """Without a GPU the same is predicted, from a table that was made of the registry of that version's
+    GPU build: it is then information, for nothing of it costs anything here. (On an H200 what was predicted so
+    came true.)"""
 _FINAL_GRAPH = """The devices are those of the final graph, after TensorFlow's placer and its optimizer, read once as
     the training function is made; each operation is joined to the layer that made it."""
 
@@ -59,9 +60,8 @@ ENTRIES = (
         With XLA it does not move, it fails: Keras 3 compiles the step on a GPU by itself (jit_compile="auto"), and a
         layer of your own with such an operation then ends the run (xla.unsupported_op). Keras' own text layers say of
         themselves that they can't be compiled, and so switch XLA off for the whole model.""",
-        signal=f"""{_FINAL_GRAPH} The reason comes from TensorFlow's registry of kernels, by operation and dtype; on a
-        CPU build from a table that was made of the GPU build's registry (what it predicts was compared with
-        TensorFlow's own placement log on an H200). {_PREDICTED}""",
+        signal=f"""{_FINAL_GRAPH} The reason comes from TensorFlow's registry of kernels, by operation and dtype.
+        {_PREDICTED}""",
         steps=(
             """Do this work in the input pipeline: there it runs beside the GPU, for the next batch.
             | dataset = dataset.map(lambda x, y: (vectorize(x), y),
@@ -142,8 +142,8 @@ ENTRIES = (
             "Or take the scope away: with one GPU, variables and operations go there by themselves.",
             "For several GPUs use a strategy, not scopes: tf.distribute.MirroredStrategy().",
         ),
-        harmless="""Where it is small: a warning only on a GPU machine, from the number below on. A layer that is pinned
-        to the CPU beside a GPU is place.pinned_cpu, not this.""",
+        harmless="""Where it is small: a warning only on a GPU machine, and from the limit on. A layer that is pinned to
+        the CPU beside a GPU is place.pinned_cpu, not this.""",
         limits=(Limit("a warning from {} copied each step", NOTICEABLE_BYTES, units.size),),
         demo="demo/two_devices.py",
         demo_note="between two logical CPU devices where there is no GPU",
@@ -154,7 +154,7 @@ ENTRIES = (
         seen="""The placement pane says float64 at some layers; GPU busy may be high while steps are slow. Memory is
         double of what it should be.""",
         why="""NumPy makes float64 by default, and a custom layer, a loss or a normalisation that uses NumPy constants
-        or tf.cast(x, tf.float64) carries it on. Keras casts the model's *inputs* to its own float type, so float64 data
+        or tf.cast(x, tf.float64) carries it on. Keras casts the model's inputs to its own float type, so float64 data
         alone do no harm in fit; in an own loop they do.
 
         It is a folk tale that float64 keeps TensorFlow from the GPU: products and convolutions have float64 kernels,

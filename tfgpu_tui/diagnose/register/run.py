@@ -22,7 +22,7 @@ ENTRIES = (
         process, with the innermost frame that is the script's; the end of each child, and its exception where the agent
         is in it. A stop that was asked for is no failure.""",
         steps=(
-            "Go to the named line. The shape or dtype in the message is that of a whole batch.",
+            "Go to the named line. A shape in the message has the batch as its first dimension, as a rule.",
             """Look with the step in Python, where a debugger can stop in it:
             | tfgpu-tui --set run_eagerly=on --stop-after 5 train.py""",
             "If no exception was seen, the script called exit itself, or a library did: read the end of its output.",
@@ -39,7 +39,7 @@ ENTRIES = (
         means="a signal ended the script",
         ends_run=True,
         seen="""The output stops in the middle, without a traceback: a signal leaves no time for one. The shell says
-        "Killed" or "Segmentation fault"; the exit status is 128 and the signal's number.""",
+        "Killed" or "Segmentation fault"; the exit status is 128 plus the signal's number.""",
         why="""SIGKILL (9) comes mostly from the kernel's out-of-memory killer, when the machine or the job's
         memory limit was full; also from a scheduler at its time limit, after SIGTERM (15). SIGSEGV (11), SIGABRT
         (6) and their kind are crashes of a native library, never of Python code by itself. SIGHUP (1) is a
@@ -67,8 +67,8 @@ ENTRIES = (
         seen="""AttributeError, ImportError or TypeError within the first second, at a line that a book or an answer of
         some years ago wrote like that.""",
         why="""TensorFlow 1's sessions, placeholders and tf.contrib went with 2.0. TensorFlow 2.16 replaced Keras 2 by
-        Keras 3, which dropped fit_generator, fit(workers=…), keras.utils.np_utils, ImageDataGenerator's way of working,
-        saving to a folder, and lr= for learning_rate=.""",
+        Keras 3, which dropped fit_generator, fit(workers=…), keras.utils.np_utils, saving to a folder, and lr= for
+        learning_rate=.""",
         signal="""The exception of a script that failed: the name in it is one of a table of names that are gone, each
         with today's call; each row was tried against TensorFlow 2.21 with Keras 3.15 and 2.15 with Keras 2.15. An
         object of the script's own that lacks such a name is not meant.""",
