@@ -627,6 +627,8 @@ class AgentCost(Event):
     type: ClassVar[str] = "agent_cost"
     us_per_step: float | None = None
     steps: int = 0
+    looks_ms: float | None = None
+    """In all, in the looks after something was traced; not in `us_per_step`. None from agents that did not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from operator import sub
 from typing import Any, Optional
 
-from ..hooks.runtime import execution_done, guarded, hurry, send, stop_after
+from ..hooks.runtime import execution_done, guarded, hurry, looks_s, send, stop_after
 from . import agent_cost, callback_times, device_wait, input_wait, stopping, windows
 from .keras_stamps import NOTE, Stamps
 
@@ -121,7 +121,9 @@ class Loop:
             self.sum()
             if self._each or self.windows.warming_up:
                 self.stamps.wanted.add("next")
+            before = looks_s()
             execution_done(self.model(), self.phase, windows.total(self.phase))
+            start += looks_s() - before
         if self.phase == "train" and stopping.wanted():
             model = self.model()
             if model is not None:
