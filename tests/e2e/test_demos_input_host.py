@@ -63,6 +63,13 @@ def test_a_shuffle_buffer_that_fills_before_each_epoch(run: Run) -> None:
 
 
 @pytest.mark.slow
+def test_a_generator_that_begins_with_reading_all_of_its_data(run: Run) -> None:
+    report = run("epoch_start.py", 5)
+    assert weighty(report)[0] == "input.epoch_start"
+    evidence = finding(report, "input.epoch_start")["evidence"]
+    assert evidence["epochs"] == 4 and evidence["pause_ms"] > 250
+
+
 def test_remote_storage(run: Run) -> None:
     report = run("remote_files.py", 2)
     cause = finding(report, "input.storage")
@@ -98,6 +105,12 @@ def test_a_validation_that_takes_longer_than_the_training(run: Run) -> None:
     report = run("long_validation.py", 5)
     assert weighty(report)[0] == "host.validation"
     assert "validation_freq" in finding(report, "host.validation")["next"]
+
+
+def test_a_loop_that_logs_in_python(run: Run) -> None:
+    report = run("slow_logging.py", 5)
+    assert weighty(report) == ["host.python"]
+    assert report["training"]["loop"] == "custom"
 
 
 def test_fit_in_a_loop(run: Run) -> None:

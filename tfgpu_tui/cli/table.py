@@ -100,6 +100,12 @@ def _compare_arguments(parser: ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _explain_arguments(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.add_argument("id", nargs="?", metavar="ID",
+                        help="as a report names it, for example input.bound (default: the list)")  # fmt: skip
+
+
 def _doctor_arguments(parser: ArgumentParser) -> None:
     _add_json(parser)
     parser.add_argument("--python", metavar="PATH",
@@ -148,6 +154,12 @@ def _compare(options: Namespace) -> int:
     return telling.compare(options)
 
 
+def _explain(options: Namespace) -> int:
+    from tfgpu_tui.cli import telling
+
+    return telling.explain(options)
+
+
 def _doctor(options: Namespace) -> int:
     from tfgpu_tui.cli import telling
 
@@ -164,6 +176,12 @@ VERBS = {
         "RUN [--json]", "what was found in a run;  --html FILE, --tensorboard DIR", _report_arguments, _report
     ),
     "compare": Verb("RUN RUN [--json]", "the measured difference between two runs", _compare_arguments, _compare),
+    "explain": Verb(
+        "[ID] [--json]",
+        "what a finding means, and what to do about it; without ID: all findings",
+        _explain_arguments,
+        _explain,
+    ),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
     ),

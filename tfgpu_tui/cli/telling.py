@@ -1,10 +1,11 @@
-"""The verbs that tell what was found: report, compare and doctor, as text, JSON, a page or a picture."""
+"""The verbs that tell what was found: report, compare, explain and doctor, as text, JSON, a page or a picture."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,24 @@ def compare(options: argparse.Namespace) -> int:
         print(json.dumps(comparing.as_json(before, after), indent=1, allow_nan=False))
     else:
         print(for_output(printable_lines(comparing.text(before, after))))
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """What a finding means, or the list of all."""
+    from tfgpu_tui.diagnose import explain as explaining
+
+    columns = shutil.get_terminal_size().columns
+    try:
+        if options.json:
+            known = explaining.as_json(explaining.find(options.id)) if options.id else explaining.all_as_json()
+            print(json.dumps(known, indent=1))
+        elif options.id:
+            print(printable_lines(explaining.text(explaining.find(options.id), columns)))
+        else:
+            print(printable_lines(explaining.listing(columns)))
+    except explaining.UnknownFinding as error:
+        raise UsageError(str(error)) from error
     return 0
 
 

@@ -1,7 +1,8 @@
 """RunState -> ranked findings: one module for each family of causes in the list of findings (pure).
 
 A finding needs its signal, measured; a missing signal makes it incomplete, never silent and never guessed. Nothing is
-judged before `state.STEADY_STEPS` steps after warm-up. It imports `core` alone.
+judged before `state.STEADY_STEPS` steps after warm-up. It imports `core` alone. `register` holds what there is to
+say of each, `ranking` orders them, `explain` makes text of the register.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from tfgpu_tui.diagnose import (
     precision,
     run,
 )
-from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.ranking import FindingLog, ranked
 
 FAMILIES = (
     run, loss, input_lost, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth,

@@ -1,4 +1,4 @@
-"""Family B: epochs that are shorter than they were meant to be, since the input ran out (pure)."""
+"""Family C: epochs that are shorter than they were meant to be, since the input ran out (pure)."""
 
 from __future__ import annotations
 

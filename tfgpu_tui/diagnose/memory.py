@@ -10,6 +10,11 @@ from tfgpu_tui.core.events import OutOfMemory
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
 
+NEARLY_ALL = 0.8
+"""Of a GPU's memory, held by this run: what TensorFlow takes at its start without memory growth."""
+HALF = 0.5
+"""Of what is held: where the model used more, it is not called reserved only."""
+
 
 def findings(state: RunState) -> Iterator[Finding]:
     """memory.oom, memory.preallocated, memory.growth_overridden."""
@@ -176,7 +181,7 @@ def _preallocated(state: RunState) -> Iterator[Finding]:
         mine = sum(p.get("memory_bytes") or 0 for p in view.latest.get("processes") or () if p.get("ours"))
         device = next((g.get("device") for g in state.environment.tf_gpus or () if g.get("uuid") == view.uuid), None)
         peak = state.tf_memory.get(str(device), {}).get("peak_bytes")
-        if not total or not mine or not peak or mine < 0.8 * total or peak > 0.5 * mine:
+        if not total or not mine or not peak or mine < NEARLY_ALL * total or peak > HALF * mine:
             continue
         yield Finding(
             id="memory.preallocated",

@@ -15,7 +15,8 @@ from typing import Any
 
 from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose import gpu_causes
-from tfgpu_tui.diagnose.finding import Finding, ranked
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.ranking import ranked
 from tfgpu_tui.doctor.checks import Check, checks
 from tfgpu_tui.report.plain import finding_lines
 

@@ -156,15 +156,24 @@ class Dialog(Question[str]):
                 return
 
 
-class Help(Question[None]):
-    """Every key, and what every word on the screen means."""
+class Page(Question[None]):
+    """A text over the screen, to read and scroll: the help, the explanation of a finding. Esc, or the key that opened
+    it, closes it."""
 
-    def __init__(self, view: Callable[[], View], palette: Callable[[], Palette]) -> None:
+    def __init__(
+        self,
+        name: str,
+        content: Callable[[View, Box], Content],
+        opened_by: str,
+        view: Callable[[], View],
+        palette: Callable[[], Palette],
+    ) -> None:
         super().__init__()
-        self._view, self._palette = view, palette
+        self._pane = Pane(name, content, view, palette)
+        self._closes = {opened_by, "escape", "q", "ctrl+c", "enter"}
 
     def compose(self) -> ComposeResult:
-        yield Pane("help", help_content, self._view, self._palette)
+        yield self._pane
 
     def on_mount(self) -> None:
         self._place()
@@ -173,14 +182,14 @@ class Help(Question[None]):
         self._place()
 
     def _place(self) -> None:
-        pane = self.query_one(Pane)
+        pane = self._pane
         width, height = min(100, self.app.size.width), self.app.size.height
         pane.styles.width, pane.styles.height = width, height
         pane.styles.offset = ((self.app.size.width - width) // 2, 0)
         pane.focus()
 
     def on_key(self, event: events.Key) -> None:
-        if event.key in ("escape", "q", "question_mark", "ctrl+c", "enter"):
+        if event.key in self._closes:
             event.stop()
             self.close_with()
 

@@ -67,6 +67,7 @@ KEYS: tuple[Key, ...] = (
         group="act"),
     Key("b", "browse", "browse", "runs", "all runs: open, replay, compare, delete", group="act"),
     Key("f", "findings", "findings", "findings", "all findings with their evidence, and those that are over"),
+    Key("w", "explain", "explain", "why", "why the chosen finding stands there, and what to do about it"),
     Key("z", "zoom", "zoom", "zoom", "the pane in focus over the whole screen, and back"),
     Key("c", "compare", "compare", "compare", "this run against the one before it, side by side"),
     Key("slash", "search", "search", "search", "search in the output or the placement, whichever is in focus", "/"),

@@ -20,7 +20,7 @@ from textual.theme import BUILTIN_THEMES
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
-from tfgpu_tui.ui import exporting, keys, search
+from tfgpu_tui.ui import explaining, exporting, keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
 from tfgpu_tui.ui.dialogs import (
@@ -31,10 +31,11 @@ from tfgpu_tui.ui.dialogs import (
     RERUN,
     Choice,
     Dialog,
-    Help,
+    Page,
     foreign_text,
+    help_content,
 )
-from tfgpu_tui.ui.draw import ASCII, UNICODE
+from tfgpu_tui.ui.draw import ASCII, UNICODE, Box, Content
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.menus import Menus
 from tfgpu_tui.ui.palette import Palette
@@ -210,7 +211,7 @@ class MonitorApp(App[int]):
 
     def action_help(self) -> None:
         """Opens the help."""
-        self.push_screen(Help(self._view, self.palette))
+        self._read_page("help", help_content, "help")
 
     def action_commands(self) -> None:
         """Everything that the keys do."""
@@ -371,6 +372,19 @@ class MonitorApp(App[int]):
             inside = "; tmux must have `set-clipboard on`" if os.environ.get("TMUX") else ", if the terminal allows it"
             self.session.say(f"next step copied{inside}")
         self.draw()
+
+    def action_explain(self) -> None:
+        """All that there is to say of the chosen finding."""
+        index = self._finding()
+        if index >= len(self.view.findings):
+            self.session.say("no finding to explain")
+            self.draw()
+        else:
+            self._read_page("explanation", explaining.of(self.view.findings[index][0]), "explain")
+
+    def _read_page(self, name: str, content: Callable[[View, Box], Content], opened_by: str) -> None:
+        key = keys.by_name(self.view.keys, opened_by).key
+        self.push_screen(Page(name, content, key, self._view, self.palette))
 
     def action_export(self) -> None:
         """Writes report, picture and series to a new folder."""

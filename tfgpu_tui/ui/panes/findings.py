@@ -181,12 +181,16 @@ def _list(view: View, box: Box) -> Content:
     return Content(
         title=((f"{len(view.findings)} finding{'s' if len(view.findings) != 1 else ''}", ""),),
         right=((f"{view.glyphs.up} {view.glyphs.down} choose", "muted"),),
-        bottom=((view.key("copy"), "key"), (" copies the next step", "")),
+        bottom=(*_hint(view, "copy", " copies the next step   "), *_hint(view, "explain", " says why")),
         count=len(rows),
         line=rows.__getitem__,
         box=severity,
         selectable=len(view.findings),
     )
+
+
+def _hint(view: View, key: str, words: str) -> Row:
+    return (view.key(key), "key"), (words, "")
 
 
 def _missing(view: View) -> str | None:

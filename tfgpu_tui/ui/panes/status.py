@@ -22,7 +22,11 @@ _REPLAY = (
     "export", "browse", "search", "copy",
 )  # fmt: skip
 FROZEN = "FROZEN, the run goes on"
-_ZOOMED = {"placement": ("off_gpu", "search", "profile"), "output": ("search", "type"), "findings": ("apply", "copy")}
+_ZOOMED = {
+    "placement": ("off_gpu", "search", "profile"),
+    "output": ("search", "type"),
+    "findings": ("apply", "copy", "explain"),
+}
 """What a narrow footer keeps, from the left; a zoomed pane's own keys come first."""
 
 
@@ -182,14 +186,14 @@ def _growth(view: View) -> list[Span]:
 
 def footer(view: View, width: int, zoomed: str | None = None) -> Row:
     """As many keys as fit; help and quit always."""
-    keys = {name: by_name(view.keys, name) for name in {*_LIVE, *_REPLAY, "off_gpu", "type", "profile"}}
+    keys = {name: by_name(view.keys, name) for name in {*_LIVE, *_REPLAY, "off_gpu", "type", "profile", "explain"}}
     # Enter takes the first finding, or in the list the chosen one.
     reachable = view.findings if zoomed == "findings" else view.findings[:1]
     skip = set() if any(offered(view, f) for f, _ in reachable) else {"apply"}
     if not view.has_gpu:
         skip |= {"growth"}
     if not view.findings:
-        skip |= {"copy"}
+        skip |= {"copy", "explain"}
     if view.state.ended is not None or view.replay is not None:
         skip |= {"type", "detach", "profile"}
     names = [n for n in (*_ZOOMED.get(zoomed or "", ()), *(_REPLAY if view.replay else _LIVE)) if n not in skip]

@@ -1,0 +1,282 @@
+"""Family F: the run itself (pure)."""
+
+from __future__ import annotations
+
+from tfgpu_tui.core import units
+from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WORKING_PERCENT
+from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
+from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
+
+ENTRIES = (
+    Entry(
+        id="run.failed",
+        means="the script failed, or a child process of it",
+        ends_run=True,
+        seen="""The run is over with an exit status other than 0, or with 0 although a worker crashed. The finding has
+        the exception's own reason and the script's own line, from below the pages around them.""",
+        why="""TensorFlow's exceptions bury what happened: "Graph execution error:", names of nodes, a trace of the
+        graph's making, Keras' "Exception encountered when calling …", and the last line on stderr may be another
+        thread's. What matters is mostly one line in the middle. What has a cure that is always the same has a finding
+        of its own: run.legacy_api, xla.unsupported_op, memory.oom.""",
+        signal="""The exit status from the process's own parent; the exception as Python raised it in the script's
+        process, with the innermost frame that is the script's; the end of each child, and its exception where the agent
+        is in it. A stop that was asked for is no failure.""",
+        steps=(
+            "Go to the named line. A shape in the message has the batch as its first dimension, as a rule.",
+            """Look with the step in Python, where a debugger can stop in it:
+            | tfgpu-tui --set run_eagerly=on --stop-after 5 train.py""",
+            "If no exception was seen, the script called exit itself, or a library did: read the end of its output.",
+            """If children crashed though the script ended well: join them, and look at their exit codes.
+            | assert worker.exitcode == 0""",
+            "If the script was never started: name an interpreter that runs here, with --python.",
+        ),
+        harmless="""Where a script ends with another status on purpose. What it says itself counts: the tool's own exit
+        status is the script's.""",
+        demo="demo/failing_child.py",
+    ),
+    Entry(
+        id="run.killed",
+        means="a signal ended the script",
+        ends_run=True,
+        seen="""The output stops in the middle, without a traceback: a signal leaves no time for one. The shell says
+        "Killed" or "Segmentation fault"; the exit status is 128 plus the signal's number.""",
+        why="""SIGKILL (9) comes mostly from the kernel's out-of-memory killer, when the machine or the job's
+        memory limit was full; also from a scheduler at its time limit, after SIGTERM (15). SIGSEGV (11), SIGABRT
+        (6) and their kind are crashes of a native library, never of Python code by itself. SIGHUP (1) is a
+        terminal that was closed.""",
+        signal="""The signal from the process's own parent. Whether it was the out-of-memory killer is counted by the
+        kernel (memory.events of the job's cgroup, or the machine's counter), before and after; the highest memory seen
+        stands beside it. Signals that you asked for are no finding.""",
+        steps=(
+            """Out of memory on the host: a smaller shuffle buffer or cache(), fewer workers, a larger job (sbatch
+            --mem, docker --memory). Look at memory.host_growth: it may have been rising for hours.""",
+            """Not counted here? The kernel's log tells:
+            | sudo dmesg | tail""",
+            """A crash: see where, and which library.
+            | python -X faulthandler train.py
+            | coredumpctl list""",
+            "At a time limit: save checkpoints, and go on from the last one (keras.callbacks.BackupAndRestore).",
+        ),
+        harmless="Where somebody, or a scheduler, meant to end it.",
+        demo_note="any run shows it that is ended by kill -9",
+    ),
+    Entry(
+        id="run.legacy_api",
+        means="the script calls what TensorFlow or Keras lost",
+        ends_run=True,
+        seen="""AttributeError, ImportError or TypeError within the first second, at a line that a book or an answer of
+        some years ago wrote like that.""",
+        why="""TensorFlow 1's sessions, placeholders and tf.contrib went with 2.0. TensorFlow 2.16 replaced Keras 2 by
+        Keras 3, which dropped fit_generator, fit(workers=…), keras.utils.np_utils, saving to a folder, and lr= for
+        learning_rate=.""",
+        signal="""The exception of a script that failed: the name in it is one of a table of names that are gone, each
+        with today's call; each row was tried against TensorFlow 2.21 with Keras 3.15 and 2.15 with Keras 2.15. An
+        object of the script's own that lacks such a name is not meant.""",
+        steps=(
+            """Write what the finding says. The most frequent ones:
+            | model.fit(generator)                    # fit_generator
+            | keras.utils.to_categorical(y)           # np_utils
+            | keras.optimizers.Adam(learning_rate=1e-3)   # lr
+            | model.save("model.keras")               # a folder""",
+            """A large Keras 2 program runs on for now with the package tf_keras, set before TensorFlow is imported:
+            | pip install tf_keras
+            | export TF_USE_LEGACY_KERAS=1""",
+            """TensorFlow 1 code runs in part under
+            | import tensorflow.compat.v1 as tf
+            | tf.disable_v2_behavior()""",
+        ),
+        harmless="Where the script catches it and goes on, it is never said.",
+        demo="demo/old_keras.py",
+        demo_note="with Keras 3; Keras 2 still has that call",
+    ),
+    Entry(
+        id="xla.unsupported_op",
+        means="XLA can't compile an operation of the training step",
+        ends_run=True,
+        seen="""InvalidArgumentError, "Detected unsupported operations when trying to compile graph … on XLA_GPU_JIT:
+        AsString (No registered 'AsString' OpKernel for XLA_GPU_JIT devices …)", under pages of Keras' and TensorFlow's
+        own lines. The same script trains on a machine without a GPU.""",
+        why="""XLA compiles the whole step into one program, and knows fewer operations than TensorFlow: none on
+        strings, no lookup tables, no Python (py_function). Without XLA such an operation would simply run on the CPU.
+
+        Nobody has to ask for XLA: with Keras 3 (TensorFlow 2.16 and later) compile has jit_compile="auto", which means
+        on as soon as a GPU is visible, unless a layer says that it can't be compiled, the model trains under
+        tf.distribute, or determinism is switched on. Keras' own text and lookup layers say so; a layer of your own with
+        such an operation in its call does not. Seen on an H200 with TensorFlow 2.21.""",
+        signal="""The exception of a script that failed: XLA's own words, from which the operation and the layer are
+        read; the script's line is that of the layer's call. It stands in place of run.failed.""",
+        steps=(
+            """Do without XLA:
+            | model.compile(…, jit_compile=False)""",
+            """Try that first without an edit (Enter on the finding):
+            | tfgpu-tui --set jit_compile=off train.py""",
+            """Better, where speed matters: take the operation out of the model, into the input pipeline, where it runs
+            beside the GPU.
+            | dataset = dataset.map(lambda x, y: (hash_words(x), y),
+            |                       num_parallel_calls=tf.data.AUTOTUNE)""",
+            """Let your own layer say it, so that Keras' "auto" takes it into account:
+            | class HashWords(keras.layers.Layer):
+            |     def __init__(self, **kwargs):
+            |         super().__init__(**kwargs)
+            |         self.supports_jit = False""",
+        ),
+        harmless="Where the script catches it and goes on, it is never said.",
+        knobs=("jit_compile=off",),
+        demo="--set jit_compile=on demo/no_gpu_kernel.py",
+        demo_note="without a GPU, too; a real H200's: replay demo/recordings/h200-xla-refused.jsonl",
+    ),
+    Entry(
+        id="run.broken_environment",
+        means="a package does not fit the installed TensorFlow",
+        ends_run=True,
+        seen="""The script ends at `import tensorflow` or `import keras`, with words that name neither a version nor a
+        package: "numpy.core.umath failed to import", "_ARRAY_API not found", "cannot import name 'builder' from
+        'google.protobuf.internal'", "module 'tensorflow._api.v2.compat.v2.__internal__' has no attribute
+        'register_load_context_function'". Yesterday it ran; since then something else was installed.""",
+        why="""TensorFlow's libraries are compiled against one range of NumPy, protobuf, h5py and ml_dtypes, and its
+        Python code is written for one of Keras. `pip install` of another package may replace one of them, and says so
+        only in a line of warnings. TensorFlow up to 2.17 was built for NumPy 1 and does not start beside NumPy 2.""",
+        signal="""The exception of a script that failed, and the versions: what is installed, and what TensorFlow's own
+        metadata asks for. Both must agree on one package; a version that does not fit, alone, is no finding, since many
+        of them work all the same. `tfgpu-tui doctor` lists those before a run.""",
+        steps=(
+            """Let pip bring back what TensorFlow asks for: it changes only what does not fit.
+            | pip install 'tensorflow==2.16.2'  # the version that is installed""",
+            """See what else does not fit.
+            | pip check""",
+            "Give each project its own environment: then nobody else's install changes yours.",
+        ),
+        harmless="Where the script catches the exception and goes on without TensorFlow.",
+        demo_note="it would take an environment that is broken on purpose",
+    ),
+    Entry(
+        id="run.nan_loss",
+        means="the loss is NaN or infinite: the weights are lost",
+        seen="""`loss: nan` in the progress bar, from some step on and for ever. Accuracy stays where guessing is.""",
+        why="""One infinite or undefined number in a gradient reaches every weight at the next update, and no update
+        brings a weight back from NaN. It comes from a learning rate that is too large (the loss grows by orders of
+        magnitude first), from data that holds NaN or infinity, from log(0) or a division by zero in your own loss, or
+        from float16: it has no number above 65504 and none below 6e-8 but zero.
+
+        Keras' mixed_float16 policy scales the loss against that, with compile and fit; a loop of your own must do it
+        itself.""",
+        signal="""The loss that Keras reports, read about once a second: when it first was no number, and when it last
+        was one. Other metrics may be NaN on purpose and are not looked at. One that becomes a number again takes the
+        finding back.""",
+        steps=(
+            """Look at the data first: it costs a minute.
+            | for x, y in dataset:
+            |     tf.debugging.assert_all_finite(x, "x")""",
+            """Lower the learning rate ten times, or clip the gradients.
+            | keras.optimizers.Adam(1e-4, clipnorm=1.0)""",
+            """With mixed_float16, see whether it is the precision (Enter on the finding).
+            | tfgpu-tui --set precision=float32 train.py""",
+            """Let TensorFlow name the first op that makes one; it doubled short steps in a test: take it out again.
+            | tf.debugging.enable_check_numerics()""",
+        ),
+        harmless="Never in training; a loss that is meant to be masked out should be zero, not NaN.",
+        knobs=("precision=float32",),
+        demo="demo/nan_loss.py",
+    ),
+    Entry(
+        id="run.slow_exit",
+        means="the script is over, but its process does not end",
+        seen="""The last line was printed, the training is done, and the prompt does not come back. GPU memory stays
+        taken.""",
+        why="""At its end Python takes no more calls from threads. A pipeline that runs Python (a generator, a
+        py_function) and was left before its end may have a call under way: TensorFlow waits for it for ever. That is a
+        fault of TensorFlow (seen with 2.21), and happens without the monitor, too. Other reasons: a thread that is no
+        daemon, a __del__, a library that uploads something.""",
+        signal="""The interpreter has begun to close (the agent is told), and the process is still there after the time
+        below. What it waits for is not measured; a stage that runs Python is named as a suspect.""",
+        steps=(
+            """End it: its own code is done.
+            | kill -TERM PID     # or q, then s, on the screen""",
+            """Let go of iterators before the end:
+            | del iterator
+            | import gc; gc.collect()""",
+            "Read a pipeline to its end, or bound it with take(n), in place of leaving a loop by break.",
+            "Join your own threads, or make them daemons.",
+        ),
+        harmless="""After a stop that you asked for: the monitor then ends what waits, and says so.""",
+        limits=(Limit("an interpreter that closes for {} or longer", SLOW_EXIT_S, units.duration),),
+        demo_note="it happens by chance, in some runs of the same script",
+    ),
+    Entry(
+        id="run.other_backend",
+        means="Keras computes with JAX or PyTorch, not TensorFlow",
+        seen="""Steps and callbacks are shown; input wait, placement and TensorFlow's memory are not.""",
+        why="""Keras 3 runs on three backends, and takes the one in KERAS_BACKEND, or in ~/.keras/keras.json, which some
+        other project may have written once. The script imports keras and trains; nothing says which one computes.""",
+        signal="""The backend that Keras names after its import, in the script's process. Findings about TensorFlow's
+        GPUs are then not made: they are not the question.""",
+        steps=(
+            """If TensorFlow is meant:
+            | export KERAS_BACKEND=tensorflow""",
+            """And look into the file that has it for good:
+            | cat ~/.keras/keras.json""",
+            "If the other backend is meant: its own profiler tells more than this tool can.",
+        ),
+        harmless="Where it is meant: it only says why some panes stay empty.",
+        demo_note="it needs another framework; KERAS_BACKEND=jax tfgpu-tui demo/healthy.py shows it where JAX is "
+        "installed",
+    ),
+    Entry(
+        id="run.no_steps",
+        means="no training step was seen",
+        seen="""The step pane says what the script is doing, and no step comes; at the end "No training step was
+        seen".""",
+        why="""One of these: the script does not train (it only evaluates, or prepares data); it stopped before; its
+        interpreter has no TensorFlow; the agent did not come into it (python -I, -E and -S ignore PYTHONPATH, and so
+        does a program that clears its environment before it starts another Python); or its loop is of a kind that is
+        not known.""",
+        signal="""The agent looks for Keras' fit and train_on_batch, an optimizer's apply, loops over tf.data, and
+        sessions of TensorFlow 1. None of them was met; the finding says which phases were seen, and which of its hooks
+        are off.""",
+        steps=(
+            """Is it the right interpreter?
+            | tfgpu-tui --python /path/to/env/bin/python train.py""",
+            "Start the script itself, not a shell script that starts Python with -I or without its environment.",
+            "If it does train, and steps are not seen: that is worth a report, with the loop in a few lines.",
+        ),
+        harmless="As information, where other steps were seen: an evaluation is no training.",
+        limits=(Limit("said of a running script after {}", NO_STEPS_AFTER_S, units.duration),),
+        demo="demo/no_training.py",
+    ),
+    Entry(
+        id="run.multi_gpu_idle",
+        means="some of the GPUs are idle, or hold the others back",
+        seen="""One GPU works, the others are at 0 % with their memory taken: "1 of 8 works" in the GPU pane. Or all
+        work, and one has a much lower clock.""",
+        why="""TensorFlow takes all GPUs that it sees, and reserves memory on each; it computes on the first, unless a
+        strategy spreads the work. Nobody else can use the idle ones meanwhile.
+
+        With a strategy every step ends with the slowest replica. A GPU that is hot or at its power limit lowers its
+        clock, and all others wait for it.""",
+        signal="""GPU busy of each GPU that TensorFlow lists, over the training; and clocks with the driver's own
+        reasons for throttling, of GPUs of one kind. GPUs that this run does not see are not its business.""",
+        steps=(
+            """Use them all:
+            | strategy = tf.distribute.MirroredStrategy()
+            | with strategy.scope():
+            |     model = make_model()
+            |     model.compile(…)
+            | model.fit(dataset.batch(64 * strategy.num_replicas_in_sync))""",
+            """Or leave them to others:
+            | CUDA_VISIBLE_DEVICES=0 python train.py""",
+            """A slow one: see why, then cooling or its power limit.
+            | nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE""",
+        ),
+        harmless="""Where the other GPUs are taken on purpose (a second model that is not running yet). Where no GPU
+        works, something else is the matter, and this is not said.""",
+        limits=(
+            JUDGED,
+            Limit("judged after {} of training", LOOKED_AT_S, units.duration),
+            Limit("idle below {} busy", IDLE_PERCENT, units.percent),
+            Limit("while another one is {} busy or more", WORKING_PERCENT, units.percent),
+            Limit("slow below {} of the median clock of the others", SLOW_CLOCK, units.share),
+        ),
+        demo="replay demo/recordings/eight-gpus-one-used.jsonl",
+        demo_note="a real training, with simulated GPUs",
+    ),
+)
