@@ -170,6 +170,21 @@ class Model(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Job(Event):
+    """This process' place among those that TF_CONFIG names, told with its first training step. Nothing is told where
+    the variable is not set, names one worker, or is no cluster of TensorFlow's."""
+
+    type: ClassVar[str] = "job"
+    task: str
+    """worker | chief | …"""
+    index: int
+    workers: int
+    """Workers and chiefs in all."""
+    asynchronous: bool = False
+    """There are parameter servers: no worker waits for another."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset(Event):
     """What feeds the model."""
 
@@ -375,6 +390,8 @@ class UserCode(Event):
     type: ClassVar[str] = "user_code"
     user: list[dict[str, Any]] = field(default_factory=list)
     """`name`, `kind`, `calls`, `seconds`, `file`, `line`."""
+    parent: int | None = None
+    """The process that started it; None in older journals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -707,7 +724,7 @@ class RunEnded(Event):
 
 
 ALL_EVENTS: tuple[type[Event], ...] = (
-    RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Dataset, Steps, Epoch, TrainEnd,
+    RunStarted, ChildStarted, AgentConnected, Phase, Knobs, Environment, Model, Job, Dataset, Steps, Epoch, TrainEnd,
     Retrace, FitCalls, PredictCalls,
     ArrayCopy, DebugSwitch, Metrics, Pipeline, UserCode, ScriptLines, Placement, LayerTimes, TfMemory, ProcessMemory,
     GrowthCause, OutOfMemory, HostSample, GpuSample,
