@@ -30,9 +30,9 @@ test-oldest:
 RECORDED = demo/recordings
 DRAW = $(PYTHON) -m tfgpu_tui --config /dev/null --theme dark
 pictures:
-	$(DRAW) replay $(RECORDED)/one-gpu-input-bound.jsonl --at 16 --size 120x40 --svg docs/screen.svg
-	$(DRAW) replay $(RECORDED)/one-gpu-input-bound.jsonl --at 16 --size 160x45 --svg docs/pictures/input-bound.svg
-	$(DRAW) replay $(RECORDED)/one-gpu-input-bound.jsonl --at 16 --size 80x24 --svg docs/pictures/input-bound-80x24.svg
+	$(DRAW) replay $(RECORDED)/h200-input-bound.jsonl --at 35 --size 120x40 --svg docs/screen.svg
+	$(DRAW) replay $(RECORDED)/h200-input-bound.jsonl --at 35 --size 160x45 --svg docs/pictures/input-bound.svg
+	$(DRAW) replay $(RECORDED)/h200-input-bound.jsonl --at 35 --size 80x24 --svg docs/pictures/input-bound-80x24.svg
 	$(DRAW) replay $(RECORDED)/eight-gpus-one-used.jsonl --at 25 --size 120x40 --svg docs/pictures/eight-gpus.svg
 	$(DRAW) compare $(RECORDED)/cpu-input-bound.jsonl $(RECORDED)/cpu-input-parallel.jsonl --size 160x45 \
 		--svg docs/pictures/comparison.svg

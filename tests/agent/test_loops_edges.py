@@ -492,3 +492,53 @@ def test_keras_on_another_backend_has_steps_and_no_wait() -> None:
     assert "another" in windows[-1]["wait_bound"]
     assert {e["backend"] for e in of_type(events, "environment") if "backend" in e} == {"another"}
     assert of_type(events, "hook_off") == []
+
+
+COMPILED = """
+    import keras, numpy as np, tensorflow as tf
+    L = keras.layers
+    layers = [L.Conv2D(16, 3, activation="relu"), L.Conv2D(16, 3, activation="relu"), L.Flatten(), L.Dense(1)]
+    model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+    model.compile("adam", "mse", jit_compile=True)
+    x, y = np.random.rand(330, 16, 16, 1).astype("float32"), np.random.rand(330, 1).astype("float32")
+    model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(16), epochs=3, verbose=0)
+"""
+
+
+def test_the_compile_for_the_last_smaller_batch_is_no_step_like_the_others() -> None:
+    """XLA compiles for each shape, and the last batch of the first epoch has a new one."""
+    events, process = run_script(COMPILED)
+    assert process.returncode == 0, process.stderr
+    windows = of_type(events, "steps", phase="train")
+    assert sum(window["steps"] for window in windows) == 63
+    (compiled,) = [window for window in windows if window["warmup"] and window["first_step"] == 21]
+    assert (compiled["steps"], compiled["epoch"]) == (1, 1)
+    judged = [window for window in windows if not window["warmup"]]
+    assert sum(window["steps"] for window in judged) == 63 - 5 - 1, "of the later epochs the last batch is judged, too"
+    assert max(window["step_max_s"] for window in judged) < compiled["wall_s"]
+
+
+SHORT = (
+    HEAD
+    + """
+    class Stops(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.stop_training = True
+
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)  # 10 batches
+    model().fit(data.repeat(), steps_per_epoch=4, epochs=2, verbose=0, callbacks=[Stops()])
+    model().fit(data, steps_per_epoch=30, epochs=1, verbose=0)
+    model().fit(data, epochs=1, verbose=0)
+"""
+)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_an_epoch_says_how_many_steps_it_was_to_have_and_whether_it_was_stopped(python: str) -> None:
+    events, process = run_script(SHORT, python)
+    assert process.returncode == 0, process.stderr
+    ends = of_type(events, "epoch", state="end")
+    assert [(end["steps"], end["planned"], end["stopped"]) for end in ends] == [
+        (3, 4, True), (10, 30, False), (10, 10, False)
+    ]  # fmt: skip

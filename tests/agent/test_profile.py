@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent import profile_trace
+from tfgpu_tui.agent.placement import profile_trace
 
 from .conftest import Event, of_type, other_pythons, run_script
 

@@ -63,6 +63,47 @@ def test_a_gpu_is_lost_and_the_training_goes_on() -> None:
     assert state.ended is not None and state.ended.exit_code == 0
 
 
+REAL = ("h200-input-bound", "h200-healthy", "h200-xla-refused", "h200-time-by-layer")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_gpu_is_no_simulated_one(name: str) -> None:
+    state = fold(name)
+    assert "SIMULATED" not in report_json.text(report_json.build(state))
+    text = (FOLDER / f"{name}.jsonl").read_text()
+    assert len(text) < LARGEST_BYTES
+    assert not re.findall(r'"/(?:home|root|tmp|work|Users|opt)/[^"]*"', text)
+    (gpu,) = report_json.build(state)["gpus"]
+    assert (gpu["name"], gpu["memory_total_mib"], gpu["memory_reserved_mib"]) == ("NVIDIA H200", 143771.0, 615.1)
+    assert gpu["ours"] and not gpu["unknown"].keys() - {"busy_training_mean"}
+    if state.train.steps:
+        (listed,) = report_json.build(state)["environment"]["gpus"]
+        assert gpu["tf_devices"] == ["GPU:0"]
+        assert listed["nvml_index"] == 0 and listed["doubt"] is None and len(listed["proofs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("h200-input-bound", ["input.bound", "input.slow_stage", "memory.preallocated"]),
+        ("h200-healthy", ["memory.preallocated"]),
+        ("h200-xla-refused", ["xla.unsupported_op", "memory.foreign"]),
+        ("h200-time-by-layer", []),
+    ],
+)
+def test_what_a_real_gpu_was_told(name: str, first: list[str]) -> None:
+    assert [finding["id"] for finding in report_json.build(fold(name))["findings"]] == first
+
+
+def test_the_time_of_each_layer_on_a_real_gpu() -> None:
+    report = report_json.build(fold("h200-time-by-layer"))
+    times = {row["layer"]: row["ms"] for row in report["placement"]}
+    assert times["conv3"] == pytest.approx(0.94, abs=0.01) and times["norm3"] > times["conv3"] > 10 * times["head"]
+    known = sum(ms for ms in times.values() if ms)
+    on_gpu = report["placement_basis"]["profiled_ms"]["GPU:0"]
+    assert known < on_gpu < report["training"]["step_ms"]["mean"], "the GPU's work fits into the step"
+
+
 def test_replay_opens_it_on_a_terminal(tmp_path: Path) -> None:
     program = "import sys; from tfgpu_tui.cli.command_line import main; sys.exit(main(['replay', sys.argv[1]]))"
     run = rundir.RunDir(FOLDER / f"{NAMES[0]}.jsonl")

@@ -264,6 +264,10 @@ class Epoch(Event):
     callbacks: dict[str, float] = field(default_factory=dict)
     """At `end`: seconds in epoch-level hooks by callback class."""
     metrics: dict[str, float | str] = field(default_factory=dict)
+    planned: int | None = None
+    """At `end`: the steps that were planned at its begin; None where none were, and from agents that did not tell."""
+    stopped: bool | None = None
+    """At `end`: whether somebody asked the fit to stop (`model.stop_training`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -644,6 +648,8 @@ class AgentCost(Event):
     type: ClassVar[str] = "agent_cost"
     us_per_step: float | None = None
     steps: int = 0
+    looks_ms: float | None = None
+    """In all, in the looks after something was traced; not in `us_per_step`. None from agents that did not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

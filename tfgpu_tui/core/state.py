@@ -163,6 +163,8 @@ class RunState:
     validation_s = _Of(lambda s: s.described.epochs.validation_s)
     epoch_callbacks = _Of(lambda s: s.described.epochs.epoch_callbacks)
     history = _Of(lambda s: s.described.epochs.history)
+    loss_finite_at = _Of(lambda s: s.described.epochs.loss_finite_at)
+    loss_lost_at = _Of(lambda s: s.described.epochs.loss_lost_at)
     metrics = _Of(lambda s: s.described.epochs.metrics)
     metric_series = _Of(lambda s: s.described.epochs.metric_series)
     retraces = _Of(lambda s: s.described.calls.retraces)

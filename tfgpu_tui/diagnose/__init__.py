@@ -16,7 +16,9 @@ from tfgpu_tui.diagnose import (
     host_edges,
     host_graphs,
     host_growth,
+    input_lost,
     input_wait,
+    loss,
     memory,
     placement,
     precision,
@@ -25,8 +27,8 @@ from tfgpu_tui.diagnose import (
 from tfgpu_tui.diagnose.finding import Finding, FindingLog, ranked
 
 FAMILIES = (
-    run, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth, gpu, gpu_run,
-    placement, precision,
+    run, loss, input_lost, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth,
+    gpu, gpu_run, placement, precision,
 )  # fmt: skip
 
 __all__ = ["Finding", "FindingLog", "diagnose"]

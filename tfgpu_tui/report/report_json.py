@@ -66,6 +66,7 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
         ],
         "monitor": {
             "agent_us_per_step": _rounded(state.agent_cost.us_per_step if state.agent_cost else None),
+            "agent_looks_ms": _rounded(state.agent_cost.looks_ms if state.agent_cost else None),
             "gpu_read_ms": gpus.read_cost(state),
             "dropped": sum(state.dropped.values()),
             "skipped": skipped,

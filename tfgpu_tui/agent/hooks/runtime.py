@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Optional, TypeVar
@@ -32,6 +33,7 @@ _tracing = threading.local()
 _traces = 0
 _aside = 0
 _eagerly: Optional[Callable[[], bool]] = None
+_looks_s = 0.0
 _traces_told = -1
 
 
@@ -258,13 +260,20 @@ def before_trace(function: Callable[[], None]) -> Callable[[], None]:
 
 def execution_done(model: Any, phase: str, steps: int) -> None:
     """Called by the loops after each execution: cheap when nothing was traced since the last one."""
-    global _traces_told
+    global _traces_told, _looks_s
     # A replica's thread that traces its part of a step is no execution (tf.distribute runs replicas in threads).
     if _traces == _traces_told or not executing_eagerly():
         return
     _traces_told = _traces
+    begun_s = time.perf_counter()
     for function in _after:
         function(model, phase, steps)
+    _looks_s += time.perf_counter() - begun_s
+
+
+def looks_s() -> float:
+    """Seconds of the training's threads in what runs right after something was traced: a few times in a run."""
+    return _looks_s
 
 
 @on_import("tensorflow.python.eager.context")

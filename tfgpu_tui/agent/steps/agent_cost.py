@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ..hooks.runtime import every, send
+from ..hooks.runtime import every, looks_s, send
 from . import windows
 
 _seconds = 0.0
@@ -26,4 +26,9 @@ def tell() -> None:
     global _told
     if _executions and _executions != _told:
         _told = _executions
-        send("agent_cost", us_per_step=_seconds / _executions * 1e6, steps=windows.total("train"))
+        send(
+            "agent_cost",
+            us_per_step=_seconds / _executions * 1e6,
+            steps=windows.total("train"),
+            looks_ms=round(looks_s() * 1e3, 3),
+        )

@@ -106,11 +106,13 @@ class Windows:
         now: float,
         counts: Optional[list[int]] = None,
         executions: Optional[int] = None,
+        compiled: bool = False,
     ) -> None:
         """Consecutive executions, the last of which ended `now`: the wall time of each, and as sums the time in the
-        train function and the wait in it. `counts`: the steps of each, 1 where it is None."""
+        train function and the wait in it. `counts`: the steps of each, 1 where it is None. What `compiled` is no step
+        like the others: a warm-up of its own."""
         traced = traces() - self._traces
-        warmup = self.warming_up or traced > 0
+        warmup = self.warming_up or traced > 0 or compiled
         if warmup != self._warmup:
             self.emit(now)
             self._warmup = warmup

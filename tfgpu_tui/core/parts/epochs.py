@@ -28,6 +28,10 @@ class Epochs:
     epoch_callbacks: dict[str, float] = field(default_factory=dict)
     history: deque[ev.Epoch] = field(default_factory=lambda: deque(maxlen=200))
     """Ended epochs with their metrics."""
+    loss_finite_at: int | None = None
+    """The training step at which the loss was last told as a finite number."""
+    loss_lost_at: int | None = None
+    """The step at which it was first told as none after that; None while it is finite."""
     metrics: dict[str, float | str] = field(default_factory=dict)
     metric_series: dict[str, Series] = field(default_factory=dict)
     buckets: int = BUCKETS
@@ -42,7 +46,8 @@ def begin(epochs: Epochs, e: ev.Epoch, steps: int) -> None:
     epochs.edge_s += e.edge_s or 0.0
 
 
-def end(epochs: Epochs, e: ev.Epoch) -> None:
+def end(epochs: Epochs, e: ev.Epoch, steps: int) -> None:
+    """`steps`: train steps done until now."""
     epochs.epochs_done += 1
     if e.first_wait_s is None:
         e = replace(e, first_wait_s=epochs.first_wait_s)
@@ -50,7 +55,7 @@ def end(epochs: Epochs, e: ev.Epoch) -> None:
     for name, seconds in e.callbacks.items():
         epochs.epoch_callbacks[name] = epochs.epoch_callbacks.get(name, 0.0) + seconds
     epochs.history.append(e)
-    learn(epochs, e.t, e.metrics)
+    learn(epochs, e.t, e.metrics, steps)
 
 
 def first_wait(epochs: Epochs, e: ev.Steps) -> None:
@@ -59,9 +64,13 @@ def first_wait(epochs: Epochs, e: ev.Steps) -> None:
         epochs.first_wait_s = min(e.wait_s, e.step_max_s)
 
 
-def learn(epochs: Epochs, t: float, values: dict[str, float | str]) -> None:
-    """Values of the training's own metrics."""
+def learn(epochs: Epochs, t: float, values: dict[str, float | str], step: int) -> None:
+    """Values of the training's own metrics at a step."""
     epochs.metrics.update(values)
+    if isinstance(values.get("loss"), str):
+        epochs.loss_lost_at = step if epochs.loss_lost_at is None else epochs.loss_lost_at
+    elif "loss" in values:
+        epochs.loss_finite_at, epochs.loss_lost_at = step, None
     for name, value in values.items():
         if isinstance(value, (int, float)):
             if name not in epochs.metric_series and len(epochs.metric_series) >= METRICS:

@@ -114,7 +114,7 @@ def _epoch(p: Process, e: ev.Epoch) -> None:
         p.marks.append(Mark(e.t, "epoch", f"epoch {e.epoch}"))
         return
     _mark_checkpoints(p, e.t, e.callbacks)
-    epochs.end(p.epochs, e)
+    epochs.end(p.epochs, e, p.steps.train.steps)
 
 
 def _mark_checkpoints(p: Process, t: float, callbacks: dict[str, float]) -> None:
@@ -132,7 +132,7 @@ def _phase(p: Process, e: ev.Phase) -> None:
 
 def _metrics(p: Process, e: ev.Metrics) -> None:
     if e.phase == "train":
-        epochs.learn(p.epochs, e.t, e.values)
+        epochs.learn(p.epochs, e.t, e.values, e.step)
 
 
 def _fit_calls(p: Process, e: ev.FitCalls) -> None:
