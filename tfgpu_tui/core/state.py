@@ -105,6 +105,11 @@ class RunState:
         view._focus = process
         return view
 
+    @property
+    def one_of_several(self) -> bool:
+        """Whether it is the state of one of several processes that train."""
+        return self._focus is not None and len(self.training.training()) > 1
+
     def together(self) -> RunState:
         """The same run as all its processes tell it, summed."""
         return self.of(self.training.together)

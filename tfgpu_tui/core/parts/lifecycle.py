@@ -16,8 +16,6 @@ class Lifecycle:
     ended: ev.RunEnded | None = None
     child_pid: int | None = None
     agent_pids: list[int] = field(default_factory=list)
-    main_pids: list[int] = field(default_factory=list)
-    """Those of `agent_pids` that run the script itself: of a job's worker that is a program of its own, too."""
     phase: str | None = None
     exiting_t: float | None = None
     """When the script's own code was over, and its interpreter began to close."""
@@ -42,8 +40,6 @@ class Lifecycle:
 def agent_connected(life: Lifecycle, e: ev.AgentConnected) -> None:
     if e.pid is not None and e.pid not in life.agent_pids:
         life.agent_pids.append(e.pid)
-        if e.main:
-            life.main_pids.append(e.pid)
 
 
 def phase(life: Lifecycle, e: ev.Phase) -> None:

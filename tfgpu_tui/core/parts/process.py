@@ -63,6 +63,8 @@ class Process:
     @property
     def name(self) -> str:
         """`worker 1`, or `process 4711`."""
+        if self.pid is None:
+            return "the other processes, as one"
         return f"process {self.pid}" if self.job is None else f"{self.job.task} {self.job.index}"
 
     @property
