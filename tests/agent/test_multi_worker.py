@@ -56,7 +56,7 @@ SCRIPT = """
 """
 
 
-def _free_ports() -> list[str]:
+def free_ports() -> list[str]:
     with socket.socket() as one, socket.socket() as other:
         for sock in (one, other):
             sock.bind(("localhost", 0))
@@ -66,7 +66,7 @@ def _free_ports() -> list[str]:
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_each_workers_steps_and_wait_are_measured(in_graph: bool, python: str) -> None:
-    events, process = run_script(SCRIPT.replace("IN_GRAPH", str(in_graph)), python, _free_ports())
+    events, process = run_script(SCRIPT.replace("IN_GRAPH", str(in_graph)), python, free_ports())
     assert process.returncode == 0, process.stderr[-3000:]
     assert process.stdout.count("done") == 2
     windows = of_type(events, "steps", phase="train")
