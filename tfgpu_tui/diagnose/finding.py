@@ -12,7 +12,7 @@ CRITICAL_SHARE = 0.20
 """Shares of step time from which a cause is a warning, or critical (the scale of XProf and TraceML)."""
 
 
-_ENDINGS = ("run.failed", "run.killed", "run.legacy_api", "xla.unsupported_op", "memory.oom")
+_ENDINGS = ("run.failed", "run.killed", "run.legacy_api", "xla.unsupported_op", "run.broken_environment", "memory.oom")
 """Findings that say why the run is over."""
 
 

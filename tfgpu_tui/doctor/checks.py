@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfgpu_tui.core import units
+from tfgpu_tui.core import requirements, units
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.gpu_causes import Facts, gpus_in_box, tensorflow_version
 
@@ -62,6 +62,10 @@ def _python(facts: Facts, fixes: dict[str, str]) -> Iterator[Check]:
         (named or "none of TensorFlow's") + (f"; conda: {conda}" if conda else ""),
         None if found and not both else fixes.get("gpu.cpu_build", 'pip install "tensorflow[and-cuda]"'),
     )
+    unfit = requirements.unfit(facts)
+    if unfit:
+        told = "; ".join(f"{name} {version}, TensorFlow asks for {spec}" for name, version, spec in unfit)
+        yield Check("versions", None, told, f"If TensorFlow fails at its import: {requirements.repair(facts)}")
     build = facts.get("build")
     if build is None:
         if found:
