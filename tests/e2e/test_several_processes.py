@@ -20,9 +20,9 @@ ONE_WAITS = (
     .replace("data.batch(8)", "data.batch(8).repeat()")
     .replace("    print(", "    del batches, data; import gc; gc.collect()\n    print(")
 )
-"""Worker 1 reads slowly; worker 0 has its batches at once, and waits for worker 1 in `all_reduce`. The data set is endless,
-since at each batch of one that ends the workers ask each other, in `next`, whether there is one. TensorFlow may wait for
-ever for the Python of a pipeline that is left before its end, so it is deleted."""
+"""Worker 1 reads slowly; worker 0 has its batches at once, and waits for worker 1 in `all_reduce`. The data set is
+endless, since at each batch of one that ends the workers ask each other, in `next`, whether there is one. TensorFlow
+may wait for ever for the Python of a pipeline that is left before its end, so it is deleted."""
 
 TWO_TRAININGS = """
     import multiprocessing, time

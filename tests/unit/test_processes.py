@@ -13,7 +13,7 @@ from tfgpu_tui.core.parts.processes import LIMIT
 from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.report import report_json
+from tfgpu_tui.report import plain, report_json
 
 MIB = 1 << 20
 
@@ -269,6 +269,12 @@ def test_the_report_of_processes_apart() -> None:
     assert (report["training"]["steps"], report["training"]["describes"]["what"]) == (810, "sum")
     assert [process["steps"] for process in report["processes"]] == [405, 405]
     assert "2 processes train apart" in report_json.text(report)
+
+
+def test_the_line_of_text_says_whose_numbers_it_has() -> None:
+    assert "/step (input 15 %, compute 80 %, host 5 %), 2 in step: worker 0, " in plain.status_line(in_step()) + ", "
+    assert "2 apart, summed" in plain.status_line(apart())
+    assert " in step" not in plain.status_line(state_of(start(), windows(16)))
 
 
 def test_the_report_of_one_process() -> None:

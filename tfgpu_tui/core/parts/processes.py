@@ -134,6 +134,13 @@ class Processes:
             self._described = slowest(self.training()) if self.manner.kind == "synchronous" else self.together
         return self._described
 
+    def words(self) -> str | None:
+        """How several train, and which of them the numbers are; None where one does."""
+        count, kind = len(self.pids), self.manner.kind
+        if kind == "one":
+            return None
+        return f"{count} in step: {self.described().name}" if kind == "synchronous" else f"{count} apart, summed"
+
     def farthest(self) -> Process:
         """The process whose epoch stands for the run: of those that train apart, the one that needs the most time."""
         if self.manner.kind != "apart":
