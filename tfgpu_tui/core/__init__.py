@@ -2,5 +2,5 @@
 
 Everybody may import it; it imports nothing of the other folders. A message comes in as one of `events`, looked over by
 `validate`; `state.RunState.apply` hands it to its function beside the part that it changes (`parts`), which keeps it in
-`totals` and `series`; what a training process tells goes to that process' own parts (`parts.processes`, `parts.process`).
+`totals` and `series`. What a training process tells goes to the parts of that process (`parts.processes`).
 """
