@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
-from tfgpu_tui.core import checkpoint
+from tfgpu_tui.core import checkpoint, rows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.parts.processes import LIMIT
 from tfgpu_tui.core.state import RunState, fold
@@ -144,7 +144,12 @@ def test_workers_with_parameter_servers_go_their_own_ways() -> None:
 
 
 def allocator(t: float, pid: int, current: int, peak: int) -> ev.TfMemory:
-    row = {"device": "GPU:0", "current_bytes": current * MIB, "peak_bytes": peak * MIB, "limit_bytes": None}
+    row: rows.MemoryDevice = {
+        "device": "GPU:0",
+        "current_bytes": current * MIB,
+        "peak_bytes": peak * MIB,
+        "limit_bytes": None,
+    }
     return ev.TfMemory(t=T0 + t, pid=pid, devices=[row])
 
 
@@ -168,7 +173,7 @@ def test_allocators_of_processes_apart_are_summed_while_they_live() -> None:
 
 def test_what_one_process_tells_of_its_input_and_layers_is_its_own() -> None:
     mine, other = pipeline()[0], ev.Pipeline(t=T0 + 3, pid=2, stages=[], note="not measured")
-    row = {"layer": "dense", "class": "Dense", "forward": {"GPU:0": 3}}
+    row: rows.Layer = {"layer": "dense", "class": "Dense", "forward": {"GPU:0": 3}}
     state = in_step()
     for event in (
         ev.Pipeline(t=mine.t, pid=1, stages=mine.stages) if isinstance(mine, ev.Pipeline) else mine,
@@ -186,7 +191,9 @@ def test_what_one_process_tells_of_its_input_and_layers_is_its_own() -> None:
 
 
 def test_what_makes_batches_is_counted_with_the_process_that_started_it() -> None:
-    user = [{"name": "load", "kind": "getitem", "calls": 3, "seconds": 0.3, "file": "d.py", "line": 1}]
+    user: list[rows.WorkerFunction] = [
+        {"name": "load", "kind": "getitem", "calls": 3, "seconds": 0.3, "file": "d.py", "line": 1}
+    ]
     state = apart()
     state.apply(ev.UserCode(t=T0 + 8, pid=90, user=user, parent=1))
     assert list(state.processes[1].feed.worker_code) == [90]

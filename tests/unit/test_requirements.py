@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.journals import T0, start, state_of
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import requirements
+from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
 
-FACTS: dict[str, Any] = {
+FACTS: Facts = {
     "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "2.2.6", "protobuf": "3.19.6", "keras": "3.15.1"},
     "needed": {"numpy": "<2.0.0,>=1.23.5", "protobuf": "!=4.21.0,<5.0.0dev,>=3.20.3", "keras": ">=3.0.0"},
 }
@@ -39,7 +38,7 @@ def test_a_version_and_what_is_asked_for(version: str, spec: str, fits: bool) ->
     assert requirements.fits(version, spec) is fits
 
 
-def failed(exception: str, message: str, facts: dict[str, Any] = FACTS) -> Finding | None:
+def failed(exception: str, message: str, facts: Facts = FACTS) -> Finding | None:
     error = ev.ScriptError(t=T0 + 1, exception=exception, message=message, file="/h/u/train.py", line=1)
     events = [ev.Preflight(t=T0, facts=facts), error, ev.RunEnded(t=T0 + 2, exit_code=1)]
     found = {finding.id: finding for finding in diagnose(state_of(start(), events))}
@@ -71,5 +70,5 @@ def test_the_package_that_broke_the_import_is_named_with_the_way_back(
 def test_an_error_of_the_scripts_own_is_not_blamed_on_versions() -> None:
     assert failed("ImportError", "cannot import name 'losses' from 'mylib'") is None
     assert failed("AttributeError", "_ARRAY_API not found", {"distributions": {"numpy": "2.2.6"}}) is None
-    well = {**FACTS, "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "1.26.4"}}
+    well: Facts = {**FACTS, "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "1.26.4"}}
     assert failed("ImportError", "numpy.core.umath failed to import", well) is None, "the versions are not why"

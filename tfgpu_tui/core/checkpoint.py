@@ -110,7 +110,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, (tuple, set, frozenset)):
-        return {_KIND: type(value).__name__, "v": [_plain(item) for item in value]}
+        items = value if isinstance(value, tuple) else sorted(value, key=repr)  # the same state is the same text
+        return {_KIND: type(value).__name__, "v": [_plain(item) for item in items]}
     if isinstance(value, deque):
         return {_KIND: "deque", "max": value.maxlen, "v": [_plain(item) for item in value]}
     if type(value) is dict:

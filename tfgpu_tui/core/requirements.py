@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+
+from tfgpu_tui.core.rows import Facts
 
 _BUILDS = ("tensorflow", "tensorflow_cpu", "tf_nightly", "tf_nightly_cpu")
 
 
-def unfit(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def unfit(facts: Facts) -> list[tuple[str, str, str]]:
     """(package, installed version, what TensorFlow asks for) of each package whose version is not one of those."""
     installed, needed = facts.get("distributions") or {}, facts.get("needed") or {}
     pairs = [(name, str(installed[name]), str(spec)) for name, spec in sorted(needed.items()) if name in installed]
     return [(name, version, spec) for name, version, spec in pairs if not fits(version, spec)]
 
 
-def repair(facts: Mapping[str, Any]) -> str:
+def repair(facts: Facts) -> str:
     """The command that brings back what the installed TensorFlow asks for: pip changes only what does not fit."""
     installed = facts.get("distributions") or {}
     build = next((name for name in _BUILDS if name in installed), "tensorflow")

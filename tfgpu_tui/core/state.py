@@ -9,6 +9,7 @@ from heapq import merge
 from typing import Any, Generic, TypeVar, overload
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import rows
 from tfgpu_tui.core.parts import devices, lifecycle, machine, record
 from tfgpu_tui.core.parts.devices import Devices
 from tfgpu_tui.core.parts.lifecycle import Lifecycle
@@ -278,7 +279,7 @@ class RunState:
             return totals.examples / totals.wall_s
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 
-    def layer_ms(self, row: dict[str, Any]) -> float | None:
+    def layer_ms(self, row: rows.Layer) -> float | None:
         """Milliseconds a step in a placement row's ops, forward and backward, as profiled; None where it was not."""
         times = self.layer_times.layers.get(str(row.get("layer"))) if self.layer_times else None
         return None if times is None else round(sum(times.values()), 4)

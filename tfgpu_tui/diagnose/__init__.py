@@ -1,7 +1,7 @@
 """RunState -> ranked findings: one module for each family of causes in the list of findings (pure).
 
 A finding needs its signal, measured; a missing signal makes it incomplete, never silent and never guessed. Nothing is
-judged before `state.STEADY_STEPS` steps after warm-up.
+judged before `state.STEADY_STEPS` steps after warm-up. It imports `core` alone.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def _failed(state: RunState) -> OutOfMemory | None:
     for error in filter(None, [state.error, *state.child_errors]):
         found = oom.from_exception(error.message) if error.exception == "ResourceExhaustedError" else None
         if found is not None:
-            known = state.tf_memory.get(found.device or "") or {}
+            known = state.tf_memory.get(found.device or "", {})
             return OutOfMemory(
                 t=error.t,
                 in_use_bytes=known.get("current_bytes"),
@@ -179,7 +179,7 @@ def _preallocated(state: RunState) -> Iterator[Finding]:
         total = view.latest.get("memory_total_bytes")
         mine = sum(p.get("memory_bytes") or 0 for p in view.latest.get("processes") or () if p.get("ours"))
         device = next((g.get("device") for g in state.environment.tf_gpus or () if g.get("uuid") == view.uuid), None)
-        peak = (state.tf_memory.get(str(device)) or {}).get("peak_bytes")
+        peak = state.tf_memory.get(str(device), {}).get("peak_bytes")
         if not total or not mine or not peak or mine < 0.8 * total or peak > 0.5 * mine:
             continue
         yield Finding(

@@ -7,6 +7,7 @@ from typing import Any
 from tfgpu_tui.core import units
 from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import LIMIT
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.diagnose.host_growth import training_growth
@@ -46,7 +47,7 @@ def _process(state: RunState, process: Process) -> dict[str, Any]:
     }
 
 
-def _stage(stage: dict[str, Any]) -> dict[str, Any]:
+def _stage(stage: Stage) -> dict[str, Any]:
     per_batch_us = stage.get("per_batch_us")
     return {"name": stage.get("name"), "per_batch_ms": None if per_batch_us is None else round(per_batch_us / 1e3, 4)}
 

@@ -397,8 +397,12 @@ def _pipeline_lines(stages: list[dict[str, Any]]) -> list[str]:
     timed = sorted((s for s in stages if s["per_batch_ms"]), key=lambda s: -s["per_batch_ms"])[:3]
     if not timed:
         return []
-    shown = ", ".join(f"{stage_label(s)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
+    shown = ", ".join(f"{_label(s)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
     return [f"  pipeline  {shown}"]
+
+
+def _label(stage: dict[str, Any]) -> str:
+    return stage_label({"stage": stage["stage"], "name": stage["name"], "file": stage["file"], "line": stage["line"]})
 
 
 def _placement_lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -66,11 +66,12 @@ def gpu_sample(devices: Devices, e: ev.GpuSample, ours: set[str]) -> None:
         since = held_since(e.t, view.seen)
         view.seen = e.t
         # Slow-tier fields (processes, …) come only now and then: what a sample leaves out keeps its last value.
-        view.latest = {**view.latest, **gpu, "error": gpu.get("error")}
-        view.lost = None if not gpu.get("error") else view.lost or (e.t, str(gpu["error"]))
-        if gpu.get("throttle") is not None:
+        error, throttle = gpu.get("error"), gpu.get("throttle")
+        view.latest = {**view.latest, **gpu, "error": error}
+        view.lost = None if not error else view.lost or (e.t, error)
+        if throttle is not None:
             view.samples += 1
-            for reason in gpu["throttle"]:
+            for reason in throttle:
                 view.throttled[reason] = view.throttled.get(reason, 0) + 1
         parts = (gpu, *(gpu.get("slices") or ()))  # under MIG TensorFlow sees slices
         view.ours = (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import UserFunction, WorkerFunction
 
 WORKERS = 256
 
@@ -19,7 +19,7 @@ class Feed:
     pipeline: ev.Pipeline | None = None
     """With what processes that make batches told of themselves."""
     pipeline_told: ev.Pipeline | None = None
-    worker_code: dict[int | None, list[dict[str, Any]]] = field(default_factory=dict)
+    worker_code: dict[int | None, list[WorkerFunction]] = field(default_factory=dict)
     """The newest `user_code` of each process."""
 
 
@@ -48,19 +48,22 @@ def user_code(source: Feed, e: ev.UserCode) -> None:
         source.pipeline = replace(source.pipeline, user=_with_workers(source, source.pipeline_told))
 
 
-def _with_workers(source: Feed, e: ev.Pipeline) -> list[dict[str, Any]]:
+def _with_workers(source: Feed, e: ev.Pipeline) -> list[UserFunction]:
     """The user's own Python of the training's process and of those that make batches for it, by function."""
     if not source.worker_code:
         return e.user
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    told = [(u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user]
+    merged: dict[tuple[object, ...], UserFunction] = {}
+    told: list[tuple[UserFunction | WorkerFunction, int, float]] = [
+        (u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user
+    ]
     workers = [u for of_process in source.worker_code.values() for u in of_process]
     told += [(u, u.get("calls") or 0, (u.get("seconds") or 0.0) * 1e6) for u in workers]
     for user, calls, us in told:
-        key = tuple(user.get(name) for name in ("name", "kind", "file", "line"))
-        entry = merged.setdefault(key, {"name": key[0], "kind": key[1], "calls": 0, "mean_us": None})
-        whole = (entry["mean_us"] or 0.0) * entry["calls"] + us
-        entry["calls"] += calls
-        entry["mean_us"] = whole / entry["calls"] if entry["calls"] else None
-        entry["file"], entry["line"] = key[2], key[3]
+        name, kind, file, line = user.get("name"), user.get("kind"), user.get("file"), user.get("line")
+        before = merged.get((name, kind, file, line), {})
+        whole_calls = (before.get("calls") or 0) + calls
+        whole_us = (before.get("mean_us") or 0.0) * (before.get("calls") or 0) + us
+        merged[name, kind, file, line] = {"name": name, "kind": kind, "calls": whole_calls,
+                                          "mean_us": whole_us / whole_calls if whole_calls else None,
+                                          "file": file, "line": line}  # fmt: skip
     return list(merged.values())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import MemoryDevice, MemoryUse
 from tfgpu_tui.core.series import BUCKETS, Decimated, Series
 from tfgpu_tui.core.totals import Training
 
@@ -16,7 +16,7 @@ TRAININGS = 256
 class Memory:
     """What it holds, and what makes it grow."""
 
-    tf_memory: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tf_memory: dict[str, MemoryUse] = field(default_factory=dict)
     tf_memory_series: dict[str, Series] = field(default_factory=dict)
     process_memory: dict[int, Decimated] = field(default_factory=dict)
     """By process that trains: (its training steps, its resident bytes), measured in the process itself."""
@@ -31,13 +31,14 @@ class Memory:
 
 def tf_memory(memory: Memory, e: ev.TfMemory) -> None:
     for device in e.devices:
-        name = str(device.get("device"))
+        name, current = device["device"], device.get("current_bytes")
         before = memory.tf_memory.get(name, {})
         peak = max(device.get("peak_bytes") or 0, before.get("peak_bytes") or 0) or None
-        memory.tf_memory[name] = {**before, **device, "peak_bytes": peak}
-        if device.get("current_bytes") is not None:
+        told: MemoryDevice = {**before, **device, "peak_bytes": peak}
+        memory.tf_memory[name] = told
+        if current is not None:
             series = memory.tf_memory_series.setdefault(name, Series(memory.memory_buckets))
-            series.add(e.t, float(device["current_bytes"]))
+            series.add(e.t, float(current))
 
 
 def process_memory(memory: Memory, e: ev.ProcessMemory) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.parts import feed
 from tfgpu_tui.core.parts.process import Process, lean
+from tfgpu_tui.core.rows import MemoryDevice, MemoryUse
 
 LIMIT = 64
 """Processes that are kept by themselves; those beyond it are summed into one."""
@@ -103,8 +103,8 @@ class Processes:
     def _summed(self, e: ev.TfMemory) -> ev.TfMemory:
         """What the allocators of all processes that are still there hold on the devices of one that told of its own."""
         living = [p.memory.tf_memory for p in self.several.values() if p.heard_t >= e.t - SILENT_S]
-        return replace(e, devices=[_sum(device, [held[name] for held in living if name in held])
-                                   for device in e.devices for name in (str(device.get("device")),)])  # fmt: skip
+        return replace(e, devices=[_sum(d, [held[d["device"]] for held in living if d["device"] in held])
+                                   for d in e.devices])  # fmt: skip
 
     # What several readers ask for.
 
@@ -151,12 +151,10 @@ class Processes:
         return max(living, key=lambda process: process.eta_s() or 0.0)
 
 
-def _sum(device: dict[str, Any], held: list[dict[str, Any]]) -> dict[str, Any]:
-    sums: dict[str, int | None] = {}
-    for name in ("current_bytes", "peak_bytes"):
-        known = [row[name] for row in held if row.get(name) is not None]
-        sums[name] = sum(known) if known else None
-    return {**device, **sums}
+def _sum(device: MemoryDevice, held: list[MemoryUse]) -> MemoryDevice:
+    current = [size for use in held if (size := use.get("current_bytes")) is not None]
+    peak = [size for use in held if (size := use.get("peak_bytes")) is not None]
+    return {**device, "current_bytes": sum(current) if current else None, "peak_bytes": sum(peak) if peak else None}
 
 
 def _manner(trained: list[Process]) -> Manner:
