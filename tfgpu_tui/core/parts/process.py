@@ -52,7 +52,8 @@ class Process:
 
     def take(self, event: ev.Event) -> None:
         """One more of its events, of a type in HANDLERS."""
-        self.heard_t = max(self.heard_t, event.t)
+        if event.t > self.heard_t:
+            self.heard_t = event.t
         HANDLERS[type(event)](self, event)
 
     @property

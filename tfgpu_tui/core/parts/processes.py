@@ -55,22 +55,20 @@ class Processes:
     def take(self, e: ev.Event) -> None:
         """One more event of a type in `process.HANDLERS`."""
         self._manner = self._described = None
-        if isinstance(e, ev.Steps) and e.phase == "train" and e.pid is not None:
-            self.pids.add(e.pid)
-        if isinstance(e, ev.UserCode):
+        pid = e.pid
+        if isinstance(e, ev.Steps):
+            if pid is not None and e.phase == "train":
+                self.pids.add(pid)
+        elif isinstance(e, ev.UserCode):
             self._take_user_code(e)
             return
-        own = self._own(e.pid)
-        if own is self.together:
-            own.take(e)
-            return
+        own = self.together if pid is None or (pid == self.sole and not self.several) else self._own(pid)
         own.take(e)
-        self.together.take(self._summed(e) if isinstance(e, ev.TfMemory) else e)
+        if own is not self.together:
+            self.together.take(self._summed(e) if isinstance(e, ev.TfMemory) else e)
 
-    def _own(self, pid: int | None) -> Process:
-        """The process of an event; `together` while there is but one, or where the event does not say."""
-        if pid is None:
-            return self.together
+    def _own(self, pid: int) -> Process:
+        """The process of an event; `together` while there is but one."""
         known = self.several.get(pid)
         if known is not None:
             return known
