@@ -26,6 +26,7 @@ HOOKS = (
     # Before describe, which looks at the caller of the same function.
     "memory.array_copy",
     "looks.describe",
+    "looks.job",
     "knobs.knobs_in_force",
     "input.pipeline",
     "placement.placement",

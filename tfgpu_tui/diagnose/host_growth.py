@@ -79,8 +79,12 @@ def training_growth(state: RunState) -> Growth | None:
 
 
 def tree_growth(state: RunState) -> Growth | None:
-    """Growth of the script with all its children."""
-    return None if _still_caching(state) else host_growth(_after_caching(state, state.rss_by_step.points))
+    """Growth of the script with all its children; of one process of several it is not known which of them are its."""
+    return (
+        None
+        if _still_caching(state) or state.one_of_several
+        else host_growth(_after_caching(state, state.rss_by_step.points))
+    )
 
 
 def unknown_reason(state: RunState) -> str:

@@ -17,9 +17,13 @@ HALF = 0.5
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """memory.oom, memory.preallocated, memory.growth_overridden."""
+    """memory.oom, memory.preallocated: of the devices, whichever processes use them."""
     yield from _out_of_memory(state)
     yield from _preallocated(state)
+
+
+def of_process(state: RunState) -> Iterator[Finding]:
+    """memory.growth_overridden: of a process."""
     yield from _growth_overridden(state)
 
 

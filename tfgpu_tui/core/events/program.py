@@ -52,6 +52,21 @@ class Model(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Job(Event):
+    """This process' place among those that TF_CONFIG names, told with its first training step. Nothing is told where
+    the variable is not set, names one worker, or is no cluster of TensorFlow's."""
+
+    type: ClassVar[str] = "job"
+    task: str
+    """worker | chief | master."""
+    index: int
+    workers: int
+    """Workers and chiefs in all."""
+    asynchronous: bool = False
+    """There are parameter servers: no worker waits for another."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset(Event):
     """What feeds the model."""
 
@@ -92,6 +107,8 @@ class UserCode(Event):
 
     type: ClassVar[str] = "user_code"
     user: list[rows.WorkerFunction] = field(default_factory=list)
+    parent: int | None = None
+    """The process that started it; None in older journals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +198,7 @@ EVENTS: tuple[type[Event], ...] = (
     AgentConnected,
     Knobs,
     Model,
+    Job,
     Dataset,
     Pipeline,
     UserCode,
