@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.diagnose.finding import Finding, ranked
+from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.ranking import ranked
 
 Judge = Callable[[RunState], Iterable[Finding]]
 SHOWN = 3
