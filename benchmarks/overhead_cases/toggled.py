@@ -151,7 +151,7 @@ def of_own_loop(both_without):
     """Blocks of an own loop."""
     for _ in range(40):
         step(*next(iterator))
-    lane = agent("steps.custom_steps").current()._lane
+    lane = agent("steps.custom_steps").current().lane
     assert lane is not None, "the loop has no lane"
     original = types.MethodType(iterator_ops.OwnedIterator._next_internal.__wrapped__, iterator)
     hooks = original, vars(iterator)["_next_internal"]

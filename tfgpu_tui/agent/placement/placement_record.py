@@ -13,6 +13,7 @@ import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.runtime import executing_eagerly, guarded, on_import
+from ..steps import custom_loop
 from .layers import Facts, Layer
 from .names import LOSS, OPTIMIZER, Interval, Key, Stack
 
@@ -195,6 +196,8 @@ def _enter(special: Optional[str], target: Any) -> Optional[_Frame]:
 
 
 def _enter_eager(special: Optional[str], target: Any) -> Optional[_Frame]:
+    if special is None and custom_loop.model_called():
+        _state.root = weakref.ref(target)
     observer = _state.eager
     if observer is None:
         return None
