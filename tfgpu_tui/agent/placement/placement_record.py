@@ -250,7 +250,11 @@ def _as_autograph_would(function: Any) -> Any:
 def _wrap(cls: Any, method: str, special: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
     """Notes every call of `cls.method`, as `special` or as that of a layer; once for each class that defines it."""
     original = cls.__dict__.get(method)
-    if original is None or hasattr(original, MARK):
+    if original is None and hasattr(cls, method):
+        return  # it inherits from a class that has the hook
+    if original is None:
+        raise AttributeError(f"{cls.__name__} has no {method}")
+    if hasattr(original, MARK):
         return
 
     @functools.wraps(original)
@@ -280,16 +284,14 @@ def _patch_layer(name: str) -> Callable[[Any], None]:
 
 def _patch_loss(name: str) -> Callable[[Any], None]:
     def patch(module: Any) -> None:
-        if hasattr(module, name):
-            _wrap(getattr(module, name), "__call__", LOSS)
+        _wrap(getattr(module, name), "__call__", LOSS)
 
     return patch
 
 
 def _patch_optimizer(name: str, method: str) -> Callable[[Any], None]:
     def patch(module: Any) -> None:
-        if hasattr(module, name):
-            _wrap(getattr(module, name), method, OPTIMIZER, after=_applied)
+        _wrap(getattr(module, name), method, OPTIMIZER, after=_applied)
 
     return patch
 
