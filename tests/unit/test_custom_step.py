@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_all_that_may_happen_is_in_the_table_and_what_is_missing_in_a_row_cannot
         (What.NOT_TRAINED, State.TRAINED),
         (What.FUNCTION_TRAINED, State.NOTHING),  # it is told after FUNCTION_ENDED
     }
-    source = open(custom_step.__file__).read()
+    source = Path(custom_step.__file__).read_text()
     told = set(re.findall(r"_happens\(\s*What\.(\w+)", source)) | set(re.findall(r" else What\.(\w+)\)", source))
     assert told == {what.name for what in What}, "each row is used by the code"
 
@@ -382,31 +383,28 @@ def test_no_step_and_no_time_is_lost_or_counted_twice(kind: Turn, seconds: list[
     assert sum(d.compute for d in done) == truth.compute - truth.after
 
 
-Something = st.sampled_from(
-    ["batch", "step", "other", "tests", "tape", "gradient", "apply", "second", "read", "pause", "stale", "gone"]
-)
+SOMETHING: dict[str, Callable[[Loop, float], object]] = {
+    "batch": lambda loop, s: loop.batch(s),
+    "step": lambda loop, s: loop.function(STEP, s, wait=s / 2),
+    "other": lambda loop, s: loop.function(OTHER, s),
+    "tests": lambda loop, s: loop.function(OTHER, s, trains=False),
+    "tape": lambda loop, s: loop.tape(),
+    "gradient": lambda loop, s: loop.gradient(s),
+    "apply": lambda loop, s: loop.apply(OPTIMIZER, s),
+    "second": lambda loop, s: loop.apply(SECOND, s),
+    "read": lambda loop, s: loop.read(s),
+    "pause": lambda loop, s: loop.pause(s),
+    "stale": lambda loop, s: loop.step.stale(),
+    "gone": lambda loop, s: loop.step.gone(),
+}
 
 
-@given(st.lists(st.tuples(Something, SHORT), max_size=80))
+@given(st.lists(st.tuples(st.sampled_from(sorted(SOMETHING)), SHORT), max_size=80))
 def test_whatever_happens_the_parts_of_each_step_add_up(happenings: list[tuple[str, float]]) -> None:
     loop = Loop()
     trainings = 0
     for what, seconds in happenings:
-        tell: dict[str, Callable[[], object]] = {
-            "batch": lambda: loop.batch(seconds),
-            "step": lambda: loop.function(STEP, seconds, wait=seconds / 2),
-            "other": lambda: loop.function(OTHER, seconds),
-            "tests": lambda: loop.function(OTHER, seconds, trains=False),
-            "tape": lambda: loop.tape(),
-            "gradient": lambda: loop.gradient(seconds),
-            "apply": lambda: loop.apply(OPTIMIZER, seconds),
-            "second": lambda: loop.apply(SECOND, seconds),
-            "read": lambda: loop.read(seconds),
-            "pause": lambda: loop.pause(seconds),
-            "stale": lambda: loop.step.stale(),
-            "gone": lambda: loop.step.gone(),
-        }
-        tell[what]()
+        SOMETHING[what](loop, seconds)
         trainings += what in ("step", "other", "gradient", "apply", "second")
         assert len(loop.done) + (loop.step.state is State.TRAINED) <= trainings
     loop.step.gone()

@@ -182,7 +182,7 @@ def on_import(module_name: str) -> Callable[[Callable[[ModuleType], None]], Call
 
 
 def found(what: str, places: Sequence[Any]) -> Sequence[Any]:
-    """The places where a patch belongs, as they are; raises where there is none, so that the hook is off and says so."""
+    """The places where a patch belongs, as they are; raises where there is none: the hook is off then."""
     if not places:
         raise LookupError(f"no {what}")
     return places

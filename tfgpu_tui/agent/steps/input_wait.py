@@ -286,7 +286,7 @@ def _distributed_iterators(module: Any) -> None:
 
 @on_import("tensorflow.python.distribute.input_lib")
 def _distributed_loops(module: Any) -> None:
-    """`for x in distributed_dataset` in a function: the first batch is taken before the loop, the others in its body."""
+    """`for x in distributed_dataset` in a function takes the first batch before the loop, the others in its body."""
     cls = module._IterableInput
     original = cls.reduce
 
