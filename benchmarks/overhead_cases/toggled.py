@@ -53,7 +53,7 @@ class Blocks:
         self.switch = switch
         self.times = []
         training.slept_s[0] = 0.0
-        self.began = time.perf_counter(), agent("agent_cost")._seconds, threads_s()
+        self.began = time.perf_counter(), agent("steps.agent_cost")._seconds, threads_s()
 
     def step_begins(self):
         if len(self.times) % SIZE == 0:
@@ -65,7 +65,7 @@ class Blocks:
         """Microseconds a step without, for each group what the other side adds, and what stays in both."""
         elapsed, looks_s, own_s = (
             now - before
-            for now, before in zip((time.perf_counter(), agent("agent_cost")._seconds, threads_s()), self.began)
+            for now, before in zip((time.perf_counter(), agent("steps.agent_cost")._seconds, threads_s()), self.began)
         )
         times = self.times
         medians = []
@@ -99,7 +99,7 @@ def dispatch(self, *args, **kwargs):
 
 def of_fit(both_without):
     """Blocks of a fit; with `both_without`, the agent is out in all of them."""
-    keras_loop, clock = agent("keras_loop"), agent("clock")
+    keras_loop, clock = agent("steps.keras_loop"), agent("steps.clock")
     lists = []
     make = keras.callbacks.CallbackList.__init__
     hooks = {}
@@ -151,7 +151,7 @@ def of_own_loop(both_without):
     """Blocks of an own loop."""
     for _ in range(40):
         step(*next(iterator))
-    lane = agent("custom_steps").current()._lane
+    lane = agent("steps.custom_steps").current().lane
     assert lane is not None, "the loop has no lane"
     original = types.MethodType(iterator_ops.OwnedIterator._next_internal.__wrapped__, iterator)
     hooks = original, vars(iterator)["_next_internal"]

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Optional, TypeVar
 
@@ -179,6 +179,13 @@ def on_import(module_name: str) -> Callable[[Callable[[ModuleType], None]], Call
         return patch
 
     return register
+
+
+def found(what: str, places: Sequence[Any]) -> Sequence[Any]:
+    """The places where a patch belongs, as they are; raises where there is none: the hook is off then."""
+    if not places:
+        raise LookupError(f"no {what}")
+    return places
 
 
 def every(seconds: float) -> Callable[[Callable[[], None]], Callable[[], None]]:

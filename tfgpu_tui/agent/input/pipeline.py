@@ -13,6 +13,7 @@ import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from ..hooks.marks import Marks
 from ..hooks.runtime import every, executing_eagerly, guarded, on_import, send_latest
 from ..steps import input_wait
 from . import pipeline_user
@@ -28,6 +29,10 @@ CALLBACK_LISTS = ("keras.src.callbacks.callback_list", "keras.src.callbacks", "t
 NO_PROTO = "this TensorFlow has no live model of the pipeline (2.17 and later have)"
 NO_AUTOTUNE = "autotune is off in this pipeline: TensorFlow keeps no times"
 SEVERAL_DEVICES = "this pipeline is distributed over devices: TensorFlow keeps no times for that"
+
+
+_patched = Marks()
+"""Classes that have the hook. See `hooks.marks`."""
 
 
 class _Source:
@@ -269,10 +274,10 @@ def _multi_device(module: ModuleType) -> None:
 
 
 def _at_epoch_end(module: ModuleType) -> None:
-    cls = getattr(module, "CallbackList", None)
-    if cls is None or hasattr(cls, "_tfgpu_pipeline"):
-        return
-    cls._tfgpu_pipeline = True
+    cls = module.CallbackList
+    if _patched.get(cls):
+        return  # Keras 3 shows the class under a second name
+    _patched.put(cls, True)
     for name in ("on_epoch_end", "on_train_end"):
         setattr(cls, name, _then_report(getattr(cls, name)))
 

@@ -10,12 +10,15 @@ import functools
 import os
 from typing import Any
 
+from ..hooks.marks import Marks
 from ..hooks.runtime import guarded, on_import, send
 
 HOOK = "child_processes"
 _LIMIT = 50
 """Of processes that are told: a pool that starts a new one for each that dies would tell them for ever."""
 _told = 0
+_killed = Marks()
+"""Processes that the script itself ended. See `hooks.marks`."""
 
 
 @on_import("multiprocessing.popen_fork")
@@ -33,7 +36,7 @@ def _popen(module: Any) -> None:
 
     @functools.wraps(original_send)
     def send_signal(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self._tfgpu_ended_by_script = True  # terminate() and kill(): the script's own wish
+        _killed.put(self, True)  # terminate() and kill(): the script's own wish
         return original_send(self, *args, **kwargs)
 
     cls.poll, cls._send_signal = poll, send_signal
@@ -42,7 +45,7 @@ def _popen(module: Any) -> None:
 @guarded(HOOK)
 def _ended(process: Any, code: int) -> None:
     global _told
-    if getattr(process, "_tfgpu_ended_by_script", False) or _told >= _LIMIT:
+    if _killed.get(process) or _told >= _LIMIT:
         return
     _told += 1
     status = {"signal": -code} if code < 0 else {"exit_code": code}

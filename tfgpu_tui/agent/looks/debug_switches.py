@@ -12,7 +12,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from ..hooks.runtime import guarded, on_import, send_latest
+from ..hooks.runtime import found, guarded, on_import, send_latest
 from .script_calls import place_of
 
 SWITCHES = {
@@ -25,10 +25,9 @@ SWITCHES = {
 
 def _watch(module: Any) -> None:
     name = SWITCHES[module.__name__]
-    for word, on in (("enable", True), ("disable", False)):
-        original = getattr(module, f"{word}_{name}", None)
-        if original is not None:
-            setattr(module, f"{word}_{name}", _telling(original, name, on))
+    switches = {f"{word}_{name}": word == "enable" for word in ("enable", "disable")}
+    for function in found(f"switch {name} in {module.__name__}", [f for f in switches if hasattr(module, f)]):
+        setattr(module, function, _telling(getattr(module, function), name, switches[function]))
 
 
 def _telling(original: Any, name: str, on: bool) -> Any:

@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional
 
-from ..hooks.runtime import after_execution, guarded, on_import, send, send_latest
+from ..hooks.runtime import after_execution, found, guarded, on_import, send, send_latest
 from ..hooks.tf_context import initialised_context
 from ..input import dataset_facts, pipeline, pipeline_user
 from ..memory import gpu_identity
@@ -114,10 +114,9 @@ def _tell_model(model: Any) -> None:
 
 def _before_training(module: ModuleType) -> None:
     """`make_train_function` is called in every fit, once the model is compiled (Keras 2 and 3)."""
-    for name in ("TensorFlowTrainer", "Model"):
-        cls = getattr(module, name, None)
-        if cls is None or "make_train_function" not in vars(cls):
-            continue
+    classes = [getattr(module, name, None) for name in ("TensorFlowTrainer", "Model")]
+    known = [cls for cls in classes if cls is not None and "make_train_function" in vars(cls)]
+    for cls in found(f"make_train_function in {module.__name__}", known):
         cls.make_train_function = _telling(cls.make_train_function)
 
 
@@ -213,9 +212,7 @@ def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> 
 
 def _data_handlers(module: ModuleType) -> None:
     """Keras 2: every fit, evaluate and predict makes a DataHandler."""
-    cls = getattr(module, "DataHandler", None)
-    if cls is None:
-        return
+    cls = module.DataHandler
     original = cls.__init__
 
     @functools.wraps(original)

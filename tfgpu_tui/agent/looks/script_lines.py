@@ -4,7 +4,8 @@ A look takes some ten microseconds on a thread of the agent, which gets its turn
 the interpreter: in a call that waits or computes without it, or every 5 ms. So it is a share of looks, no stopwatch,
 and one that meets a loop just turning (where the last batch is freed) says nothing of what took the time before.
 
-    the thread that trains, at a line of the script, in no compiled function      "loop"
+    the thread that trains, at a line of the script, in no compiled function,
+    nor between an eager step's tape and its optimizer                            "loop"
     another thread, at a line of the script that TensorFlow or Keras called       "feed" (generators, map functions)
 """
 
@@ -23,7 +24,7 @@ from ..hooks import runtime
 from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
 from ..hooks.tracebacks import FOLDER
-from ..steps import keras_loop, keras_sums
+from ..steps import custom_steps, keras_loop, keras_sums
 
 LOOK_S = 0.1
 TELL_S = 2.0
@@ -137,7 +138,7 @@ def _place(thread: int, stack: List[At], loop: Optional[keras_sums.Loop]) -> Opt
     training = threading.main_thread().ident if loop is None else loop.thread
     if thread == training:
         _seen.looks += 1
-        if loop is not None and loop.stamps.function[0] > 0.0:
+        if custom_steps.computes(thread) if loop is None else loop.stamps.function[0] > 0.0:
             return None
     place = next((place for place, at in enumerate(stack) if is_users(at.code.co_filename)), None)
     if place is None:

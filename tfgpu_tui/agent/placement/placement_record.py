@@ -13,6 +13,7 @@ import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.runtime import executing_eagerly, guarded, on_import
+from ..steps import custom_loop
 from .layers import Facts, Layer
 from .names import LOSS, OPTIMIZER, Interval, Key, Stack
 
@@ -195,6 +196,8 @@ def _enter(special: Optional[str], target: Any) -> Optional[_Frame]:
 
 
 def _enter_eager(special: Optional[str], target: Any) -> Optional[_Frame]:
+    if special is None and custom_loop.model_called():
+        _state.root = weakref.ref(target)
     observer = _state.eager
     if observer is None:
         return None
@@ -247,7 +250,11 @@ def _as_autograph_would(function: Any) -> Any:
 def _wrap(cls: Any, method: str, special: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
     """Notes every call of `cls.method`, as `special` or as that of a layer; once for each class that defines it."""
     original = cls.__dict__.get(method)
-    if original is None or hasattr(original, MARK):
+    if original is None and hasattr(cls, method):
+        return  # it inherits from a class that has the hook
+    if original is None:
+        raise AttributeError(f"{cls.__name__} has no {method}")
+    if hasattr(original, MARK):
         return
 
     @functools.wraps(original)
@@ -277,16 +284,14 @@ def _patch_layer(name: str) -> Callable[[Any], None]:
 
 def _patch_loss(name: str) -> Callable[[Any], None]:
     def patch(module: Any) -> None:
-        if hasattr(module, name):
-            _wrap(getattr(module, name), "__call__", LOSS)
+        _wrap(getattr(module, name), "__call__", LOSS)
 
     return patch
 
 
 def _patch_optimizer(name: str, method: str) -> Callable[[Any], None]:
     def patch(module: Any) -> None:
-        if hasattr(module, name):
-            _wrap(getattr(module, name), method, OPTIMIZER, after=_applied)
+        _wrap(getattr(module, name), method, OPTIMIZER, after=_applied)
 
     return patch
 

@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any
 
 from ..hooks.keras_models import with_fit
-from ..hooks.runtime import executing_eagerly, guarded, is_off, on_import, switch_off
+from ..hooks.runtime import executing_eagerly, found, guarded, is_off, on_import, switch_off
 from . import fast, input_wait, keras_loop
 from .custom_steps import HOOK, current, training_traced
 
@@ -155,11 +155,12 @@ def _patch_optimizer(cls: Any, name: str) -> None:
         if state.applying:
             return _call(original, self, args, kwargs)
         state.applying = True
+        start = _counter()
         try:
             result = _call(original, self, args, kwargs)
         finally:
             state.applying = False
-        _applied(self)
+        _applied(self, start)
         return result
 
     # Marks it for AutoGraph as something that converts by itself (tensorflow/python/autograph/impl/api.py,
@@ -179,11 +180,22 @@ def _call(original: Callable[..., Any], optimizer: Any, args: Any, kwargs: Any) 
 
 
 @guarded(HOOK)
-def _applied(optimizer: Any) -> None:
+def _applied(optimizer: Any, start: float) -> None:
     if not executing_eagerly():
         training_traced()
     elif ours():
-        current().applied(optimizer, _counter())
+        current().applied(optimizer, start, _counter())
+
+
+@guarded(HOOK)
+def model_called() -> bool:
+    """A layer is called eagerly; returns whether it is the model of a step: the first since a batch arrived or a tape
+    began. The others are told apart in some 200 ns."""
+    state = current()
+    if not state.expects_model or state.inside or not ours():
+        return False
+    state.model_called(_counter())
+    return True
 
 
 @with_fit
@@ -206,10 +218,12 @@ def _keras3_optimizer(module: Any) -> None:
 
 
 def _patch_keras2_optimizers(module: Any) -> None:
-    for name in ("_BaseOptimizer", "Optimizer"):
-        cls = getattr(module, name, None)
-        if cls is not None and "apply_gradients" in vars(cls):
-            _patch_optimizer(cls, "apply_gradients")
+    classes = [getattr(module, name, None) for name in ("_BaseOptimizer", "Optimizer")]
+    if any(hasattr(cls, "apply") for cls in classes):
+        return  # Keras 3 has a module of this name: its optimizers inherit from `BaseOptimizer`, which has the hook
+    known = [cls for cls in classes if cls is not None and "apply_gradients" in vars(cls)]
+    for cls in found(f"apply_gradients in {module.__name__}", known):
+        _patch_optimizer(cls, "apply_gradients")
 
 
 @on_import("keras.src.optimizers.optimizer")

@@ -5,8 +5,8 @@ Eager calls are timed around the call. Calls inside a graph get a stopwatch of `
 other side (wait = start of this body - end of the one before).
 
 Private APIs, ran on TensorFlow 2.15.1 and 2.21.0: `_next_internal` and `get_next_as_optional` of `iterator_ops.
-OwnedIterator`, `get_next` and `get_next_as_optional` of `input_lib.DistributedIteratorBase`, and
-`dataset_autograph._general_purpose_scan`.
+OwnedIterator`, `get_next` and `get_next_as_optional` of `input_lib.DistributedIteratorBase`, `input_lib._IterableInput.
+reduce`, and `dataset_autograph._general_purpose_scan`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class EagerWait:
 class _Local(threading.local):
     def __init__(self) -> None:
         self.wait = EagerWait()
+        self.loop: Optional[dict[int, int]] = None
+        """While a loop over a distributed data set is traced: iterator, by identity -> the first of its sites."""
 
 
 class Site:
@@ -68,6 +70,8 @@ class Site:
 
 _local = _Local()
 sites: list[Site] = []
+_same_loop: dict[int, int] = {}
+"""Site -> an earlier one that gives batches to the same loop: together they count its steps."""
 
 _wrappers: set[Any] = set()
 
@@ -120,10 +124,15 @@ def since(before: list[tuple[float, int]], now: list[tuple[float, int]]) -> tupl
     """Seconds and batches between two results of `by_site()`. A step may take one batch from each of several iterators:
     the site with the most says how many steps there were."""
     seconds, batches = 0.0, 0
+    of_loops: dict[int, int] = {}
     for index, (s, n) in enumerate(now):
         seconds_before, batches_before = before[index] if index < len(before) else (0.0, 0)
         seconds += s - seconds_before
-        batches = max(batches, n - batches_before)
+        taken = n - batches_before
+        if taken and _same_loop:
+            first = _same_loop.get(index, index)
+            taken = of_loops[first] = of_loops.get(first, 0) + taken
+        batches = max(batches, taken)
     return max(seconds, 0.0), batches
 
 
@@ -213,6 +222,10 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
         asked, end, again = overlap.visible(graph, work, iterator, start, arrived)
         noted = clock.add(row, asked, end, batch.has_value() if optional else None)
         sites.append(Site(row, _first_dimension(shapes), work, again))
+        if optional and _local.loop is not None:
+            first = _local.loop.setdefault(id(iterator), len(sites) - 1)
+            if first != len(sites) - 1:
+                _same_loop[len(sites) - 1] = first
         if work is None and not optional:
             batch = clock.after(batch, noted)
     except Exception as error:
@@ -269,6 +282,25 @@ def _distributed_iterators(module: Any) -> None:
     cls = module.DistributedIteratorBase
     cls.get_next = _wrap(cls.get_next, optional=False)
     cls.get_next_as_optional = _wrap(cls.get_next_as_optional, optional=True)
+
+
+@on_import("tensorflow.python.distribute.input_lib")
+def _distributed_loops(module: Any) -> None:
+    """`for x in distributed_dataset` in a function takes the first batch before the loop, the others in its body."""
+    cls = module._IterableInput
+    original = cls.reduce
+
+    @functools.wraps(original)
+    def reduce(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before, _local.loop = _local.loop, {}
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _local.loop = before
+
+    # AutoGraph must not rewrite this wrapper (api.py, `is_autograph_artifact`).
+    vars(reduce)["autograph_info__"] = {}
+    cls.reduce = reduce
 
 
 @on_import("tensorflow.python.data.ops.dataset_autograph")

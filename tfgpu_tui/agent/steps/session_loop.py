@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 from ..hooks.runtime import guarded, on_import, switch_off
 from . import clock
 from .custom_loop import ours, timed
+from .custom_region import TRAINS
 from .custom_steps import current
 
 HOOK = "session_loop"
@@ -30,10 +31,7 @@ MAX_KEPT = 1024
 
 
 class _Fetches:
-    """What a session is asked for, again and again."""
-
-    def __init__(self, trains: bool) -> None:
-        self._tfgpu_trains = trains
+    """What a session is asked for, again and again: one object for each set of fetches."""
 
 
 _known: weakref.WeakKeyDictionary[Any, Dict[Tuple[Optional[str], ...], _Fetches]] = weakref.WeakKeyDictionary()
@@ -50,7 +48,8 @@ def _fetched(graph: Any, fetches: Any) -> _Fetches:
     if found is None:
         if len(known) >= MAX_KEPT:
             known.clear()
-        found = known[names] = _Fetches(_trains(graph, names))
+        found = known[names] = _Fetches()
+        TRAINS.put(found, _trains(graph, names))
     return found
 
 
