@@ -27,6 +27,7 @@ from tests.nvml import scenarios
 from tests.nvml.build import build
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
+from tfgpu_tui.core.rows import Gpu
 from tfgpu_tui.supervisor.gpu import ANSWER_DEADLINE_S, INIT_DEADLINE_S
 
 LIMIT_S = 10.0
@@ -90,7 +91,7 @@ def from_gpustat(text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def row_of_ours(row: dict[str, Any]) -> dict[str, Any]:
+def row_of_ours(row: Gpu) -> dict[str, Any]:
     """A row of our sampler in the same words."""
 
     def mib(value: int | None) -> int | None:

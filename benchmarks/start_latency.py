@@ -24,10 +24,11 @@ from pathlib import Path
 LIMIT_MS = 250.0
 FIRST_LINE = "import time; t = time.time(); open({target!r}, 'w').write(repr(t))\n"
 START_DETACHED = (
-    "from tfgpu_tui.cli import command_line; from tfgpu_tui.supervisor import launch; import sys\n"
-    "command = command_line.split(sys.argv[1:])\n"
-    "options = command_line._options_parser().parse_args(command.options)\n"
-    "settings = command_line.settings_of(options)\n"
+    "from tfgpu_tui.cli import arguments, command_line, settings, starting\n"
+    "from tfgpu_tui.supervisor import launch; import sys\n"
+    "command = arguments.split(sys.argv[1:])\n"
+    "options = arguments.options_parser().parse_args(command.options)\n"
+    "chosen = settings.settings_of(options)\n"
     "launch.start(launch.LaunchSpec(argv=command.rest, cwd='.', python=sys.executable))\n"
 )
 """What the command does before it loads the screen."""

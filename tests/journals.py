@@ -6,7 +6,9 @@ from typing import Any
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.events import histogram_bucket
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState, fold
+from tfgpu_tui.diagnose import Finding
 
 T0 = 1_000_000.0
 
@@ -72,7 +74,7 @@ def state_of(*parts: list[ev.Event]) -> RunState:
     return fold([event for part in parts for event in part])
 
 
-SLOW_MAP: dict[str, Any] = {
+SLOW_MAP: Stage = {
     "stage": "Map",
     "name": "Map load_image",
     "function": "load_image",
@@ -89,7 +91,12 @@ SLOW_MAP: dict[str, Any] = {
 }
 
 
-def pipeline(*stages: dict[str, Any], note: str | None = None) -> list[ev.Event]:
+def pipeline(*stages: Stage, note: str | None = None) -> list[ev.Event]:
     """A pipeline event; the slow map by default."""
-    read = {"stage": "TensorSlice", "name": "TensorSlice", "self_us": 1.0, "per_batch_us": 32.0}
+    read: Stage = {"stage": "TensorSlice", "name": "TensorSlice", "self_us": 1.0, "per_batch_us": 32.0}
     return [ev.Pipeline(t=T0 + 3, src="agent", stages=list(stages) or [read, SLOW_MAP], note=note)]
+
+
+def evidence(finding: Finding) -> dict[str, Any]:
+    """What a finding has for evidence, as a script reads it from report.json."""
+    return dict(finding.evidence)

@@ -516,3 +516,29 @@ def test_the_compile_for_the_last_smaller_batch_is_no_step_like_the_others() -> 
     judged = [window for window in windows if not window["warmup"]]
     assert sum(window["steps"] for window in judged) == 63 - 5 - 1, "of the later epochs the last batch is judged, too"
     assert max(window["step_max_s"] for window in judged) < compiled["wall_s"]
+
+
+SHORT = (
+    HEAD
+    + """
+    class Stops(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.stop_training = True
+
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)  # 10 batches
+    model().fit(data.repeat(), steps_per_epoch=4, epochs=2, verbose=0, callbacks=[Stops()])
+    model().fit(data, steps_per_epoch=30, epochs=1, verbose=0)
+    model().fit(data, epochs=1, verbose=0)
+"""
+)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_an_epoch_says_how_many_steps_it_was_to_have_and_whether_it_was_stopped(python: str) -> None:
+    events, process = run_script(SHORT, python)
+    assert process.returncode == 0, process.stderr
+    ends = of_type(events, "epoch", state="end")
+    assert [(end["steps"], end["planned"], end["stopped"]) for end in ends] == [
+        (3, 4, True), (10, 30, False), (10, 10, False)
+    ]  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 
 import pytest
+
+from tfgpu_tui.agent.looks import job
 
 from .conftest import of_type, other_pythons, run_script
 
@@ -56,7 +59,7 @@ SCRIPT = """
 """
 
 
-def _free_ports() -> list[str]:
+def free_ports() -> list[str]:
     with socket.socket() as one, socket.socket() as other:
         for sock in (one, other):
             sock.bind(("localhost", 0))
@@ -66,7 +69,7 @@ def _free_ports() -> list[str]:
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_each_workers_steps_and_wait_are_measured(in_graph: bool, python: str) -> None:
-    events, process = run_script(SCRIPT.replace("IN_GRAPH", str(in_graph)), python, _free_ports())
+    events, process = run_script(SCRIPT.replace("IN_GRAPH", str(in_graph)), python, free_ports())
     assert process.returncode == 0, process.stderr[-3000:]
     assert process.stdout.count("done") == 2
     windows = of_type(events, "steps", phase="train")
@@ -80,4 +83,34 @@ def test_each_workers_steps_and_wait_are_measured(in_graph: bool, python: str) -
         per_step = sum(e["wait_s"] for e in steady) / sum(e["steps"] for e in steady)
         assert per_step > 0.015
         assert per_step <= sum(e["wall_s"] for e in steady) / sum(e["steps"] for e in steady)
+    jobs = {e["pid"]: (e["task"], e["index"], e["workers"], e["asynchronous"]) for e in of_type(events, "job")}
+    assert jobs.keys() == workers
+    assert sorted(jobs.values()) == [("worker", 0, 2, False), ("worker", 1, 2, False)]
     assert of_type(events, "hook_off") == []
+
+
+WORKER = {"type": "worker", "index": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"cluster": {"worker": ["a:1", "b:1"]}, "task": WORKER}, ("worker", 1, 2, False)),
+        ({"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief"}}, ("chief", 0, 2, False)),
+        ({"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, "task": WORKER}, ("worker", 1, 2, True)),
+        ({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "evaluator", "index": 0}}, None),
+        ({"cluster": {"worker": ["a:1"]}, "task": WORKER}, None),
+        ({"cluster": {}, "task": {}}, None),
+        ({"cluster": 3, "task": WORKER}, None),
+        ({"cluster": {"worker": 2}, "task": WORKER}, None),
+        ([], None),
+    ],
+)
+def test_what_tf_config_says(config: object, place: tuple[str, int, int, bool] | None) -> None:
+    told = job.job_of(json.dumps(config))
+    assert (tuple(told.values()) if told else None) == place
+
+
+@pytest.mark.parametrize("config", [None, "", "{", "null"])
+def test_what_is_no_tf_config_says_nothing(config: str | None) -> None:
+    assert job.job_of(config) is None

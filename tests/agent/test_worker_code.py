@@ -63,5 +63,5 @@ def test_workers_tell_their_own_time(python: str) -> None:
     assert state.pipeline is not None
     (user,) = state.pipeline.user
     assert user["name"] == "Rows.__getitem__"
-    assert user["calls"] >= calls
-    assert 20_000 <= user["mean_us"] < 100_000
+    assert (user["calls"] or 0) >= calls
+    assert 20_000 <= (user["mean_us"] or 0) < 100_000

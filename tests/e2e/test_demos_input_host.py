@@ -135,3 +135,18 @@ def test_free_input_is_measured_and_its_metrics_are_marked(run: Run) -> None:
     assert report["training"]["metrics_meaningless"] is not None
     assert report["training"]["epochs"] == 2
     assert report["phases"]["input_wait"] < 0.3, "with the script's own input it is more than 0.8"
+
+
+def test_epochs_that_are_shorter_than_they_were_meant_to_be(run: Run) -> None:
+    report = run("ran_out.py", 4)
+    lost = finding(report, "input.ran_out")
+    assert lost["evidence"] == {
+        "epochs": 4, "short_epochs": 2, "empty_epochs": 0, "planned_steps": 30, "most_steps": 30,
+        "first_short": {"epoch": 2, "steps": 27},
+    }  # fmt: skip
+    assert ".repeat()" in lost["next"]
+
+
+def test_a_loss_that_left_the_numbers(run: Run) -> None:
+    lost = finding(run("nan_loss.py", 20), "run.nan_loss")
+    assert lost["severity"] == "critical" and lost["evidence"]["value"] == "nan" and lost["knob"] is None

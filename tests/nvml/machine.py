@@ -58,7 +58,7 @@ class Machine:
 
     async def row(self, index: int = 0) -> dict[str, Any]:
         """A GPU of the next sample."""
-        return next(gpu for gpu in (await self.next()).gpus if gpu["index"] == index)
+        return next(dict(gpu) for gpu in (await self.next()).gpus if gpu["index"] == index)
 
     def close(self) -> None:
         for sampler in self.samplers:

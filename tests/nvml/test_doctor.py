@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.nvml.surroundings import BUILD, LIBRARIES, Surroundings, healthy
 from tests.process.conftest import Workplace
 from tests.process.conftest import place as place
 from tfgpu_tui import doctor
+from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose import gpu_causes
 
 
@@ -267,7 +269,7 @@ def test_a_gpu_that_is_not_on_the_pci_bus(here: Surroundings, file: str, text: s
 
 
 def test_device_files_that_may_not_be_opened(here: Surroundings) -> None:
-    facts = {**_facts(here), "forbidden": ["/dev/nvidia0"]}
+    facts: Facts = {**_facts(here), "forbidden": ["/dev/nvidia0"]}
     result = doctor.judge(facts)
     assert [f.id for f in result.findings] == ["gpu.driver"]
     assert "usermod" in str(check(result, "permissions").fix)
@@ -280,13 +282,13 @@ def test_forbidden_files_are_seen(here: Surroundings) -> None:
 
 
 def test_a_conda_build_is_named_with_condas_command(here: Surroundings) -> None:
-    facts = {**_facts(here), "build": {"is_cuda_build": False}, "conda": {"tensorflow": "cpu_py311h_0"}}
+    facts: Facts = {**_facts(here), "build": {"is_cuda_build": False}, "conda": {"tensorflow": "cpu_py311h_0"}}
     (finding,) = doctor.judge(facts).findings
     assert "cpu_py311h_0" in finding.lines[1]
     assert finding.next == 'conda install "tensorflow=*=cuda*"'
 
 
-def _facts(here: Surroundings) -> dict[str, object]:
+def _facts(here: Surroundings) -> Facts:
     here.examined()
     return doctor.examine(str(here.folder / "python"), root=str(here.root))
 
@@ -360,7 +362,7 @@ def test_an_interpreter_that_does_not_start_is_a_sentence() -> None:
 
 
 def test_the_capabilities_of_build_info_are_read_as_tensorflow_means_them() -> None:
-    facts = {"build": BUILD}
+    facts = cast(Facts, {"build": BUILD})
     assert [f.severity for f in gpu_causes.capability_finding("a", (10, 0), facts)] == ["info"]
     assert [f.severity for f in gpu_causes.capability_finding("a", (5, 0), facts)] == ["critical"]
     assert list(gpu_causes.capability_finding("a", (8, 7), facts)) == []

@@ -23,6 +23,7 @@ from tests.process.conftest import Workplace, wait_until
 from tests.process.conftest import place as place
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.gpu_mapping import BY_ADDRESS, BY_MESSAGE, BY_PROCESS, BY_UUID, mapping
+from tfgpu_tui.core.rows import Gpu, TensorflowGpu
 from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.report.report_json import build
 from tfgpu_tui.runs import rundir
@@ -116,13 +117,15 @@ def ask(python: str, code: str, folders: list[Path], scenario: Path, environment
 
 def seen_by_nvml(*boards: scenarios.Gpu) -> ev.GpuSample:
     """As the sampler tells them."""
-    rows = [{"index": i, **{k: b[k] for k in ("uuid", "pci", "name")}} for i, b in enumerate(boards)]
-    for row, board in zip(rows, boards, strict=True):
-        row["slices"] = [{k: s[k] for k in ("uuid", "name")} for s in board["mig"]]
+    rows: list[Gpu] = [
+        {"index": i, "uuid": b["uuid"], "pci": b["pci"], "name": b["name"],
+         "slices": [{"uuid": s["uuid"], "name": s["name"]} for s in b["mig"]]}
+        for i, b in enumerate(boards)
+    ]  # fmt: skip
     return ev.GpuSample(t=1.0, gpus=rows)
 
 
-def joined(tf_gpus: list[dict[str, Any]], *boards: scenarios.Gpu) -> RunState:
+def joined(tf_gpus: list[TensorflowGpu], *boards: scenarios.Gpu) -> RunState:
     return fold([seen_by_nvml(*boards), ev.Environment(t=2.0, src="agent", tf_gpus=tf_gpus)])
 
 
@@ -162,7 +165,7 @@ def test_a_mig_slice_is_found_on_its_gpu(cuda: Path, tmp_path: Path) -> None:
 
 
 def test_more_proofs_and_doubts() -> None:
-    told = [{"device": "GPU:0", "uuid": uuid(2), "pci": "0000:2a:00.0", "ordinal": 0}]
+    told: list[TensorflowGpu] = [{"device": "GPU:0", "uuid": uuid(2), "pci": "0000:2a:00.0", "ordinal": 0}]
     process = ev.GpuSample(t=3.0, gpus=[{"index": 2, "uuid": uuid(2), "processes": [{"pid": 1, "ours": True}]}])
     created = {"device": "GPU:0", "pci": "0000:2a:00.0"}
     state = joined(told, *BOARDS)

@@ -13,6 +13,7 @@ import pytest
 from tests.nvml import scenarios
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu, silent
+from tfgpu_tui.core.rows import GpuProcess
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report.report_json import build
 from tfgpu_tui.supervisor.gpu import mark_ours
@@ -71,7 +72,7 @@ async def test_rates_and_activity_are_means_between_two_readings(machine: Machin
     first = await machine.row()
     assert first["pcie_rx_bytes_per_s"] is None, "one reading of a counter is no rate"
     await machine.until(lambda: "sm_active_percent" in machine.samples[-1].gpus[0] and len(machine.samples) > 1)
-    later = machine.samples[-1].gpus[0]
+    later: dict[str, Any] = dict(machine.samples[-1].gpus[0])
     assert later["pcie_rx_bytes_per_s"] == pytest.approx(8.75e9, rel=0.05)
     assert later["pcie_tx_bytes_per_s"] == pytest.approx(1.25e9, rel=0.05)
     assert later["energy_j"] > first["energy_j"] > 0
@@ -153,7 +154,7 @@ async def test_mig_shows_slices_and_no_utilisation(machine: Machine) -> None:
     machine.play(scenarios.MIG)
     machine.watch(ours=lambda: {os.getpid()})
     sample = await machine.next()
-    row = sample.gpus[0]
+    row: dict[str, Any] = dict(sample.gpus[0])
     assert row["busy_percent"] is None
     assert row["unknown"]["busy_percent"] == "not available under MIG"
     large, small = row["slices"]
@@ -193,7 +194,8 @@ async def test_processes_that_may_not_be_listed_are_unknown(machine: Machine) ->
 
 
 def test_pids_of_another_namespace_tell_nothing() -> None:
-    mine, gone = {"pid": os.getpid()}, {"pid": 4_000_000_000}
+    mine: GpuProcess = {"pid": os.getpid()}
+    gone: GpuProcess = {"pid": 4_000_000_000}
     ours = {os.getpid()}
     in_container = mark_ours([mine, gone], ours, nested=True)
     assert [p["ours"] for p in in_container] == [None, None], "the driver speaks of the host's pids"

@@ -180,16 +180,16 @@ def test_states_of_runs(place: Workplace) -> None:
 
 
 def test_attach_chooses_the_newest_running_run(place: Workplace) -> None:
-    from tfgpu_tui.cli import verbs
+    from tfgpu_tui.cli import watching
 
     older = place.start(place.script(SLEEPER, "older.py"))
     wait_for_output(older, "ready")
     newer = place.start(place.script("print('x')", "newer.py"))
     wait_for_state(newer, "ended")
-    assert verbs.newest().id == older.id
+    assert watching.newest().id == older.id
     launch.stop(older, "kill")
     wait_for_state(older, "ended")
-    assert verbs.newest().id == newer.id
+    assert watching.newest().id == newer.id
     followed = place.tool("attach", "older")
     assert followed.returncode == 0 and b"tfgpu-tui report" in followed.stdout
 

@@ -86,7 +86,7 @@ async def test_a_status_is_told_once() -> None:
 
 async def test_our_processes_are_marked() -> None:
     samples, _, _ = await watched(TALKS % os.getpid(), lambda s: "ok" in statuses(s))
-    processes = samples[0].gpus[0]["processes"]
+    processes = samples[0].gpus[0]["processes"] or []
     assert [process["ours"] for process in processes] == [True, False]
 
 

@@ -82,8 +82,9 @@ def test_the_environment_is_looked_at_while_the_script_starts(place: Workplace) 
     assert seen.problem is None and seen.took_ms is not None
     assert seen.facts["executable"] == sys.executable
     assert seen.facts["tensorflow_dir"]
-    assert seen.facts["env"]["CUDA_VISIBLE_DEVICES"] == "-1", "as the knob makes it for the script"
-    assert seen.facts["env"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    env = seen.facts["env"] or {}
+    assert env["CUDA_VISIBLE_DEVICES"] == "-1", "as the knob makes it for the script"
+    assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert "cuda_driver" not in seen.facts, "the driver is left alone"
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Gpu, Layer, MemoryDevice, Stage, TensorflowGpu
 from tfgpu_tui.runs.rundir import JournalWriter, RunDir
 
 GIB = 2**30
@@ -58,20 +58,22 @@ def opening(script: Script) -> list[ev.Event]:
 def first_steps(script: Script) -> list[ev.Event]:
     """What is known once the model runs."""
     t = script.start + 3.0
-    gpus = [{"device": "GPU:0", "name": "NVIDIA T4", "uuid": UUID, "pci": "0000:00:04.0"}] if script.gpu else []
+    gpus: list[TensorflowGpu] = (
+        [{"device": "GPU:0", "name": "NVIDIA T4", "uuid": UUID, "pci": "0000:00:04.0"}] if script.gpu else []
+    )
     device = "GPU:0" if script.gpu else "CPU:0"
     names = [(script.layer, "Conv2D"), ("max_pooling2d", "MaxPooling2D"), ("flatten", "Flatten"), ("dense", "Dense")]
-    layers: list[dict[str, Any]] = [
+    layers: list[Layer] = [
         {"layer": "encoder", "class": "Functional", "depth": 0, "forward": {device: 41, "CPU:0": 2},
          "backward": {device: 88}, "variables": [device], "parameters": 34826, "dtype": "float32"},
-        *({"layer": f"encoder/{n}", "class": c, "depth": 1, "forward": {device: 4}, "backward": {device: 9},
-           "variables": [device], "parameters": 320, "dtype": "float32"} for n, c in names),
+        *[Layer({"layer": f"encoder/{n}", "class": c, "depth": 1, "forward": {device: 4}, "backward": {device: 9},
+                 "variables": [device], "parameters": 320, "dtype": "float32"}) for n, c in names],
         {"layer": "encoder/text_lookup", "class": "StringLookup", "depth": 1, "forward": {"CPU:0": 2},
          "backward": {}, "variables": ["CPU:0"], "parameters": None, "dtype": "string",
          "reason": "no GPU kernel for string ops" if script.gpu else None},
         {"layer": "(loss)", "class": "", "depth": 0, "forward": {device: 6}, "backward": {device: 4}},
     ]  # fmt: skip
-    stages = [
+    stages: list[Stage] = [
         {"stage": s, "name": n, "self_us": us, "elements": 9000, "per_batch_us": us * 32, "parallelism": p,
          "autotuned": False, "buffered": b, "buffer_size": size, "function": "load_image" if f else None,
          "file": f"/home/u/mnist/{f}" if f else None, "line": 41 if f else None, "python": bool(f)}
@@ -102,12 +104,17 @@ def host_and_gpu(script: Script, t: float) -> list[ev.Event]:
                       disk_read_bps=3.2e6, disk_write_bps=0.0)
     ]  # fmt: skip
     if script.gpu:
-        gpu = {"index": 0, "uuid": UUID, "pci": "0000:00:04.0", "name": "NVIDIA T4",
+        gpu: Gpu = {"index": 0, "uuid": UUID, "pci": "0000:00:04.0", "name": "NVIDIA T4",
                "busy_percent": round(34 + 6 * wave), "memory_used_bytes": int(14.1 * GIB),
                "memory_total_bytes": int(14.75 * GIB), "power_w": 41.2, "power_limit_w": 70.0, "temperature_c": 61,
                "processes": [{"pid": 4711, "memory_bytes": int(13.7 * GIB), "ours": True}]}  # fmt: skip
         out.append(ev.GpuSample(t=t, src="gpu", gpus=[gpu]))
-        device = {"device": "GPU:0", "current_bytes": int(3.1 * GIB), "peak_bytes": int(3.4 * GIB), "limit_bytes": None}
+        device: MemoryDevice = {
+            "device": "GPU:0",
+            "current_bytes": int(3.1 * GIB),
+            "peak_bytes": int(3.4 * GIB),
+            "limit_bytes": None,
+        }
         out.append(ev.TfMemory(t=t, src="agent", devices=[device]))
     return out
 

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from tfgpu_tui.core.events import Epoch, RunStarted
+from tfgpu_tui.core.rows import OpsOffGpu
 from tfgpu_tui.core.state import fold
 from tfgpu_tui.core.totals import Mark
 from tfgpu_tui.ui import plot, table
@@ -140,7 +141,8 @@ def test_blanks_that_show_their_style_keep_it() -> None:
 
 
 def test_what_tensorflow_keeps_in_the_host_s_memory_by_design_is_not_called_off_the_gpu() -> None:
-    shapes, text = {"op": "Pack", "why": "host_memory"}, {"op": "LookupTableFindV2", "why": "no_gpu_kernel"}
+    shapes: OpsOffGpu = {"op": "Pack", "ops": 1, "why": "host_memory"}
+    text: OpsOffGpu = {"op": "LookupTableFindV2", "ops": 1, "why": "no_gpu_kernel"}
     assert not placement.without_kernel({"layer": "flatten", "not_on_gpu": [shapes]})
     assert placement.without_kernel({"layer": "lookup", "not_on_gpu": [shapes, text]})
     assert not placement.off_gpu({"layer": "(input)", "forward": {"CPU:0": 2}})

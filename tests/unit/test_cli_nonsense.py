@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfgpu_tui.cli import command_line, mishap, verbs
+from tfgpu_tui.cli import command_line, managing, mishap
 from tfgpu_tui.core import knobs
 from tfgpu_tui.runs import configuration, rundir, sockets
 from tfgpu_tui.supervisor import launch
@@ -211,7 +211,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_log(
     def broken(options: object) -> int:
         raise ZeroDivisionError("never\nmind")
 
-    monkeypatch.setitem(verbs.ALL, "runs", broken)
+    monkeypatch.setattr(managing, "runs", broken)
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path / "state"))
     log = tmp_path / "state" / "errors.log"
     assert command_line.main(["runs"]) == mishap.STATUS
@@ -230,7 +230,7 @@ def test_ctrl_c_is_quiet(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     def interrupted(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(verbs.ALL, "runs", interrupted)
+    monkeypatch.setattr(managing, "runs", interrupted)
     assert command_line.main(["runs"]) == 130
     assert capsys.readouterr() == ("", "")
 

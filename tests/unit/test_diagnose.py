@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windows
+from tests.journals import SLOW_MAP, T0, evidence, pipeline, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Gpu, GpuProcess, MemoryDevice, Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
 
@@ -20,7 +21,7 @@ def the(finding_id: str, state: RunState) -> Finding:
 
 def gpu(busy: float) -> list[ev.Event]:
     """A GPU that the run uses, through all of its training."""
-    sample = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
+    sample: Gpu = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
     machine = ev.Environment(t=T0, src="host", nvidia_devices=1)
     seen = ev.Environment(t=T0 + 1, src="agent", tf_gpus=[{"device": "GPU:0", "uuid": "GPU-a"}])
     return [machine, seen, *(ev.GpuSample(t=T0 + i / 2, gpus=[sample]) for i in range(40))]
@@ -37,7 +38,7 @@ def test_input_bound_names_the_slow_stage_with_file_and_line() -> None:
     assert "61 %" in finding.title
     assert "Map load_image (data.py:41)" in finding.lines[1]
     assert "load_image (data.py:41)" in finding.next
-    assert finding.evidence["stage"]["line"] == 41
+    assert evidence(finding)["stage"]["line"] == 41
     assert finding.evidence["input_wait"] == pytest.approx(0.61, abs=0.001)
 
 
@@ -59,7 +60,7 @@ def test_without_stage_times_the_reason_is_said() -> None:
         start(), windows(20, wait=0.5), pipeline({"stage": "Map"}, note="TensorFlow 2.15 has no stage times")
     )
     assert "TensorFlow 2.15 has no stage times" in the("input.bound", state).lines[1]
-    untimed = {**SLOW_MAP, "self_us": None, "per_batch_us": None}
+    untimed: Stage = {**SLOW_MAP, "self_us": None, "per_batch_us": None}
     suspected = the("input.bound", state_of(start(), windows(20, wait=0.5), pipeline(untimed, note="no times")))
     assert "load_image (data.py:41)" in suspected.next
     assert "unknown" in suspected.lines[1]
@@ -93,7 +94,7 @@ def test_an_upper_bound_alone_is_not_called_input_bound() -> None:
         ({"stage": "Map", "name": "Map f", "per_batch_us": 9e3, "python": True}, "with TensorFlow ops"),
     ],
 )
-def test_the_advice_fits_the_stage(stage: dict[str, object], advice: str) -> None:
+def test_the_advice_fits_the_stage(stage: Stage, advice: str) -> None:
     assert advice in the("input.bound", state_of(start(), windows(20, wait=0.5), pipeline(stage))).next
 
 
@@ -144,9 +145,9 @@ def test_a_gpu_that_tensorflow_does_not_list(status: str, more: dict[str, Any], 
 
 def reserved(knobs: dict[str, str], mine: int = 130 << 30, peak: int = 9 << 30) -> RunState:
     """A GPU of 139 GiB of which this run holds `mine` bytes and its model used `peak`."""
-    process = {"pid": 4711, "memory_bytes": mine, "ours": True}
-    sample = {"index": 0, "uuid": "GPU-a", "memory_total_bytes": 139 << 30, "processes": [process]}
-    device = {"device": "GPU:0", "current_bytes": peak, "peak_bytes": peak}
+    process: GpuProcess = {"pid": 4711, "memory_bytes": mine, "ours": True}
+    sample: Gpu = {"index": 0, "uuid": "GPU-a", "memory_total_bytes": 139 << 30, "processes": [process]}
+    device: MemoryDevice = {"device": "GPU:0", "current_bytes": peak, "peak_bytes": peak}
     return state_of(
         start(knobs),
         [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.journals import T0, start, state_of, windows
+from tests.journals import T0, evidence, start, state_of, windows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs
+from tfgpu_tui.core.rows import Facts, Gpu, GpuProcess, TensorflowGpu
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.report.report_json import build
@@ -22,25 +23,28 @@ def uuid(index: int) -> str:
     return f"GPU-{index:08x}-0000-4000-8000-000000000000"
 
 
-def row(index: int, **changes: Any) -> dict[str, Any]:
+def row(index: int, **changes: Any) -> Gpu:
     """A GPU that this run works on."""
-    return {
-        "index": index,
-        "uuid": uuid(index),
-        "name": "NVIDIA H200",
-        "pci": f"00000000:{index + 1:02X}:00.0",
-        "busy_percent": 92,
-        "memory_total_bytes": TOTAL,
-        "memory_used_bytes": 70_000 * MIB,
-        "power_w": 600.0,
-        "sm_clock_mhz": 1980,
-        "throttle": [],
-        "processes": [{"pid": 4711, "memory_bytes": 69_000 * MIB, "busy_percent": 90, "ours": True}],
-        **changes,
-    }
+    return cast(
+        Gpu,
+        {
+            "index": index,
+            "uuid": uuid(index),
+            "name": "NVIDIA H200",
+            "pci": f"00000000:{index + 1:02X}:00.0",
+            "busy_percent": 92,
+            "memory_total_bytes": TOTAL,
+            "memory_used_bytes": 70_000 * MIB,
+            "power_w": 600.0,
+            "sm_clock_mhz": 1980,
+            "throttle": [],
+            "processes": [{"pid": 4711, "memory_bytes": 69_000 * MIB, "busy_percent": 90, "ours": True}],
+            **changes,
+        },
+    )
 
 
-def listed(*indices: int) -> list[dict[str, Any]]:
+def listed(*indices: int) -> list[TensorflowGpu]:
     """TensorFlow's list of these GPUs."""
     return [
         {"device": f"GPU:{n}", "uuid": uuid(i), "pci": None, "name": "NVIDIA H200", "capability": [9, 0], "ordinal": n}
@@ -48,7 +52,7 @@ def listed(*indices: int) -> list[dict[str, Any]]:
     ]
 
 
-FACTS: dict[str, Any] = {
+FACTS: Facts = {
     "python": "3.11.7",
     "executable": "/env/bin/python",
     "distributions": {"tensorflow": "2.21.0"},
@@ -66,16 +70,16 @@ FACTS: dict[str, Any] = {
 }
 
 
-def machine(tf_gpus: list[dict[str, Any]] | None, facts: dict[str, Any] | None = None, **more: Any) -> list[ev.Event]:
+def machine(tf_gpus: list[TensorflowGpu] | None, facts: dict[str, Any] | None = None, **more: Any) -> list[ev.Event]:
     """A machine with GPUs and the GPU build; `tf_gpus` is what TensorFlow lists, None before it was asked."""
     return [
         ev.Environment(t=T0, src="host", nvidia_devices=len(tf_gpus or ()) or 1),
-        ev.Preflight(t=T0 + 0.1, src="host", facts={**FACTS, **(facts or {})}),
+        ev.Preflight(t=T0 + 0.1, src="host", facts=cast(Facts, {**FACTS, **(facts or {})})),
         ev.Environment(t=T0 + 1, src="agent", tensorflow_build="cuda 12.5.1", tf_gpus=tf_gpus, **more),
     ]
 
 
-def samples(*rows: dict[str, Any], seconds: int = 40) -> list[ev.Event]:
+def samples(*rows: Gpu, seconds: int = 40) -> list[ev.Event]:
     return [ev.GpuSample(t=T0 + i / 2, gpus=list(rows), read_ms=1.0) for i in range(2 * seconds)]
 
 
@@ -180,7 +184,7 @@ def test_tensorflows_own_messages_name_the_cause(heard: ev.Diagnostic, identity:
     (finding,) = of_ours(trained(machine([]), [heard], samples(row(0, processes=[]))))
     assert finding.id == identity
     assert words in finding.title
-    assert heard.meaning in finding.evidence["messages"]
+    assert heard.meaning in evidence(finding)["messages"]
     assert ids(trained(machine(listed(0)), [heard], samples(row(0)))) == []
 
 
@@ -238,14 +242,14 @@ def test_cudnn_and_xla_of_a_gpu_that_is_used() -> None:
 
 
 def test_compute_capability_of_the_gpu_that_is_used() -> None:
-    new = [{**listed(0)[0], "capability": [12, 0], "name": "NVIDIA GeForce RTX 5090"}]
+    new: list[TensorflowGpu] = [{**listed(0)[0], "capability": [12, 0], "name": "NVIDIA GeForce RTX 5090"}]
     (finding,) = of_ours(trained(machine(new), samples(row(0))))
     assert (finding.id, finding.severity) == ("gpu.arch_unsupported", "info")
-    old = [{**listed(0)[0], "capability": [5, 2]}]
+    old: list[TensorflowGpu] = [{**listed(0)[0], "capability": [5, 2]}]
     (finding,) = of_ours(trained(machine(old), samples(row(0))))
     assert (finding.id, finding.severity) == ("gpu.arch_unsupported", "critical")
     heard = message("gpu.jit_from_ptx", "warning", capability="12.0")
-    untold = [{**listed(0)[0], "capability": None}]
+    untold: list[TensorflowGpu] = [{**listed(0)[0], "capability": None}]
     assert ids(trained(machine(untold), [heard], samples(row(0)))) == ["gpu.arch_unsupported"]
     refused = of_ours(trained(machine(listed(0)), [message("gpu.ptx_refused")], samples(row(0))))
     assert [(f.id, f.severity) for f in refused] == [("gpu.arch_unsupported", "critical")]
@@ -256,7 +260,7 @@ def test_compute_capability_of_the_gpu_that_is_used() -> None:
 
 def lost(index: int) -> ev.GpuSample:
     others = [row(i) for i in range(2) if i != index]
-    gone = {"index": index, "uuid": uuid(index), "error": "the GPU is lost: it fell off the bus"}
+    gone: Gpu = {"index": index, "uuid": uuid(index), "error": "the GPU is lost: it fell off the bus"}
     return ev.GpuSample(t=T0 + 41, gpus=[*others, gone])
 
 
@@ -285,9 +289,9 @@ def test_a_lost_gpu_of_others_is_information() -> None:
     assert (finding.id, finding.severity, finding.knob) == ("gpu.lost", "info", None)
 
 
-def foreign(mib: int, busy: float | None = 0.0) -> list[dict[str, Any]]:
-    other = {"pid": 99, "name": "python3", "memory_bytes": mib * MIB, "busy_percent": busy, "ours": False}
-    return [*row(0)["processes"], other]
+def foreign(mib: int, busy: float | None = 0.0) -> list[GpuProcess]:
+    other: GpuProcess = {"pid": 99, "name": "python3", "memory_bytes": mib * MIB, "busy_percent": busy, "ours": False}
+    return [*(row(0)["processes"] or ()), other]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.journals import T0, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Gpu, Layer, OpsOffGpu, TensorflowGpu
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.report import report_json
@@ -15,7 +16,7 @@ from tfgpu_tui.report import report_json
 FAMILY = ("place.", "dtype.", "rnn.", "precision.")
 
 
-def row(layer: str = "dense", **more: Any) -> dict[str, Any]:
+def row(layer: str = "dense", **more: Any) -> Layer:
     """A healthy row on a GPU."""
     values: dict[str, Any] = {
         "layer": layer,
@@ -31,14 +32,14 @@ def row(layer: str = "dense", **more: Any) -> dict[str, Any]:
         "asked": None,
         "reason": None,
     }
-    return {**values, **more}
+    return cast(Layer, {**values, **more})
 
 
-def cause(why: str, op: str = "AsString", ops: int = 1, dtype: str | None = None) -> dict[str, Any]:
+def cause(why: str, op: str = "AsString", ops: int = 1, dtype: str | None = None) -> OpsOffGpu:
     return {"op": op, "ops": ops, "why": why, "dtype": dtype}
 
 
-def run(*rows: dict[str, Any], gpu: bool = True, extra: list[ev.Event] | None = None) -> RunState:
+def run(*rows: Layer, gpu: bool = True, extra: list[ev.Event] | None = None) -> RunState:
     placement = ev.Placement(
         t=T0 + 2, layers=list(rows), predicted=not gpu, kernels="the CUDA build of TensorFlow 2.21.0"
     )
@@ -169,8 +170,8 @@ def test_a_recurrent_layer_off_cudnn_names_the_setting() -> None:
 
 
 def gpu_seen(capability: list[int], busy: float) -> list[ev.Event]:
-    sample = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
-    listed = [{"device": "GPU:0", "uuid": "GPU-a", "capability": capability}]
+    sample: Gpu = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
+    listed: list[TensorflowGpu] = [{"device": "GPU:0", "uuid": "GPU-a", "capability": capability}]
     seen = ev.Environment(t=T0 + 1, src="agent", nvidia_devices=1, tf_gpus=listed)
     return [seen, *(ev.GpuSample(t=T0 + i / 2, gpus=[sample]) for i in range(40))]
 

@@ -17,7 +17,7 @@ from tests.unit import test_host_growth as growths
 from tests.unit import test_input_findings as inputs
 from tests.unit import test_memory_findings as memories
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core import knobs
+from tfgpu_tui.core import knobs, rows
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.register import REGISTER
@@ -39,9 +39,33 @@ def off_gpu(facts: dict[str, Any] | None = None, *more: ev.Event, **environment:
     return gpus.trained(none, list(more), gpus.samples(gpus.row(0, processes=[])))
 
 
+def short_epochs(planned: int, done: int) -> RunState:
+    ends = [
+        ev.Epoch(t=T0 + n, state="end", epoch=n, epochs=3, steps=done, planned=planned, stopped=False, fit=1)
+        for n in (1, 2, 3)
+    ]
+    return state_of(start(), [ev.Dataset(t=T0, kind="tf.data"), *ends])
+
+
+def imports(numpy: str) -> RunState:
+    """A script whose TensorFlow does not import, beside this version of NumPy."""
+    facts: rows.Facts = {
+        "distributions": {"tensorflow_cpu": "2.16.2", "numpy": numpy},
+        "needed": {"numpy": "<2.0.0,>=1.23.5"},
+    }
+    looked = ev.Preflight(t=T0, facts=facts)
+    error = ev.ScriptError(t=T0 + 1, exception="ImportError", message="numpy.core.umath failed to import", line=1)
+    return state_of(start(), [looked, error, ev.RunEnded(t=T0 + 2, exit_code=1)])
+
+
+def loss(value: float | str) -> RunState:
+    return state_of(start(), windows(2), [ev.Metrics(t=T0 + 9, step=20, values={"loss": value})])
+
+
 def capable(*capability: int) -> RunState:
     """A training on a GPU of that compute capability."""
-    listed = [{**gpus.listed(0)[0], "capability": list(capability)}]
+    listed = gpus.listed(0)
+    listed[0]["capability"] = list(capability)
     return gpus.trained(gpus.machine(listed), gpus.samples(gpus.row(0)))
 
 
@@ -85,7 +109,7 @@ def workers(count: int) -> RunState:
     return waits([dataset], pipeline(inputs.GENERATOR), inputs.host(1.0))
 
 
-def begins(pause_s: float, *stages: dict[str, Any]) -> RunState:
+def begins(pause_s: float, *stages: rows.Stage) -> RunState:
     return state_of(start(), [inputs.DATA], pipeline(*stages), inputs.epochs(5, pause_s))
 
 
@@ -128,7 +152,7 @@ NO_CUDNN = {"libraries": {"cudnn": {"soname": "libcudnn.so.9", "path": None, "pa
 GAP = {"libraries": {"cusolver": {"soname": "libcusolver.so.11", "path": None, "package": "/s/libcusolver.so.11"}}}
 MISMATCH = {"driver_library": {"path": "/l/libcuda.so.1", "version": "570.86.10"}}
 DEBUGS = ev.DebugSwitch(t=T0, name="check_numerics", on=True, place="train.py:3")
-QUICK = {"stage": "TensorSlice", "per_batch_us": 10.0}
+QUICK: rows.Stage = {"stage": "TensorSlice", "per_batch_us": 10.0}
 
 PAIRS: dict[str, tuple[Journal, Journal]] = {
     # finding: (it stands, it does not)
@@ -189,6 +213,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "input.shuffle_refill": (lambda: begins(0.4, inputs.SHUFFLE), lambda: begins(0.05, inputs.SHUFFLE)),
     "input.epoch_start": (lambda: begins(0.4, QUICK), lambda: begins(0.05, QUICK)),
     "input.whole_array_on_gpu": (lambda: copied(3 << 30), lambda: copied(20 << 20)),
+    "input.ran_out": (lambda: short_epochs(60, 40), lambda: short_epochs(40, 40)),
     "input.hidden": (
         lambda: state_of(start(), common.gpu(96.0), windows(20, wait=0.4)),
         lambda: state_of(start(), common.gpu(30.0), windows(20, wait=0.4)),
@@ -247,6 +272,10 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: failing("InvalidArgumentError", memories.XLA_REFUSES, FAILED),
         lambda: failing("InvalidArgumentError", memories.XLA_REFUSES, []),
     ),
+    "run.broken_environment": (
+        lambda: imports("2.2.6"), lambda: imports("1.26.4"),
+    ),
+    "run.nan_loss": (lambda: loss("nan"), lambda: loss(0.5)),
     "run.slow_exit": (lambda: closing(32.0), lambda: closing(8.0)),
     "run.other_backend": (lambda: backend("jax"), lambda: backend("tensorflow")),
     "run.no_steps": (lambda: state_of(start(), ENDED), lambda: state_of(start(), windows(2), ENDED)),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journals import T0, pipeline, start, windows
+from tests.journals import T0, pipeline, start, steps, windows
 from tfgpu_tui.core import checkpoint, events
 from tfgpu_tui.core.events import Event, HostSample, Log, RunEnded, Standing
 from tfgpu_tui.core.state import RunState, fold
@@ -92,6 +92,10 @@ def test_a_checkpoint_holds_all_of_a_real_run(name: str) -> None:
         '{"checkpoint":1,"state":{"$":"RunState","v":{"rss_by_step":{"$":"Decimated","v":{"points":[1]}}}}}',
         '{"checkpoint":1,"state":{"$":"RunState","v":{"metric_series":{"a":{"$":"Series","v":{"bucket_s":0}}}}}}',
         '{"checkpoint":1,"state":' + "[" * 100_000,
+        '{"checkpoint":2,"state":{"$":"RunState","v":{"now":"soon"}}}',
+        '{"checkpoint":2,"state":{"$":"RunState","v":{"training":{"$":"part.Process","v":{}}}}}',
+        '{"checkpoint":2,"state":{"$":"RunState","v":{"machine":{"$":"part.Machine","v":{"host_series":{}}}}}}',
+        '{"checkpoint":2,"state":{"$":"part.Processes","v":{}}}',
     ],
 )
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
@@ -103,9 +107,32 @@ def test_fields_of_another_version_do_no_harm() -> None:
     data = json.loads(checkpoint.dump(fold(start())))
     values = data["state"]["v"]
     values["of_the_future"] = [1, 2]
-    del values["agent_pids"]
+    del values["lifecycle"]["v"]["agent_pids"]
     state = checkpoint.load(json.dumps(data))
     assert state.agent_pids == [] and state.run is not None and not hasattr(state, "of_the_future")
+
+
+def test_a_checkpoint_of_the_version_before_goes_on() -> None:
+    """Written by it half through this recording."""
+    run = recorded("one-gpu-input-bound.jsonl")
+    packed = (Path(__file__).parent / "state-of-version-1.json.gz").read_bytes()
+    whole, resumed = fold(run[: len(run) // 2]), checkpoint.load(gzip.decompress(packed))
+    assert build(resumed) == build(whole)
+    for event in run[len(run) // 2 :]:
+        whole.apply(event)
+        resumed.apply(event)
+    assert build(resumed) == build(whole)
+    assert resumed.marks == whole.marks
+    assert list(resumed.processes) == list(whole.processes)
+
+
+def test_of_several_processes_a_checkpoint_of_the_version_before_has_the_sum() -> None:
+    run = json.loads(gzip.decompress((Path(__file__).parent / "state-of-version-1.json.gz").read_bytes()))
+    run["state"]["v"]["processes"]["v"].append(99)
+    state = checkpoint.load(json.dumps(run))
+    before = state.train.steps
+    state.apply(steps(100.0, 20, pid=99))
+    assert (state.train.steps, state.processes[99].steps.train.steps) == (before + 20, 20)
 
 
 def test_a_rolled_journal_reads_as_one_that_was_not(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.journals import T0, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import CallPlace, Gpu
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.report import report_json
@@ -81,7 +82,7 @@ def test_ops_of_a_graph_are_unknown_with_the_reason() -> None:
 
 
 def on_gpu(busy: float, core: float) -> list[ev.Event]:
-    sample = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
+    sample: Gpu = {"index": 0, "uuid": "GPU-a", "busy_percent": busy, "processes": [{"pid": 4711, "ours": True}]}
     out: list[ev.Event] = [ev.Model(t=T0, name="m", steps_per_execution=1)]
     for i in range(40):
         out.append(ev.GpuSample(t=T0 + i / 2, gpus=[sample]))
@@ -245,7 +246,7 @@ def test_few_fits_long_fits_and_quick_starts_are_fine() -> None:
 
 def predicts(count: int, call_s: float = 0.05, batches: int = 1, **more: Any) -> list[ev.Event]:
     """Calls at each half second, of which each batch takes 5 ms, after the calls before the first training step."""
-    place = {"file": "/home/u/agent.py", "line": 12, "function": "act", "count": 1, "wall_s": 1.0}
+    place: CallPlace = {"file": "/home/u/agent.py", "line": 12, "function": "act", "count": 1, "wall_s": 1.0}
     return [
         ev.PredictCalls(
             t=T0 + 2.0 + n / 2,

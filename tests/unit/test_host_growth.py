@@ -11,6 +11,7 @@ import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
@@ -78,7 +79,7 @@ def epoch(number: int, steps: int) -> ev.Epoch:
     return ev.Epoch(t=T0 + 4, state="end", epoch=number, steps=steps)
 
 
-CACHE = {"stage": "MemoryCacheImpl", "name": "Cache"}
+CACHE: Stage = {"stage": "MemoryCacheImpl", "name": "Cache"}
 
 
 def test_a_cache_that_fills_in_the_first_pass_is_no_leak() -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
+
+import tfgpu_tui
 
 CORE = (
     *("core.events", "core.state", "core.knobs", "core.units", "core.series", "core.checkpoint", "diagnose"),
@@ -60,3 +66,36 @@ def test_the_events_are_not_made_before_the_script_starts() -> None:
         "assert 'tfgpu_tui.core.events' not in sys.modules, 'they cost 15 ms of the way to the first line'"
     )
     loaded(code)
+
+
+ROOT = Path(tfgpu_tui.__file__).parent
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    paths = {path.relative_to(ROOT.parent).with_suffix(""): path for path in ROOT.rglob("*.py")}
+    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in paths.items()}
+
+
+def imported(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """What a module imports of ours, wherever the import stands: in a function, or for types alone, too."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, node.module] if node.module else above)
+            for alias in node.names:
+                found = f"{base}.{alias.name}"
+                yield found if found in known else base
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    known = modules()
+    graph = {name: set(imported(name, path, known)) & known.keys() - {name} for name, path in known.items()}
+    assert sum(map(len, graph.values())) > 600, "the imports are found"
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))

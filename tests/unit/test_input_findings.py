@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, windows
+from tests.journals import SLOW_MAP, T0, evidence, pipeline, start, state_of, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Gpu, Stage, UserFunction
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 
-GENERATOR = {**SLOW_MAP, "stage": "Generator", "name": "Generator rows", "function": "rows"}
-NATIVE = {**SLOW_MAP, "python": False}
-PARALLEL = {**NATIVE, "stage": "ParallelMapV2", "parallelism": 4}
+GENERATOR: Stage = {**SLOW_MAP, "stage": "Generator", "name": "Generator rows", "function": "rows"}
+NATIVE: Stage = {**SLOW_MAP, "python": False}
+PARALLEL: Stage = {**NATIVE, "stage": "ParallelMapV2", "parallelism": 4}
 
 
 def ids(state: RunState) -> list[str]:
@@ -39,7 +40,7 @@ def test_a_serial_map_is_the_slow_stage_and_can_be_tried_in_parallel() -> None:
     finding = the("input.slow_stage", state)
     assert (finding.severity, finding.knob) == ("warning", "input=parallel")
     assert "load_image (data.py:41)" in finding.title
-    assert finding.evidence["stage"]["per_batch_ms"] == 6.4
+    assert evidence(finding)["stage"]["per_batch_ms"] == 6.4
     bound = the("input.bound", state)
     assert (bound.next, bound.knob) == (finding.next, finding.knob)
 
@@ -49,7 +50,7 @@ def test_a_map_that_is_parallel_is_not_called_serial() -> None:
 
 
 def test_a_stage_that_takes_a_small_part_is_not_to_blame() -> None:
-    many = [{**NATIVE, "name": f"Map f{i}", "per_batch_us": 100.0 + i} for i in range(4)]
+    many: list[Stage] = [{**NATIVE, "name": f"Map f{i}", "per_batch_us": 100.0 + i} for i in range(4)]
     assert ids(run(pipeline(*many), host(1.0))) == ["input.bound"]
 
 
@@ -59,7 +60,7 @@ def test_python_that_computes_is_told_from_python_that_waits() -> None:
     assert "TensorFlow ops" in the("input.python", busy).next
     waits = run(pipeline(SLOW_MAP), host(0.5))
     assert ids(waits) == ["input.bound", "input.slow_stage"]
-    assert the("input.slow_stage", waits).evidence["idle_share_of_wait"] > 0.5
+    assert evidence(the("input.slow_stage", waits))["idle_share_of_wait"] > 0.5
 
 
 def test_a_function_may_have_waited_for_a_core_where_all_are_busy() -> None:
@@ -69,7 +70,14 @@ def test_a_function_may_have_waited_for_a_core_where_all_are_busy() -> None:
 
 
 def test_a_generator_is_python_with_the_time_of_a_call() -> None:
-    user = {"name": "rows", "kind": "generator", "calls": 40, "mean_us": 6100.0, "file": "/home/u/data.py", "line": 41}
+    user: UserFunction = {
+        "name": "rows",
+        "kind": "generator",
+        "calls": 40,
+        "mean_us": 6100.0,
+        "file": "/home/u/data.py",
+        "line": 41,
+    }
     event = ev.Pipeline(t=T0 + 3, stages=[GENERATOR], user=[user])
     finding = the("input.python", run([event], host(1.0)))
     assert finding.evidence["user_ms_per_call"] == 6.1
@@ -78,7 +86,7 @@ def test_a_generator_is_python_with_the_time_of_a_call() -> None:
 
 
 def test_without_stage_times_python_is_a_suspect_only() -> None:
-    untimed = {**GENERATOR, "self_us": None, "per_batch_us": None}
+    untimed: Stage = {**GENERATOR, "self_us": None, "per_batch_us": None}
     finding = the("input.python", run(pipeline(untimed, note="TensorFlow 2.15 keeps no times"), host(1.0)))
     assert finding.incomplete is not None
     assert "2.15" in finding.incomplete
@@ -106,7 +114,7 @@ def test_workers_that_are_processes_share_no_lock() -> None:
 def test_the_advice_for_workers_fits_the_keras() -> None:
     dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=1)
     old = ev.Environment(t=T0 + 2, keras_flavour="keras2")
-    own: list[dict[str, Any]] = [
+    own: list[UserFunction] = [
         {"name": "Rows.__getitem__", "kind": "getitem", "calls": 9, "mean_us": 9e3, "file": "/home/u/a.py", "line": 3}
     ]
     told: list[ev.Event] = [ev.Pipeline(t=T0 + 3, user=own)]
@@ -117,12 +125,12 @@ def test_the_advice_for_workers_fits_the_keras() -> None:
 
 
 def test_a_prefetch_is_never_the_slow_stage() -> None:
-    buffer = {"stage": "Prefetch", "name": "Prefetch", "self_us": 9e3, "per_batch_us": 9e3}
-    assert the("input.bound", run(pipeline(buffer, PARALLEL))).evidence["stage"]["function"] == "load_image"
+    buffer: Stage = {"stage": "Prefetch", "name": "Prefetch", "self_us": 9e3, "per_batch_us": 9e3}
+    assert evidence(the("input.bound", run(pipeline(buffer, PARALLEL))))["stage"]["function"] == "load_image"
 
 
 def test_no_stage_is_blamed_for_a_wait_that_all_of_them_do_not_explain() -> None:
-    quick = {**NATIVE, "per_batch_us": 300.0}
+    quick: Stage = {**NATIVE, "per_batch_us": 300.0}
     full: list[ev.Event] = [ev.HostSample(t=T0 + i / 2, cores_percent=[99.0, 98.0]) for i in range(40)]
     slow_step = run(pipeline(quick))
     assert ids(slow_step) == ["input.bound"]
@@ -134,12 +142,17 @@ def test_no_stage_is_blamed_for_a_wait_that_all_of_them_do_not_explain() -> None
 
 
 def test_what_a_library_does_is_not_the_users_to_change() -> None:
-    cuts = {**PARALLEL, "name": "Map grab_batch (Keras)", "function": "grab_batch", "file": "/x/site-packages/k.py"}
+    cuts: Stage = {
+        **PARALLEL,
+        "name": "Map grab_batch (Keras)",
+        "function": "grab_batch",
+        "file": "/x/site-packages/k.py",
+    }
     assert "Keras's own" in the("input.bound", run(pipeline(cuts))).next
 
 
 def test_what_reads_files_is_to_read_several_at_once() -> None:
-    reads = {**NATIVE, "stage": "CSV", "name": "CSV", "function": None, "file": None, "line": None}
+    reads: Stage = {**NATIVE, "stage": "CSV", "name": "CSV", "function": None, "file": None, "line": None}
     assert "interleave()" in the("input.bound", run(pipeline(reads))).next
 
 
@@ -159,7 +172,7 @@ def test_prefetch_is_missed_only_where_tensorflow_adds_none_itself() -> None:
 
 
 def test_storage_needs_idle_cores_and_bytes() -> None:
-    reading = {**NATIVE, "reads": True}
+    reading: Stage = {**NATIVE, "reads": True}
     finding = the("input.storage", run(pipeline(reading), host(0.4, disk_read_bps=3e6, net_recv_bps=10.0)))
     assert "2.9 MiB a second" in finding.title
     assert finding.evidence["disk_read_bytes_per_s"] == 3e6
@@ -197,7 +210,7 @@ def test_no_cause_is_named_where_there_is_no_waiting() -> None:
 
 
 def test_no_cause_is_named_where_waiting_is_hidden_or_not_sure() -> None:
-    sample = {"index": 0, "uuid": "GPU-a", "busy_percent": 97.0, "processes": [{"pid": 4711, "ours": True}]}
+    sample: Gpu = {"index": 0, "uuid": "GPU-a", "busy_percent": 97.0, "processes": [{"pid": 4711, "ours": True}]}
     gpus: list[ev.Event] = [ev.GpuSample(t=T0 + i / 2, gpus=[sample]) for i in range(40)]
     assert ids(run(gpus, pipeline(NATIVE), host(1.0))) == ["input.hidden"]
     bound: dict[str, Any] = {"wait_bound": "2 replicas compete for the cores"}
@@ -237,7 +250,7 @@ def epochs(count: int, first_wait_s: float, wall_s: float = 1.0, steps: int = 25
     return out
 
 
-SHUFFLE = {"stage": "Shuffle", "name": "Shuffle", "buffer_size": 1000}
+SHUFFLE: Stage = {"stage": "Shuffle", "name": "Shuffle", "buffer_size": 1000}
 DATA = ev.Dataset(t=T0 + 2, kind="tf.data", batch_size=32, batches=30)
 
 
@@ -251,16 +264,16 @@ def test_a_shuffle_that_fills_is_told_apart_from_the_steady_wait() -> None:
 
 
 def test_a_small_buffer_without_stage_times_is_not_certain() -> None:
-    small = {**SHUFFLE, "buffer_size": 100}
+    small: Stage = {**SHUFFLE, "buffer_size": 100}
     finding = the("input.shuffle_refill", state_of(start(), [DATA], pipeline(small), epochs(5, 0.4)))
     assert finding.incomplete is not None
 
 
 def test_a_shuffle_that_fills_at_once_does_not_explain_a_pause() -> None:
-    cheap = {"stage": "TensorSlice", "per_batch_us": 10.0}
+    cheap: Stage = {"stage": "TensorSlice", "per_batch_us": 10.0}
     state = state_of(start(), [DATA], pipeline(cheap, SHUFFLE), epochs(5, 0.4))
     assert ids(state) == ["input.epoch_start"]
-    dear = {"stage": "Map", "per_batch_us": 12_000.0}
+    dear: Stage = {"stage": "Map", "per_batch_us": 12_000.0}
     assert ids(state_of(start(), [DATA], pipeline(dear, SHUFFLE), epochs(5, 0.4))) == ["input.shuffle_refill"]
 
 

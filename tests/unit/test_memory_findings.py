@@ -9,6 +9,7 @@ import pytest
 from tests.journals import T0, start, state_of, windows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs, oom
+from tfgpu_tui.core.rows import Gpu, GpuProcess
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
@@ -28,10 +29,10 @@ def found(state: RunState, name: str) -> Finding | None:
 
 def gpu(mine: int = 15 * GIB, others: int = 0) -> list[ev.Event]:
     """A GPU of 16 GiB on which this run holds `mine` bytes."""
-    processes = [{"pid": 4711, "memory_bytes": mine, "ours": True}]
+    processes: list[GpuProcess] = [{"pid": 4711, "memory_bytes": mine, "ours": True}]
     if others:
         processes.append({"pid": 99, "memory_bytes": others, "ours": False})
-    sample = {"index": 0, "uuid": "GPU-a", "memory_total_bytes": 16 * GIB, "memory_used_bytes": mine + others}
+    sample: Gpu = {"index": 0, "uuid": "GPU-a", "memory_total_bytes": 16 * GIB, "memory_used_bytes": mine + others}
     return [
         ev.Environment(t=T0, nvidia_devices=1, tf_gpus=[{"device": "GPU:0", "uuid": "GPU-a"}]),
         ev.GpuSample(t=T0 + 1, gpus=[{**sample, "processes": processes}]),

@@ -34,7 +34,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = sorted({field for kind in FROM_AGENTS for field in events._FIELDS[kind]} - {"t", "pid"})
+FIELDS = sorted({field for kind in FROM_AGENTS for field in events.FIELDS[kind]} - {"t", "pid"})
 OBJECTS = st.fixed_dictionaries(
     {"type": st.sampled_from(sorted(FROM_AGENTS)) | st.text(max_size=8), "t": st.floats() | st.integers() | st.text()},
     optional={"pid": st.integers() | st.none()} | dict.fromkeys(FIELDS, VALUES),

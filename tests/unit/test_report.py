@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.journals import T0, pipeline, start, state_of, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Layer
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report import report_json
 
@@ -65,5 +66,11 @@ def test_an_empty_run_has_a_text_too() -> None:
 
 
 def test_hostile_names_stay_text() -> None:
-    row = {"layer": "evil\x1b[2J", "class": "Dense", "depth": 0, "forward": {"CPU\x1b]0;x\x07": 3}, "backward": {}}
+    row: Layer = {
+        "layer": "evil\x1b[2J",
+        "class": "Dense",
+        "depth": 0,
+        "forward": {"CPU\x1b]0;x\x07": 3},
+        "backward": {},
+    }
     assert "\x1b" not in report_json.text(built(start(), windows(9), [ev.Placement(t=T0 + 4, layers=[row])]))

@@ -4,6 +4,7 @@ import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Gpu, GpuProcess
 from tfgpu_tui.core.state import RunState, fold
 
 
@@ -63,9 +64,9 @@ def test_environment_merges_without_forgetting() -> None:
 
 
 def test_a_gpu_keeps_what_a_sample_leaves_out() -> None:
-    process = {"pid": 4711, "memory_bytes": 5, "ours": True}
-    full = {"index": 0, "uuid": "GPU-a", "name": "H200", "busy_percent": 30, "processes": [process]}
-    lean = {"index": 0, "uuid": "GPU-a", "busy_percent": 40}
+    process: GpuProcess = {"pid": 4711, "memory_bytes": 5, "ours": True}
+    full: Gpu = {"index": 0, "uuid": "GPU-a", "name": "H200", "busy_percent": 30, "processes": [process]}
+    lean: Gpu = {"index": 0, "uuid": "GPU-a", "busy_percent": 40}
     state = state_of([ev.GpuSample(t=T0, gpus=[full]), ev.GpuSample(t=T0 + 1, gpus=[lean])])
     view = state.gpus["GPU-a"]
     assert (view.name, view.ours, view.latest["processes"]) == ("H200", True, [process])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tui.cli import verbs
+from tfgpu_tui.cli import watching
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.journal import JournalWriter
@@ -37,6 +37,6 @@ def test_the_newest_of_many_reruns_is_found_in_one_pass(
         return read(run)
 
     monkeypatch.setattr(rundir, "read_meta", counted)
-    verbs._say_what_became(first)
+    watching._say_what_became(first)
     assert capfd.readouterr().out.startswith(f"{last.id} finished")
     assert len(reads) <= 62 + 2, "each run's meta.json once, and what became of the newest"

@@ -2,7 +2,8 @@
 
 It is a guest: it never raises into the user's code, never blocks it, never prints, never initialises TensorFlow before
 the script did, and says so in an event when a part of it fails. It is loaded by `inject/sitecustomize.py` under the
-module name `_tfgpu_agent`, by path, when TensorFlow or Keras is first imported.
+module name `_tfgpu_agent`, by path, when TensorFlow or Keras is first imported. Nothing of ours imports it, and it
+imports nothing of ours: its events (`core.events`) are all that is known of it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ HOOKS = (
     # Before describe, which looks at the caller of the same function.
     "memory.array_copy",
     "looks.describe",
+    "looks.job",
     "knobs.knobs_in_force",
     "input.pipeline",
     "placement.placement",

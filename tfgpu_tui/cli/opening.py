@@ -12,7 +12,7 @@ import signal
 import time
 from types import FrameType
 
-from tfgpu_tui.runs import configuration, rundir
+from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 from tfgpu_tui.supervisor.launch import LaunchSpec
@@ -23,17 +23,15 @@ STOP_LIMIT_S = 30.0
 """How long Ctrl+C waits for the script's end: a little longer than SIGINT, SIGTERM and SIGKILL take together."""
 
 
-def start_and_show(spec: LaunchSpec, settings: configuration.Settings) -> int:
-    """Starts the run and shows it; the exit status of the screen, or 128 + the signal that came before it. Raises
+def start(spec: LaunchSpec) -> tuple[RunDir, list[int]]:
+    """Starts the run; where the signals will stand that come before its screen (`note_signals`). Raises
     rundir.StateDirError."""
     early = note_signals()
     callers = launch.callers_descriptors()
     run = launch.start(spec, callers)
     for number in callers:  # the script has them: a pipe of its caller must not stay open because of the screen
         os.close(number)
-    from tfgpu_tui.cli import verbs  # late: the script was started before
-
-    return verbs.show(run, settings, early=early, just_started=True)
+    return run, early
 
 
 def note_signals() -> list[int]:

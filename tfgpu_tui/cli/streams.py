@@ -89,3 +89,8 @@ def let_go() -> None:
             stream.flush()
         except (OSError, Unwritable, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+
+
+def screen_is_possible() -> bool:
+    """Textual draws on stderr and reads stdin: both must be a terminal that can do more than print lines."""
+    return os.isatty(0) and os.isatty(2) and os.environ.get("TERM", "dumb") not in ("dumb", "")

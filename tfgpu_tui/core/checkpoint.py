@@ -2,7 +2,7 @@
 
 Nothing but values is in it: reading one makes objects of the classes below and of no others, and runs no code of the
 file's choosing. A field that this version does not know is skipped, one that is missing has its default; a value of
-another type than the field's makes the whole of it none.
+another type than the field's makes the whole of it none. In version 1 all fields of all parts lay in RunState itself.
 """
 
 from __future__ import annotations
@@ -16,17 +16,33 @@ from typing import Any
 
 from tfgpu_tui.core import events, series, state, totals, validate
 from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.parts.calls import Calls
+from tfgpu_tui.core.parts.devices import Devices
+from tfgpu_tui.core.parts.epochs import Epochs
+from tfgpu_tui.core.parts.feed import Feed
+from tfgpu_tui.core.parts.layers import Layers
+from tfgpu_tui.core.parts.lifecycle import Lifecycle
+from tfgpu_tui.core.parts.machine import Machine
+from tfgpu_tui.core.parts.memory import Memory
+from tfgpu_tui.core.parts.process import Process, lean
+from tfgpu_tui.core.parts.processes import LIMIT, Processes
+from tfgpu_tui.core.parts.record import Record
+from tfgpu_tui.core.parts.steps import Steps
 from tfgpu_tui.core.series import Decimated, Series
 from tfgpu_tui.core.state import RunState
 
-VERSION = 1
+VERSION = 2
+_PARTS: tuple[type[Any], ...] = (
+    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Process, Processes,
+)  # fmt: skip
 _KIND = "$"
 _CLASSES: dict[str, type[Any]] = {
     name: cls
     for module in (series, events, totals, state)
     for name, cls in vars(module).items()
     if isinstance(cls, type) and cls.__module__.startswith("tfgpu_tui.")
-}
+} | {f"part.{cls.__name__}": cls for cls in _PARTS}
+_NAMES = {cls: name for name, cls in _CLASSES.items()}
 _BUCKETS = "_buckets"
 _OF_PLOTS = {"_asked", "_said", "_changed"}
 """What a series was asked for by a plot: made anew."""
@@ -42,14 +58,48 @@ def load(text: str | bytes) -> RunState:
     """Raises ValueError where it is no checkpoint of this version, or broken."""
     try:
         data = json.loads(text, parse_constant=lambda name: None)
-        if data["checkpoint"] != VERSION:
+        if data["checkpoint"] not in (1, VERSION):
             raise ValueError(f"a checkpoint of version {data['checkpoint']!r}")
-        found = _object(data["state"])
+        found = _object(data["state"]) if data["checkpoint"] == VERSION else _version_1(data["state"])
     except (TypeError, KeyError, AttributeError, RecursionError, IndexError, OverflowError) as error:
         raise ValueError(f"no checkpoint: {error!r}") from error
     if not isinstance(found, RunState):
         raise ValueError("no checkpoint of a run")
     return found
+
+
+def _version_1(data: dict[str, Any]) -> RunState:
+    """Of several processes only the sum is in it: each by itself is known from then on."""
+    if data[_KIND] != "RunState":
+        raise ValueError("no checkpoint of a run")
+    v: dict[str, Any] = data["v"]
+    fields_of_all = {key: _object(item) for key, item in v.items()}
+    of_all: dict[str, Series] = fields_of_all.get("series", {})
+    of_steps = of_all.keys() & Steps().step_series.keys()
+    fields_of_all |= {
+        "step_series": {name: of_all[name] for name in of_steps},
+        "host_series": {name: of_all[name] for name in of_all.keys() - of_steps},
+        "run_marks": fields_of_all.get("marks", deque(maxlen=400)),
+    }
+
+    def part(cls: type[Any]) -> Any:
+        return _instance(cls, fields_of_all, None)
+
+    pids: set[int] = fields_of_all.get("processes", set())
+    sole = next(iter(pids)) if len(pids) == 1 else None
+    together = Process(
+        sole, part(Steps), part(Epochs), part(Calls), part(Feed), part(Layers), part(Memory),
+        told_phase=fields_of_all.get("phase"), heard_t=fields_of_all.get("now", 0.0),
+        agent_cost=fields_of_all.get("agent_cost"),
+    )  # fmt: skip
+    several = {pid: lean(pid) for pid in sorted(pids)[:LIMIT]} if len(pids) > 1 else {}
+    run = _instance(RunState, {key: fields_of_all[key] for key in ("now", "environment") if key in v}, None)
+    run.lifecycle, run.devices, run.machine, run.record = part(Lifecycle), part(Devices), part(Machine), part(Record)
+    run.training = Processes(together, sole, several, pids=pids)
+    for made in (together, run.training):
+        if (wrong := _wrong_field(made)) is not None:
+            raise ValueError(f"{wrong} is of no such type")
+    return run  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:
@@ -60,15 +110,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, (tuple, set, frozenset)):
-        return {_KIND: type(value).__name__, "v": [_plain(item) for item in value]}
+        items = value if isinstance(value, tuple) else sorted(value, key=repr)  # the same state is the same text
+        return {_KIND: type(value).__name__, "v": [_plain(item) for item in items]}
     if isinstance(value, deque):
         return {_KIND: "deque", "max": value.maxlen, "v": [_plain(item) for item in value]}
     if type(value) is dict:
         if all(isinstance(key, str) for key in value) and _KIND not in value:
             return {key: _plain(item) for key, item in value.items()}
         return {_KIND: "dict", "v": [[_plain(key), _plain(item)] for key, item in value.items()]}
-    name = type(value).__name__
-    if _CLASSES.get(name) is not type(value):
+    name = _NAMES.get(type(value))
+    if name is None:
         raise TypeError(f"a checkpoint can't hold a {type(value)}")
     values = {name: item for name, item in vars(value).items() if name not in _OF_PLOTS}
     if is_dataclass(value):
@@ -123,13 +174,18 @@ def _wrong_field(made: Any) -> str | None:
         hints = typing.get_type_hints(cls)
         _KINDS[cls] = {f.name: validate.kind_of(hints[f.name]) for f in fields(cls) if f.init}
     values = vars(made)
-    if cls is RunState and not vars(_FRESH)["series"].keys() <= made.series.keys():
-        return "series"
+    needed = _NEEDED.get(cls)
+    if needed is not None and not needed[1] <= values[needed[0]].keys():
+        return needed[0]
     return next((name for name, kind in _KINDS[cls].items() if not validate.fits(kind, values[name])), None)
 
 
 _KINDS: dict[type[Any], dict[str, validate.Kind]] = {}
-_FRESH = RunState()
+_NEEDED = {
+    Steps: ("step_series", Steps().step_series.keys()),
+    Machine: ("host_series", Machine().host_series.keys()),
+}
+"""Fields whose keys are taken for granted."""
 
 
 def _is_series(made: Any) -> bool:

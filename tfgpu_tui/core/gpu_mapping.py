@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfgpu_tui.core.rows import TensorflowGpu
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import GpuView
 
@@ -58,7 +59,7 @@ def address(text: object) -> tuple[int, ...] | None:
     return tuple(int(part, 16) for part in found.groups()) if found else None
 
 
-def _mapped(state: RunState, gpu: dict[str, Any]) -> Mapped:
+def _mapped(state: RunState, gpu: TensorflowGpu) -> Mapped:
     device, uuid, pci = str(gpu.get("device")), gpu.get("uuid"), address(gpu.get("pci"))
     ordinal = gpu.get("ordinal")
     view, part = _with_uuid(state, uuid)

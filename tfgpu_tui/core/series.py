@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BUCKETS = 720
+"""Of a series that is drawn over the whole width of a screen."""
+
 
 @dataclass
 class _Bucket:
@@ -18,7 +21,7 @@ class Series:
     `capacity` buckets of `bucket_s` seconds at first. A bucket without a value stays unknown (None), never zero.
     """
 
-    def __init__(self, capacity: int = 720, bucket_s: float = 0.5) -> None:
+    def __init__(self, capacity: int = BUCKETS, bucket_s: float = 0.5) -> None:
         if capacity < 2 or bucket_s <= 0:
             raise ValueError("a series needs at least two buckets of a positive length")
         self.capacity = capacity

@@ -2,169 +2,74 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from heapq import merge
+from typing import Any, Generic, TypeVar, overload
 
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core.reducer import HANDLERS
+from tfgpu_tui.core import rows
+from tfgpu_tui.core.parts import devices, lifecycle, machine, record
+from tfgpu_tui.core.parts.devices import Devices
+from tfgpu_tui.core.parts.lifecycle import Lifecycle
+from tfgpu_tui.core.parts.machine import Machine
+from tfgpu_tui.core.parts.process import HANDLERS as OF_PROCESS
+from tfgpu_tui.core.parts.process import Process
+from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
+from tfgpu_tui.core.parts.record import Record
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
-from tfgpu_tui.core.series import Decimated, Series
-from tfgpu_tui.core.totals import FitTimes, GpuView, Mark, PredictTimes, Retraced, StepTotals, Training
+from tfgpu_tui.core.series import Series
+from tfgpu_tui.core.totals import Mark, StepTotals
 
-MARKS = 400
-STEADY_STEPS = 20
-"""Steps after warm-up before anything is judged."""
+__all__ = ["STEADY_STEPS", "RunState", "fold"]
+
+T = TypeVar("T")
+
+
+class _Of(Generic[T]):
+    """A fact of one of the parts, under the name by which readers ask the state for it."""
+
+    def __init__(self, read: Callable[[RunState], T]) -> None:
+        self._read = read
+
+    @overload
+    def __get__(self, state: None, owner: type) -> _Of[T]: ...
+    @overload
+    def __get__(self, state: RunState, owner: type) -> T: ...
+    def __get__(self, state: RunState | None, owner: type) -> _Of[T] | T:
+        return self if state is None else self._read(state)
+
+    def __set__(self, state: RunState, value: T) -> None:
+        raise AttributeError("a RunState is changed by events alone")
 
 
 @dataclass
 class RunState:
-    """Everything that a screen, a report or a verdict needs to know about one run."""
+    """Everything that a screen, a report or a verdict needs to know about one run.
 
-    run: ev.RunStarted | None = None
-    ended: ev.RunEnded | None = None
+    What a training process tells has its words here, too: they are those of the process whose numbers stand for the run
+    (`described`), or of the one that the state was asked `of`.
+    """
+
     now: float = 0.0
     """Time of the newest event."""
-    child_pid: int | None = None
-    agent_pids: list[int] = field(default_factory=list)
-    phase: str | None = None
-    exiting_t: float | None = None
-    """When the script's own code was over, and its interpreter began to close."""
-    ends_with: int | None = None
-    """What its process will end with then: an exit code, or minus a signal; None where that is not known."""
     environment: ev.Environment = field(default_factory=lambda: ev.Environment(t=0.0))
-    knobs_in_force: ev.Knobs | None = None
-    model: ev.Model | None = None
-    dataset: ev.Dataset | None = None
-    loop: str | None = None
-
-    totals: dict[str, StepTotals] = field(default_factory=dict)
-    """All steps by phase (train, test, predict), warm-up included: exact counts."""
-    steady: dict[str, StepTotals] = field(default_factory=dict)
-    """The same without warm-up: what is judged."""
-    recent: deque[ev.Steps] = field(default_factory=lambda: deque(maxlen=256))
-    """Train windows of the last 15 seconds: the speed right now."""
-    window_ms: Decimated = field(default_factory=Decimated)
-    """(time, mean step time in ms) of steady train windows: how much the speed itself varies."""
-    processes: set[int] = field(default_factory=set)
-    """Processes that trained."""
-    first_wait_s: float | None = None
-    """For the first batch of this epoch, from its first window; None before that."""
-    slowest_steps: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=2000))
-    """(longest step, compute of all steps) in seconds of each steady train window."""
-    retraces: dict[str, Retraced] = field(default_factory=dict)
-    """By the place of the function."""
-    fit_calls: FitTimes | None = None
-    """All calls of `fit` that returned but the first, whose set-up is the model's own."""
-    first_fit: FitTimes | None = None
-    predict_calls: dict[tuple[int | None, str, bool], PredictTimes] = field(default_factory=dict)
-    """By process, method, and whether within a fit."""
-    last_call_t: float | None = None
-    """When the last call of fit, predict or evaluate returned."""
-    array_copies: dict[str, ev.ArrayCopy] = field(default_factory=dict)
-    """By device."""
-    debug_switches: dict[str, str] = field(default_factory=dict)
-    """Those that are on -> where the script turned them on."""
-    fits: int = 0
-    batch_size: int | None = None
-    first_step_t: float | None = None
-    last_step_t: float | None = None
-
-    epoch: int | None = None
-    epochs: int | None = None
-    epochs_done: int = 0
-    epoch_steps: int | None = None
-    epoch_first_step: int = 0
-    """Train steps done when the epoch began."""
-    edge_s: float = 0.0
-    validation_s: float = 0.0
-    epoch_callbacks: dict[str, float] = field(default_factory=dict)
-    history: deque[ev.Epoch] = field(default_factory=lambda: deque(maxlen=200))
-    """Ended epochs with their metrics."""
-    metrics: dict[str, float | str] = field(default_factory=dict)
-    metric_series: dict[str, Series] = field(default_factory=dict)
-
-    pipeline: ev.Pipeline | None = None
-    """With what processes that make batches told of themselves."""
-    pipeline_told: ev.Pipeline | None = None
-    worker_code: dict[int | None, list[dict[str, Any]]] = field(default_factory=dict)
-    """The newest `user_code` of each process."""
-    placement: ev.Placement | None = None
-    layer_times: ev.LayerTimes | None = None
-    tf_memory: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tf_memory_series: dict[str, Series] = field(default_factory=dict)
-
-    host: ev.HostSample | None = None
-    gpu_status: ev.GpuSample | None = None
-    gpu_read_ms: tuple[int, float, float] = (0, 0.0, 0.0)
-    """Samples of the GPUs, and their sum and largest of milliseconds in the driver."""
-    preflight: ev.Preflight | None = None
-    diagnostics: dict[tuple[str, ...], ev.Diagnostic] = field(default_factory=dict)
-    """TensorFlow's own messages, in the order in which they first came; keyed by what they say."""
-    gpus: dict[str, GpuView] = field(default_factory=dict)
-    rss_peak_bytes: int | None = None
-    rss_by_step: Decimated = field(default_factory=Decimated)
-    """(training steps, resident bytes of the process tree)."""
-    process_memory: dict[int, Decimated] = field(default_factory=dict)
-    """By process that trains: (its training steps, its resident bytes), measured in the process itself."""
-    trainings: dict[tuple[int | None, int], Training] = field(default_factory=dict)
-    """The latest ones by process and number of the fit, in the order in which they began."""
-    script_lines: ev.ScriptLines | None = None
-    growth_causes: list[ev.GrowthCause] = field(default_factory=list)
-    out_of_memory: ev.OutOfMemory | None = None
-    """The last allocation that failed."""
-    out_of_memory_count: int = 0
-    oom_kills_before: int | None = None
-    """Of the kernel's out-of-memory killer, at the first sample."""
-
-    series: dict[str, Series] = field(
-        default_factory=lambda: {
-            name: Series()
-            for name in (
-                "wait_ms",
-                "compute_ms",
-                "host_ms",
-                "cpu",
-                "tree_cpu",
-                "busiest_core",
-                "rss",
-                "host_memory",
-                "disk_read",
-                "net_recv",
-                "throttled",
-                "granted_cores",
-            )
-        }
-    )
-    marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
-
-    log_bytes: int = 0
-    log_capped: bool = False
-    error: ev.ScriptError | None = None
-    child_errors: list[ev.ScriptError] = field(default_factory=list)
-    child_ends: list[ev.ChildEnded] = field(default_factory=list)
-    """Processes of multiprocessing that ended badly."""
-    hooks_off: dict[str, str] = field(default_factory=dict)
-    faults: deque[ev.Fault] = field(default_factory=lambda: deque(maxlen=20))
-    dropped: dict[str, int] = field(default_factory=dict)
-    agent_cost: ev.AgentCost | None = None
-    stopping: ev.Stopping | None = None
-    stop_stage: str | None = None
-    """The last stage of a stop that was for the script itself, not for what it left behind."""
-    interpreter_signalled: bool = False
-    """Whether that stage's signal was for an interpreter whose script was over."""
-    stopped_early: str | None = None
-    rerun: ev.Rerun | None = None
-    """The newest that was asked for while this run went on."""
-    standing: dict[str, float] = field(default_factory=dict)
-    """Findings that stand -> since when, as the supervisor told it."""
-    _current: StepTotals | None = field(default=None, init=False, repr=False, compare=False)
-    """What `current` said; None where that may be another by now."""
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    training: Processes = field(default_factory=Processes)
+    devices: Devices = field(default_factory=Devices)
+    machine: Machine = field(default_factory=Machine)
+    record: Record = field(default_factory=Record)
+    _focus: Process | None = field(default=None, init=False, repr=False, compare=False)
+    """The process that this is the state of; None for the run's own."""
 
     def apply(self, event: ev.Event) -> None:
         """Folds one event in. Events of types without a handler change nothing but the time."""
         self.now = max(self.now, event.t)
-        handler = HANDLERS.get(type(event))
+        kind = type(event)
+        if kind in OF_PROCESS:
+            self.training.take(event)
+        handler = HANDLERS.get(kind)
         if handler is not None:
             handler(self, event)
 
@@ -176,6 +81,129 @@ class RunState:
         except (ArithmeticError, LookupError, TypeError, ValueError):
             return False
         return True
+
+    # By process.
+
+    @property
+    def processes(self) -> dict[int | None, Process]:
+        """Those that told anything, by pid; None stands for those beyond `processes.LIMIT`, summed."""
+        return self.training.by_pid()
+
+    @property
+    def described(self) -> Process:
+        """The process whose numbers stand for the run: the only one, the slowest of a synchronous job, or the sum of
+        those that train apart."""
+        return self._focus or self.training.described()
+
+    @property
+    def _place(self) -> Process:
+        """The process whose epoch stands for the run."""
+        return self._focus or self.training.farthest()
+
+    def of(self, process: Process) -> RunState:
+        """The same run as this process tells it: what is asked of that is its own. It shares all parts."""
+        view = copy.copy(self)
+        view._focus = process
+        return view
+
+    @property
+    def one_of_several(self) -> bool:
+        """Whether it is the state of one of several processes that train."""
+        return self._focus is not None and len(self.training.training()) > 1
+
+    def together(self) -> RunState:
+        """The same run as all its processes tell it, summed."""
+        return self.of(self.training.together)
+
+    # Of the run.
+
+    run = _Of(lambda s: s.lifecycle.run)
+    ended = _Of(lambda s: s.lifecycle.ended)
+    child_pid = _Of(lambda s: s.lifecycle.child_pid)
+    agent_pids = _Of(lambda s: s.lifecycle.agent_pids)
+    phase = _Of(lambda s: s.lifecycle.phase)
+    exiting_t = _Of(lambda s: s.lifecycle.exiting_t)
+    ends_with = _Of(lambda s: s.lifecycle.ends_with)
+    error = _Of(lambda s: s.lifecycle.error)
+    child_errors = _Of(lambda s: s.lifecycle.child_errors)
+    child_ends = _Of(lambda s: s.lifecycle.child_ends)
+    stopping = _Of(lambda s: s.lifecycle.stopping)
+    stop_stage = _Of(lambda s: s.lifecycle.stop_stage)
+    interpreter_signalled = _Of(lambda s: s.lifecycle.interpreter_signalled)
+    stopped_early = _Of(lambda s: s.lifecycle.stopped_early)
+    rerun = _Of(lambda s: s.lifecycle.rerun)
+    standing = _Of(lambda s: s.lifecycle.standing)
+    gpu_status = _Of(lambda s: s.devices.gpu_status)
+    gpu_read_ms = _Of(lambda s: s.devices.gpu_read_ms)
+    preflight = _Of(lambda s: s.devices.preflight)
+    diagnostics = _Of(lambda s: s.devices.diagnostics)
+    gpus = _Of(lambda s: s.devices.gpus)
+    out_of_memory = _Of(lambda s: s.devices.out_of_memory)
+    out_of_memory_count = _Of(lambda s: s.devices.out_of_memory_count)
+    host = _Of(lambda s: s.machine.host)
+    rss_peak_bytes = _Of(lambda s: s.machine.rss_peak_bytes)
+    rss_by_step = _Of(lambda s: s.machine.rss_by_step)
+    log_bytes = _Of(lambda s: s.record.log_bytes)
+    log_capped = _Of(lambda s: s.record.log_capped)
+    hooks_off = _Of(lambda s: s.record.hooks_off)
+    faults = _Of(lambda s: s.record.faults)
+    dropped = _Of(lambda s: s.record.dropped)
+
+    # Of the process that is described.
+
+    loop = _Of(lambda s: s.described.steps.loop)
+    totals = _Of(lambda s: s.described.steps.totals)
+    recent = _Of(lambda s: s.described.steps.recent)
+    window_ms = _Of(lambda s: s.described.steps.window_ms)
+    slowest_steps = _Of(lambda s: s.described.steps.slowest_steps)
+    fits = _Of(lambda s: s.described.steps.fits)
+    first_step_t = _Of(lambda s: s.described.steps.first_step_t)
+    last_step_t = _Of(lambda s: s.described.steps.last_step_t)
+    epoch = _Of(lambda s: s._place.epochs.epoch)
+    epochs = _Of(lambda s: s._place.epochs.epochs)
+    epoch_steps = _Of(lambda s: s._place.epochs.epoch_steps)
+    step_in_epoch = _Of(lambda s: s._place.step_in_epoch)
+    epochs_done = _Of(lambda s: s.described.epochs.epochs_done)
+    first_wait_s = _Of(lambda s: s.described.epochs.first_wait_s)
+    edge_s = _Of(lambda s: s.described.epochs.edge_s)
+    validation_s = _Of(lambda s: s.described.epochs.validation_s)
+    epoch_callbacks = _Of(lambda s: s.described.epochs.epoch_callbacks)
+    history = _Of(lambda s: s.described.epochs.history)
+    loss_finite_at = _Of(lambda s: s.described.epochs.loss_finite_at)
+    loss_lost_at = _Of(lambda s: s.described.epochs.loss_lost_at)
+    metrics = _Of(lambda s: s.described.epochs.metrics)
+    metric_series = _Of(lambda s: s.described.epochs.metric_series)
+    retraces = _Of(lambda s: s.described.calls.retraces)
+    fit_calls = _Of(lambda s: s.described.calls.fit_calls)
+    first_fit = _Of(lambda s: s.described.calls.first_fit)
+    predict_calls = _Of(lambda s: s.described.calls.predict_calls)
+    last_call_t = _Of(lambda s: s.described.calls.last_call_t)
+    debug_switches = _Of(lambda s: s.described.calls.debug_switches)
+    script_lines = _Of(lambda s: s.described.calls.script_lines)
+    dataset = _Of(lambda s: s.described.feed.dataset)
+    batch_size = _Of(lambda s: s.described.feed.batch_size)
+    pipeline = _Of(lambda s: s.described.feed.pipeline)
+    model = _Of(lambda s: s.described.layers.model)
+    placement = _Of(lambda s: s.described.layers.placement)
+    layer_times = _Of(lambda s: s.described.layers.layer_times)
+    knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
+    tf_memory = _Of(lambda s: s.described.memory.tf_memory)
+    tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)
+    process_memory = _Of(lambda s: s.described.memory.process_memory)
+    trainings = _Of(lambda s: s.described.memory.trainings)
+    growth_causes = _Of(lambda s: s.described.memory.growth_causes)
+    array_copies = _Of(lambda s: s.described.memory.array_copies)
+    agent_cost = _Of(lambda s: s.described.agent_cost)
+
+    @property
+    def series(self) -> dict[str, Series]:
+        """Of the described process' steps, and of the machine."""
+        return {**self.described.steps.step_series, **self.machine.host_series}
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What happened, by time."""
+        return list(merge(self.record.run_marks, self.described.marks, key=lambda mark: mark.t))
 
     # What several readers ask for.
 
@@ -190,12 +218,12 @@ class RunState:
     @property
     def train(self) -> StepTotals:
         """All training steps, warm-up included."""
-        return self.totals.get("train") or StepTotals()
+        return self.described.steps.train
 
     @property
     def judged(self) -> StepTotals:
         """Training steps after warm-up."""
-        return self.steady.get("train") or StepTotals()
+        return self.described.steps.judged
 
     @property
     def running(self) -> bool:
@@ -236,23 +264,13 @@ class RunState:
     @property
     def oom_kills(self) -> int | None:
         """Processes that the kernel's out-of-memory killer ended during the run; None where it is not counted."""
-        now = self.host.oom_kills if self.host else None
-        return None if now is None or self.oom_kills_before is None else now - self.oom_kills_before
-
-    @property
-    def step_in_epoch(self) -> int | None:
-        """Steps done in the current epoch."""
-        return None if self.epoch is None else max(0, self.train.steps - self.epoch_first_step)
+        now, before = self.host.oom_kills if self.host else None, self.machine.oom_kills_before
+        return None if now is None or before is None else now - before
 
     def current(self) -> StepTotals:
         """The last seconds of training: the speed right now. All steady steps where there are none, and once the run
         has ended."""
-        if self._current is None:
-            out = StepTotals()
-            for window in self.recent if self.ended is None else ():
-                out.add(window)
-            self._current = out if out.steps else (self.judged if self.judged.steps else self.train)
-        return self._current
+        return self.described.steps.current(self.running)
 
     def examples_per_s(self, totals: StepTotals) -> float | None:
         """Examples through the optimiser per second of step time. Where the shape of a batch has no fixed size (its
@@ -261,22 +279,14 @@ class RunState:
             return totals.examples / totals.wall_s
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 
-    def layer_ms(self, row: dict[str, Any]) -> float | None:
+    def layer_ms(self, row: rows.Layer) -> float | None:
         """Milliseconds a step in a placement row's ops, forward and backward, as profiled; None where it was not."""
         times = self.layer_times.layers.get(str(row.get("layer"))) if self.layer_times else None
         return None if times is None else round(sum(times.values()), 4)
 
     def eta_s(self) -> float | None:
         """Seconds to the end of this fit at the speed so far, epoch edges included; None where the end is unknown."""
-        if self.epoch is None or self.epochs is None or self.epoch_steps is None or not self.running:
-            return None
-        mean = self.current().mean_s
-        if mean is None or self.step_in_epoch is None:
-            return None
-        later = max(0, self.epochs - self.epoch)
-        left = max(0, self.epoch_steps - self.step_in_epoch) + later * self.epoch_steps
-        edge = self.edge_s / (self.epoch - 1) if self.epoch > 1 else 0.0
-        return left * mean + later * edge
+        return self._place.eta_s() if self.running else None
 
     @property
     def not_started(self) -> str | None:
@@ -300,6 +310,69 @@ class RunState:
         if self.agent_pids:
             return "running, TensorFlow not imported yet"
         return "starting" if self.child_pid is None else "running"
+
+
+def _run_started(s: RunState, e: ev.RunStarted) -> None:
+    s.lifecycle.run = e
+    if e.knobs:
+        settings = ", ".join(f"{name}={value}" for name, value in e.knobs.items())
+        s.record.run_marks.append(Mark(e.t, "knob", settings))
+
+
+def _run_ended(s: RunState, e: ev.RunEnded) -> None:
+    s.lifecycle.ended = e
+    s.record.run_marks.append(Mark(e.t, "end", end_words(e, s.stopped_early)))
+
+
+def _child_started(s: RunState, e: ev.ChildStarted) -> None:
+    s.lifecycle.child_pid = e.pid
+
+
+def _environment(s: RunState, e: ev.Environment) -> None:
+    known = {k: v for k, v in vars(e).items() if v is not None}
+    s.environment = replace(s.environment, **known)
+    devices.listed(s.devices, e)
+
+
+def _gpu_sample(s: RunState, e: ev.GpuSample) -> None:
+    ours = {str(g["uuid"]) for g in s.environment.tf_gpus or () if g.get("uuid")}
+    devices.gpu_sample(s.devices, e, ours)
+
+
+def _out_of_memory(s: RunState, e: ev.OutOfMemory) -> None:
+    devices.out_of_memory(s.devices, e)
+    s.record.run_marks.append(Mark(e.t, "out of memory", f"out of memory on {e.device or 'a device'}"))
+
+
+def _host_sample(s: RunState, e: ev.HostSample) -> None:
+    trains = s.phase == "training" and s.judged.steps
+    machine.host_sample(s.machine, e, s.environment.cpus, s.train.steps if trains else None)
+
+
+HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
+    ev.RunStarted: _run_started,
+    ev.RunEnded: _run_ended,
+    ev.ChildStarted: _child_started,
+    ev.AgentConnected: lambda s, e: lifecycle.agent_connected(s.lifecycle, e),
+    ev.Phase: lambda s, e: lifecycle.phase(s.lifecycle, e),
+    ev.TrainEnd: lambda s, e: lifecycle.train_end(s.lifecycle, e),
+    ev.ScriptError: lambda s, e: lifecycle.script_error(s.lifecycle, e),
+    ev.ChildEnded: lambda s, e: lifecycle.child_ended(s.lifecycle, e),
+    ev.Stopping: lambda s, e: lifecycle.stopping(s.lifecycle, e),
+    ev.Rerun: lambda s, e: lifecycle.rerun(s.lifecycle, e),
+    ev.Standing: lambda s, e: lifecycle.standing(s.lifecycle, e),
+    ev.Environment: _environment,
+    ev.HostSample: _host_sample,
+    ev.GpuSample: _gpu_sample,
+    ev.Preflight: lambda s, e: devices.preflight(s.devices, e),
+    ev.Diagnostic: lambda s, e: devices.diagnostic(s.devices, e),
+    ev.OutOfMemory: _out_of_memory,
+    ev.Log: lambda s, e: record.log(s.record, e),
+    ev.HookOff: lambda s, e: record.hook_off(s.record, e),
+    ev.Dropped: lambda s, e: record.dropped(s.record, e),
+    ev.Fault: lambda s, e: record.fault(s.record, e),
+}
+"""What changes more than what a training process tells."""
 
 
 def fold(journal: list[ev.Event]) -> RunState:

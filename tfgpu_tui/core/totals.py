@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import rows
 from tfgpu_tui.core.series import Decimated, Series
 
 
@@ -84,7 +84,7 @@ class GpuView:
     index: int
     uuid: str | None = None
     name: str | None = None
-    latest: dict[str, Any] = field(default_factory=dict)
+    latest: rows.Gpu = field(default_factory=rows.Gpu)
     seen: float | None = None
     busy: Series = field(default_factory=Series)
     """Percent of time in which any kernel ran."""

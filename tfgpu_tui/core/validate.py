@@ -1,4 +1,4 @@
-"""Whether an event has the shape that events.py promises to everybody who reads it (pure).
+"""Whether an event has the shape that `events` and `rows` promise to everybody who reads it (pure).
 
 Asked of what a peer sends, and of each line of a journal: another tool, another version or a damaged disk may have
 written that. A reader asks it 40,000 times for a long journal, so what was found out about the types of an object's
@@ -7,14 +7,16 @@ values is kept: the next object of the same keys and types needs no more than a 
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 import types
 import typing
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, NamedTuple
 
+from tfgpu_tui.core import rows
 from tfgpu_tui.core.events import ALL_EVENTS, Event, from_dict, parse
 
 Check = Callable[[Any], bool]
@@ -41,9 +43,6 @@ class Kind(NamedTuple):
     """A number that bits are shifted of."""
 
 
-_WHOLE = Kind(frozenset({type(None)}), number=True, whole=True)
-
-
 def _pairs(value: Any) -> bool:
     return all(len(point) >= 2 for point in value)
 
@@ -53,127 +52,12 @@ def _buckets(value: Any) -> bool:
 
 
 _BUCKET = re.compile(r"-?[0-9]{1,6}")
-_COUNTS = dict[str, float]
-_TEXTS = dict[str, str | None]
-_PROCESS = {
-    "pid": int | None,
-    "memory_bytes": float | None,
-    "busy_percent": float | None,
-    "ours": bool | None,
-    "name": str | None,
+_MORE: dict[tuple[str, str], Check] = {
+    ("steps", "periods"): _buckets,
+    ("process_memory", "points"): _pairs,
+    ("out_of_memory", "chunks"): _pairs,
 }
-_GPU = {
-    "index": int | None,
-    "uuid": str | None,
-    "name": str | None,
-    "error": str | None,
-    "processes": [_PROCESS],
-    "pci": str | None,
-    "throttle": list[str] | None,
-    "unknown": _TEXTS | None,
-    **dict.fromkeys(
-        (
-            "busy_percent",
-            "memory_busy_percent",
-            "memory_used_bytes",
-            "memory_total_bytes",
-            "memory_reserved_bytes",
-            "power_w",
-            "power_limit_w",
-            "temperature_c",
-            "sm_clock_mhz",
-            "sm_clock_max_mhz",
-            "memory_clock_mhz",
-            "memory_clock_max_mhz",
-            "pcie_generation",
-            "pcie_generation_max",
-            "pcie_width",
-            "pcie_width_max",
-            "pcie_rx_bytes_per_s",
-            "pcie_tx_bytes_per_s",
-            "energy_j",
-            "ecc_corrected",
-            "ecc_uncorrected",
-            "sm_active_percent",
-            "tensor_active_percent",
-            "dram_active_percent",
-        ),
-        float | None,
-    ),
-}
-_FACTS = {
-    **dict.fromkeys(
-        ("python", "executable", "prefix", "module", "container", "platform", "tensorflow_dir", "build_error"),
-        str | None,
-    ),
-    "virtual": bool | None,
-    "pci": int | None,
-    "devices": int | None,
-    "forbidden": list[str] | None,
-    "runpath": list[str] | None,
-    "driver_library": {"path": str | None, "version": str | None},
-    "build": {
-        "is_cuda_build": bool | None,
-        "is_rocm_build": bool | None,
-        "cuda_version": str | None,
-        "cuda_compute_capabilities": list[Any] | None,
-    },
-    "libraries": {str: {"path!": str | None, "package!": str | None, "file": str | None}},
-    "cuda_driver": {
-        "error": str | None,
-        "count": int | None,
-        "cuda": str | None,
-        "gpus": [{"name": str | None, "capability": list[int]}],
-    },
-    **dict.fromkeys(("distributions", "conda", "env", "scheduler", "requires", "xla_tools", "keras"), _TEXTS | None),
-    "cpus": dict[str, float | None] | None,
-}
-_MORE: dict[str, dict[str, Any]] = {
-    "pipeline": {
-        "stages": [{"stage": str, "name": str | None, "function": str | None, "file": str | None, "line": int | None,
-                    "python": bool | None, "autotuned": bool | None, "self_us": float | None,
-                    "elements": float | None, "per_batch_us": float | None, "parallelism": float | None,
-                    "buffered": float | None, "buffer_size": float | None}],
-        "user": [{"name": str | None, "kind": str | None, "calls": float | None, "mean_us": float | None,
-                  "file": str | None, "line": int | None}],
-    },
-    "user_code": {
-        "user": [{"name": str | None, "kind": str | None, "calls": float | None, "seconds": float | None,
-                  "file": str | None, "line": int | None}],
-    },
-    "predict_calls": {
-        "places": [{"file": str, "line": int, "function": str | None, "count": float, "wall_s": float}],
-    },
-    "script_lines": {name: [{"file": str, "line": int, "function": str | None, "text": str, "looks": float,
-                             "waiting": float}] for name in ("loop", "feed")},
-    "placement": {
-        "layers": [{"layer!": str | None, "class": str | None, "depth": int | None, "forward": _COUNTS | None,
-                    "backward": _COUNTS | None, "variables": list[str] | None, "parameters": float | None,
-                    "dtype": str | None, "policy": str | None, "xla": bool | None, "asked": str | None,
-                    "reason": str | None, "calls": float | None,
-                    "not_on_gpu": [{"op": str, "ops": float, "dtype": str | None, "why": str | None}],
-                    "predicted": _COUNTS | None, "copies": _COUNTS | None, "variable_copies": _COUNTS | float | None,
-                    "float64_ops": float | None, "recurrent": {"cudnn!": bool | None, "blocked_by": list[str]}}],
-    },
-    "tf_memory": {
-        "devices": [{"device": str, "current_bytes": _WHOLE, "peak_bytes": _WHOLE, "limit_bytes": _WHOLE}],
-    },
-    "environment": {"tf_gpus": [{"device": str | None, "name": str | None, "uuid": str | None, "pci": str | None,
-                                 "ordinal": int | None, "capability": list[int] | None}]},
-    "dataset": {"elements": [{"dtype": str | None, "shape": list[Any] | None}]},
-    "steps": {"periods": _buckets},
-    "process_memory": {"points": _pairs},
-    "out_of_memory": {"chunks": _pairs},
-    "growth_cause": {
-        "containers": [{"kind": str | None, "name": str | None, "element": str | None, "element_bytes": float | None,
-                        "per_step": float | None, "bytes_per_step": float | None}],
-    },
-    "gpu_sample": {"gpus": [{**_GPU, "slices": [_GPU]}]},
-    "preflight": {"facts": _FACTS},
-}  # fmt: skip
-"""Event -> field -> what the reducer, the verdicts and the panes take for granted of it besides its declared type.
-`{…}` is a row and `[{…}]` a list of such, or None; in a row a key with `!`, or whose value can't be None, must be
-there, and keys that are not named are free. `{str: …}` is a row of rows."""
+"""What the reducer takes for granted of a field besides its declared type, by event and field."""
 
 
 def read(line: bytes) -> Event | None:
@@ -194,22 +78,19 @@ def misfit(event: Event) -> str | None:
     return next(wrong, "t")
 
 
+@functools.cache
 def kind_of(hint: Any) -> Kind:
-    """Of a type as it is declared, or of what `_MORE` says."""
-    if isinstance(hint, Kind):
-        return hint
-    if hint is Any:
+    """Of a type as it is declared. A row (`core/rows.py`) needs the keys that its class requires; keys that it does not
+    declare are free."""
+    if hint in (Any, object):
         return Kind(anything=True)
-    if isinstance(hint, dict):
-        return Kind(frozenset({type(None)}), deep=_row(hint))
-    if isinstance(hint, list):
-        return Kind(frozenset({type(None)}), deep=_items(Kind(deep=_row(hint[0])), list))
+    if typing.is_typeddict(hint):
+        return Kind(deep=_row(hint))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return kind_of(arguments[0])._replace(whole=rows.WHOLE in arguments)
     if origin in (types.UnionType, typing.Union):
-        kinds = [kind_of(argument) for argument in arguments]
-        deep = [kind.deep for kind in kinds if kind.deep is not None]
-        plain = frozenset[type]().union(*(kind.plain for kind in kinds))
-        return Kind(plain, any(kind.number for kind in kinds), deep[0] if deep else None)
+        return _either([kind_of(argument) for argument in arguments])
     if origin is list:
         return Kind(deep=_items(kind_of(arguments[0]), list))
     if origin in (deque, set):
@@ -234,6 +115,16 @@ def fits(kind: Kind, value: Any) -> bool:
     if of is float or of is int:
         return kind.number and not (kind.whole and of is float) and -_LARGEST <= value <= _LARGEST
     return kind.deep is not None and kind.deep(value)
+
+
+def _either(kinds: list[Kind]) -> Kind:
+    deep = [kind.deep for kind in kinds if kind.deep is not None]
+    return Kind(
+        frozenset[type]().union(*(kind.plain for kind in kinds)),
+        number=any(kind.number for kind in kinds),
+        deep=deep[0] if deep else None,
+        whole=any(kind.whole for kind in kinds),
+    )
 
 
 def _items(kind: Kind, container: Any) -> Check:
@@ -275,17 +166,10 @@ def _metrics(value: Any) -> bool:
     )
 
 
-def _row(hints: dict[Any, Any]) -> Check:
-    if str in hints:
-        return _items(kind_of(hints[str]), dict)
-    kinds = {str(name).rstrip("!"): kind_of(hint) for name, hint in hints.items()}
-    needed = {str(name).rstrip("!") for name, hint in hints.items() if _is_needed(name, hint)}
-    return _object(kinds, needed)
-
-
-def _is_needed(name: str, hint: Any) -> bool:
-    nullable = isinstance(hint, (dict, list, Kind)) or type(None) in typing.get_args(hint)
-    return name.endswith("!") or not nullable
+@functools.cache
+def _row(cls: Any) -> Check:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return _object({name: kind_of(hint) for name, hint in hints.items()}, cls.__required_keys__)
 
 
 class _Known(NamedTuple):
@@ -295,7 +179,7 @@ class _Known(NamedTuple):
     deep: tuple[tuple[str, Check], ...]
 
 
-def _object(kinds: dict[str, Kind], needed: set[str]) -> Check:
+def _object(kinds: dict[str, Kind], needed: Set[str]) -> Check:
     known: dict[tuple[Any, ...], _Known] = {}
 
     def all_fit(row: Any) -> bool:
@@ -321,7 +205,7 @@ def _object(kinds: dict[str, Kind], needed: set[str]) -> Check:
     return all_fit
 
 
-def _learn(kinds: dict[str, Kind], needed: set[str], row: dict[str, Any]) -> _Known | None:
+def _learn(kinds: dict[str, Kind], needed: Set[str], row: dict[str, Any]) -> _Known | None:
     """None where the types of its values tell already that it does not fit."""
     if not needed <= row.keys():
         return None
@@ -347,17 +231,9 @@ def _fields(cls: type[Event]) -> dict[str, Kind]:
     for name, hint in typing.get_type_hints(cls).items():
         if typing.get_origin(hint) is typing.ClassVar:
             continue
-        kind, more = kind_of(hint), _MORE.get(cls.type, {}).get(name)
-        if more is not None and kind.deep is not None:
-            kind = kind._replace(deep=_both(kind.deep, more if callable(more) else _deep(more)))
-        out[name] = kind
+        kind, more = kind_of(hint), _MORE.get((cls.type, name))
+        out[name] = kind._replace(deep=_both(kind.deep, more)) if more is not None and kind.deep is not None else kind
     return out
-
-
-def _deep(spec: Any) -> Check:
-    check = kind_of(spec).deep
-    assert check is not None
-    return check
 
 
 def _both(first: Check, second: Check) -> Check:

@@ -1,14 +1,17 @@
 """RunState -> ranked findings: one module for each family of causes in the list of findings (pure).
 
 A finding needs its signal, measured; a missing signal makes it incomplete, never silent and never guessed. Nothing is
-judged before `state.STEADY_STEPS` steps after warm-up. `register` holds what there is to say of each, `ranking` orders
-them, `explain` makes text of the register.
+judged before `state.STEADY_STEPS` steps after warm-up. It imports `core` alone. `register` holds what there is to
+say of each, `ranking` orders them, `explain` makes text of the register.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
+    by_process,
     gpu,
     gpu_run,
     host,
@@ -17,7 +20,9 @@ from tfgpu_tui.diagnose import (
     host_edges,
     host_graphs,
     host_growth,
+    input_lost,
     input_wait,
+    loss,
     memory,
     placement,
     precision,
@@ -26,14 +31,25 @@ from tfgpu_tui.diagnose import (
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import FindingLog, ranked
 
-FAMILIES = (
-    run, input_wait, host, host_graphs, host_edges, host_calls, host_debugging, memory, host_growth, gpu, gpu_run,
-    placement, precision,
+OF_RUN = (run.findings, memory.findings, gpu.findings, gpu_run.findings)
+"""Of the run and the machine: asked once, of all processes together."""
+OF_PROCESS = (
+    loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
+    host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings, precision.findings,
+    memory.of_process,
 )  # fmt: skip
+"""Of a process that trains: asked of each."""
 
 __all__ = ["Finding", "FindingLog", "diagnose"]
 
 
 def diagnose(state: RunState) -> list[Finding]:
     """Everything that is wrong with this run as far as it was measured, the most costly first."""
-    return ranked(finding for family in FAMILIES for finding in family.findings(state))
+    together = state.together()
+    of_run = [finding for findings in OF_RUN for finding in findings(together)]
+    return ranked([*of_run, *by_process.findings(state, _of_process)])
+
+
+def _of_process(state: RunState) -> Iterator[Finding]:
+    for findings in OF_PROCESS:
+        yield from findings(state)

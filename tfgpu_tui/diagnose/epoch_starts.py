@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
+from tfgpu_tui.diagnose.stages import batch_s
 
 MIN_EPOCHS = 2
 """Epochs after the first, which traces and compiles, before anything at their edges is judged."""
@@ -71,13 +72,13 @@ def _elements(state: RunState) -> int | None:
     return batches * state.batch_size if batches and state.batch_size else None
 
 
-def _filling_s(state: RunState, stages: list[dict[str, Any]], shuffle: dict[str, Any]) -> float | None:
+def _filling_s(state: RunState, stages: list[Stage], shuffle: Stage) -> float | None:
     before = stages[: stages.index(shuffle)]
     size, batch = shuffle.get("buffer_size"), state.batch_size
     if not size or not batch or not before or any(s.get("per_batch_us") is None for s in before):
         return None
     elements = min(float(size), float(_elements(state) or size))
-    return elements / batch * sum(float(s["per_batch_us"]) for s in before) / 1e6
+    return elements / batch * sum(map(batch_s, before))
 
 
 def steady_wait_share(state: RunState) -> float | None:

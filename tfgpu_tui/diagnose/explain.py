@@ -9,7 +9,7 @@ import difflib
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tfgpu_tui.diagnose.register import FAMILIES, REGISTER, Entry, family_of
 
@@ -179,7 +179,7 @@ def _clipped(line: str, columns: int) -> str:
 # -- JSON
 
 
-def as_json(entry: Entry) -> dict[str, Any]:
+def as_json(entry: Entry) -> dict[str, object]:
     """The entry as it stands in the register, its texts as paragraphs and code."""
     family = family_of(entry)
     return {
@@ -212,7 +212,7 @@ def _step(source: str) -> dict[str, str | None]:
     return {"words": words, "code": code or None}
 
 
-def all_as_json() -> list[dict[str, Any]]:
+def all_as_json() -> list[dict[str, object]]:
     """Every finding in one line's worth."""
     return [{"id": e.id, "family": family, "means": e.means, "since": e.since}
             for family, (_, entries) in FAMILIES.items() for e in entries]  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 SEVERITIES = ("critical", "warning", "info")
 WARNING_SHARE = 0.10
@@ -22,7 +22,7 @@ class Finding:
     """One plain sentence with its number."""
     next: str
     """What to do, in words."""
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, object] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     """The evidence in words, most telling first."""
     knob: str | None = None

@@ -6,11 +6,11 @@ Three witnesses: what was found in the script's environment as it started (`gpu_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from tfgpu_tui.core.events import Diagnostic
+from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import gpu_causes
 from tfgpu_tui.diagnose.finding import Finding
@@ -48,7 +48,7 @@ def said(state: RunState, *ids: str) -> list[Diagnostic]:
     return [d for wanted in ids for d in state.diagnostics.values() if d.id == wanted]
 
 
-def _facts(state: RunState) -> dict[str, Any]:
+def _facts(state: RunState) -> Facts:
     """What was found in the environment, with the GPUs that NVML shows; empty where it was not looked at."""
     facts = state.preflight.facts if state.preflight else {}
     return {**facts, "devices": max(facts.get("devices") or 0, len(state.gpus))} if facts else {}
@@ -69,9 +69,11 @@ def _not_used(state: RunState) -> Iterator[Finding]:
     """TensorFlow lists no GPU: every cause that is established, the strongest witness first."""
     env, status = state.environment, state.gpu_status
     assert status is not None
-    evidence = {"nvidia_devices": env.nvidia_devices, "nvml": status.status, "message": status.message,
-                "tensorflow": env.tensorflow, "build": env.tensorflow_build, "visible_devices": env.visible_devices,
-                "messages": [d.meaning for d in state.diagnostics.values() if d.level == "error"]}  # fmt: skip
+    evidence: Mapping[str, object] = {
+        "nvidia_devices": env.nvidia_devices, "nvml": status.status, "message": status.message,
+        "tensorflow": env.tensorflow, "build": env.tensorflow_build, "visible_devices": env.visible_devices,
+        "messages": [d.meaning for d in state.diagnostics.values() if d.level == "error"],
+    }  # fmt: skip
     found: dict[str, Finding] = {}
     sources: tuple[Callable[[RunState], Iterable[Finding]], ...] = (_by_process, _critical, _by_messages, _by_nvml)
     for source in sources:

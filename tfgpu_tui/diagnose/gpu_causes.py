@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose.finding import Finding
-
-Facts = Mapping[str, Any]
 
 DRIVER_FOR_CUDA = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
 """The oldest driver on Linux that runs programs of a CUDA major version (NVIDIA's CUDA release notes, "minor version
@@ -54,10 +52,11 @@ def tensorflow_version(facts: Facts) -> str | None:
 def causes(facts: Facts) -> list[Finding]:
     """Everything that keeps TensorFlow from the GPU (critical), or will hurt once it has one (warning, info). Nothing
     about a machine without a GPU, or without TensorFlow."""
-    if not gpus_in_box(facts) or not facts.get("build"):
+    build = facts.get("build")
+    if not gpus_in_box(facts) or not build:
         return []
-    if not facts["build"].get("is_cuda_build"):
-        return [] if facts["build"].get("is_rocm_build") else [_cpu_build(facts)]
+    if not build.get("is_cuda_build"):
+        return [] if build.get("is_rocm_build") else [_cpu_build(facts)]
     found = [*_both_wheels(facts), *_hidden(facts)]
     if not any(f.id == "gpu.hidden" for f in found):
         found += _driver(facts)
@@ -135,16 +134,18 @@ def shows_nothing(visible: str, facts: Facts) -> bool:
     return first.isdigit() and facts.get("platform") is None and int(first) >= count
 
 
-def _hidden_by(title: str, step: str, evidence: dict[str, Any], knob: str | None = None) -> Finding:
+def _hidden_by(title: str, step: str, evidence: Mapping[str, object], knob: str | None = None) -> Finding:
     return Finding(id="gpu.hidden", severity="critical", title=title, next=step, evidence=evidence, knob=knob)
 
 
 def _driver(facts: Facts) -> Iterator[Finding]:
     module, library = facts.get("module"), facts.get("driver_library") or {}
-    driver = facts.get("cuda_driver") or {}
-    evidence = {"module": module, "library": library, **({"cuda_driver": driver} if driver else {})}
+    driver, cuda = facts.get("cuda_driver") or {}, (facts.get("build") or {}).get("cuda_version")
+    evidence: dict[str, object] = {"module": module, "library": library}
+    if driver:
+        evidence["cuda_driver"] = driver
     own_module = facts.get("platform") is None  # WSL2 and Jetson have no module of their own to look at
-    needs = DRIVER_FOR_CUDA.get(str(facts["build"].get("cuda_version") or "12").split(".")[0], "")
+    needs = DRIVER_FOR_CUDA.get(str(cuda or "12").split(".")[0], "")
     if own_module and module is None and not facts.get("devices") and not driver.get("count"):
         yield _driver_is(
             "the NVIDIA kernel module is not loaded", "sudo modprobe nvidia (or install the NVIDIA driver).", evidence
@@ -164,17 +165,17 @@ def _driver(facts: Facts) -> Iterator[Finding]:
             "Reboot, or sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && sudo modprobe nvidia.",
             evidence,
         )
-    elif facts.get("forbidden"):
+    elif forbidden := facts.get("forbidden"):
         yield _driver_is(
-            f"this user may not open {', '.join(facts['forbidden'])}",
+            f"this user may not open {', '.join(forbidden)}",
             "sudo usermod -aG video,render $USER, then log in again.",
-            {**evidence, "forbidden": facts["forbidden"]},
+            {**evidence, "forbidden": forbidden},
         )
     elif module and version_of(module) < version_of(needs):
         yield _driver_is(
             f"driver {module} is too old for this TensorFlow, which needs {needs} or newer",
             f"Update the NVIDIA driver to {needs} or newer.",
-            {**evidence, "needs": needs, "cuda_version": facts["build"].get("cuda_version")},
+            {**evidence, "needs": needs, "cuda_version": cuda},
         )
     elif driver.get("error"):
         yield _driver_is(
@@ -184,15 +185,16 @@ def _driver(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _driver_is(title: str, step: str, evidence: dict[str, Any]) -> Finding:
+def _driver_is(title: str, step: str, evidence: Mapping[str, object]) -> Finding:
     return Finding(id="gpu.driver", severity="critical", title=title, next=step, evidence=evidence)
 
 
 def library_folders(facts: Facts) -> list[str]:
     """The folders that LD_LIBRARY_PATH needs so that TensorFlow finds the CUDA libraries that are installed as packages
     and that its own search path (RUNPATH) leaves out. Empty where it finds all of them, or they are not installed."""
-    gaps = [x for x in (facts.get("libraries") or {}).values() if x["path"] is None and x["package"]]
-    return sorted({x["package"].rpartition("/")[0] for x in gaps})
+    libraries = (facts.get("libraries") or {}).values()
+    gaps = [package for x in libraries if x["path"] is None and (package := x["package"])]
+    return sorted({package.rpartition("/")[0] for package in gaps})
 
 
 def _libraries(facts: Facts) -> Iterator[Finding]:
@@ -225,23 +227,28 @@ def _libraries(facts: Facts) -> Iterator[Finding]:
 
 def _capability(facts: Facts) -> Iterator[Finding]:
     for gpu in (facts.get("cuda_driver") or {}).get("gpus") or ():
-        yield from capability_finding(gpu["name"], tuple(gpu["capability"]), facts)
+        yield from capability_finding(str(gpu.get("name")), tuple(gpu["capability"]), facts)
 
 
 def capability_finding(name: str, capability: tuple[int, ...], facts: Facts) -> Iterator[Finding]:
     """Whether this TensorFlow has kernels for that GPU. `sm_xy` in its list is machine code for x.y and later x.*;
     `compute_xy` is that and PTX, which the driver can compile for anything newer (configure.py of TensorFlow)."""
-    built = [str(word) for word in facts["build"].get("cuda_compute_capabilities") or ()]
+    build = facts.get("build") or {}
+    built = [str(word) for word in build.get("cuda_compute_capabilities") or ()]
     parsed = [re.fullmatch(r"(sm|compute)_(\d+)(\d)", word) for word in built]
     have = [(int(m.group(2)), int(m.group(3)), m.group(1)) for m in parsed if m]
     if not have or any(major == capability[0] and minor <= capability[1] for major, minor, _ in have):
         return
-    text = ".".join(map(str, capability))
-    evidence = {"gpu": name, "capability": text, "built_for": built, "driver": facts.get("module")}
+    text, module = ".".join(map(str, capability)), facts.get("module")
+    evidence: Mapping[str, object] = {
+        "gpu": name,
+        "capability": text,
+        "built_for": built,
+        "driver": module,
+    }
     if any(kind == "compute" and (major, minor) < capability for major, minor, kind in have):
-        cuda = ".".join(str(facts["build"].get("cuda_version") or "").split(".")[:2])
+        cuda = ".".join(str(build.get("cuda_version") or "").split(".")[:2])
         needs = FIRST_WITH_PTX_OF.get(cuda)
-        module = facts.get("module")
         old = needs is not None and module is not None and version_of(module) < version_of(needs)
         yield Finding(
             id="gpu.arch_unsupported",
@@ -269,9 +276,12 @@ def capability_finding(name: str, capability: tuple[int, ...], facts: Facts) -> 
 def _old_packages(facts: Facts) -> Iterator[Finding]:
     """cuDNN as it will be loaded, against what TensorFlow's metadata asks for."""
     needs = (facts.get("requires") or {}).get("nvidia_cudnn_cu12")
-    loaded = (facts.get("libraries") or {}).get("cudnn") or {}
+    loaded = (facts.get("libraries") or {}).get("cudnn")
+    path = loaded["path"] if loaded else None
+    if loaded is None or path is None:
+        return
     named = re.search(r"\.so\.(\d+\.\d+[\d.]*)$", loaded.get("file") or "")
-    from_package = loaded.get("path") is not None and loaded.get("path") == loaded.get("package")
+    from_package = path == loaded["package"]
     package = (facts.get("distributions") or {}).get("nvidia_cudnn_cu12")
     have = package if from_package else named.group(1) if named else None
     if needs and have and version_of(have)[:2] < version_of(needs)[:2]:
@@ -279,12 +289,12 @@ def _old_packages(facts: Facts) -> Iterator[Finding]:
             id="gpu.cudnn_mismatch",
             severity="critical",
             title=f"cuDNN {have} will be loaded; this TensorFlow needs {needs} or newer",
-            lines=[f"from {loaded['path']}" + (f" (by {loaded['source']})" if not from_package else "")],
+            lines=[f"from {path}" + (f" (by {loaded.get('source')})" if not from_package else "")],
             next=f'pip install "nvidia-cudnn-cu12>={needs},<10"; another framework that pins the old one needs its own '
             "environment."
             if from_package
-            else f"Take {loaded['path'].rpartition('/')[0]} out of LD_LIBRARY_PATH.",
-            evidence={"needs": needs, "have": have, "path": loaded["path"], "source": loaded["source"]},
+            else f"Take {path.rpartition('/')[0]} out of LD_LIBRARY_PATH.",
+            evidence={"needs": needs, "have": have, "path": path, "source": loaded.get("source")},
         )
 
 
@@ -309,7 +319,7 @@ def xla_tools_missing(missing: list[str], severity: str, version: str | None, wh
     )
 
 
-def no_gpu(evidence: dict[str, Any]) -> Finding:
+def no_gpu(evidence: Mapping[str, object]) -> Finding:
     """Said once, and no fault."""
     return Finding(
         id="gpu.none",

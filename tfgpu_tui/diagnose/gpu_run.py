@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
-from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.gpu_mapping import mapping
+from tfgpu_tui.core.rows import GpuProcess
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.core.totals import GpuView
 from tfgpu_tui.diagnose.finding import Finding
@@ -100,7 +100,7 @@ def _foreign(state: RunState) -> Iterator[Finding]:
         return
 
 
-def _words(process: dict[str, Any]) -> str:
+def _words(process: GpuProcess) -> str:
     name = f" ({process['name']})" if process.get("name") else ""
     return f"process {process['pid']}{name}: {units.size(process.get('memory_bytes'))}"
 
@@ -124,7 +124,7 @@ def _idle(state: RunState) -> Iterator[Finding]:
     if len(known) < 2 or max(known.values()) < WORKING_PERCENT:
         return
     replicas = state.model.replicas if state.model else None
-    evidence = {"busy": {str(i): round(v, 1) for i, v in known.items()}, "replicas": replicas}
+    evidence: Mapping[str, object] = {"busy": {str(i): round(v, 1) for i, v in known.items()}, "replicas": replicas}
     idle = [index for index, value in known.items() if value < IDLE_PERCENT]
     if idle:
         held = sum(_held(views[i]) for i in idle)
@@ -148,9 +148,9 @@ def _held(view: GpuView) -> int:
     return sum(p.get("memory_bytes") or 0 for p in view.latest.get("processes") or () if p.get("ours"))
 
 
-def _slow_one(views: dict[int, GpuView], evidence: dict[str, Any]) -> Iterator[Finding]:
+def _slow_one(views: dict[int, GpuView], evidence: Mapping[str, object]) -> Iterator[Finding]:
     """Replicas wait for the slowest: a GPU whose clock is held down, among others of the same kind."""
-    clocks = {i: v.latest["sm_clock_mhz"] for i, v in views.items() if v.latest.get("sm_clock_mhz")}
+    clocks = {i: clock for i, v in views.items() if (clock := v.latest.get("sm_clock_mhz"))}
     for index, clock in clocks.items():
         view = views[index]
         others = [c for i, c in clocks.items() if i != index and views[i].name == view.name]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from os.path import basename
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import CallPlace
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.core.totals import PredictTimes
 from tfgpu_tui.diagnose.finding import Finding, severity_of
@@ -131,12 +131,12 @@ def _batches(count: float) -> str:
     return "one batch" if round(count, 1) == 1.0 else f"{units.number(count, 2)} batches"
 
 
-def _dearest_place(every: list[PredictTimes]) -> dict[str, Any] | None:
+def _dearest_place(every: list[PredictTimes]) -> CallPlace | None:
     places = [place for calls in every for place in calls.latest.places if {"file", "line", "wall_s"} <= place.keys()]
     return max(places, key=lambda place: float(place["wall_s"]), default=None)
 
 
-def _in_function(place: dict[str, Any]) -> str:
+def _in_function(place: CallPlace) -> str:
     name = place.get("function")
     return f", in {name}" if name and name != "<module>" else ""
 

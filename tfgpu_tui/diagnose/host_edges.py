@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
@@ -37,7 +36,7 @@ def _epoch_starts(state: RunState) -> Iterator[Finding]:
     shuffle = refill(state, known.pause_s)
     if shuffle is None and known.pause_s < NOTICEABLE_PAUSE_S:
         return
-    evidence: dict[str, Any] = {
+    evidence: dict[str, object] = {
         "pause_ms": round(known.pause_s * 1e3, 1),
         "share": round(known.share, 4),
         "epochs": known.epochs,
@@ -78,7 +77,7 @@ def _whole_array(state: RunState) -> Iterator[Finding]:
     for copy in state.array_copies.values():
         if copy.array_bytes < LARGE_ARRAY_BYTES:
             continue
-        limit = (state.tf_memory.get(copy.device) or {}).get("limit_bytes")
+        limit = state.tf_memory.get(copy.device, {}).get("limit_bytes")
         yield Finding(
             id="input.whole_array_on_gpu",
             severity="warning",

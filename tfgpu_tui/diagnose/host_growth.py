@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import GrowthCause
+from tfgpu_tui.core.rows import Container
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import growth_by_training
 from tfgpu_tui.diagnose.finding import Finding
@@ -79,8 +79,12 @@ def training_growth(state: RunState) -> Growth | None:
 
 
 def tree_growth(state: RunState) -> Growth | None:
-    """Growth of the script with all its children."""
-    return None if _still_caching(state) else host_growth(_after_caching(state, state.rss_by_step.points))
+    """Growth of the script with all its children; of one process of several it is not known which of them are its."""
+    return (
+        None
+        if _still_caching(state) or state.one_of_several
+        else host_growth(_after_caching(state, state.rss_by_step.points))
+    )
 
 
 def unknown_reason(state: RunState) -> str:
@@ -165,7 +169,7 @@ def _together(state: RunState, growth: Growth) -> str:
 def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple[str, str, str | None]:
     """The likely cause as (words, next step, `container` | `retracing` | None where it isn't known)."""
     largest = cause.containers[0] if cause is not None and cause.containers else None
-    if largest is not None and largest.get("bytes_per_step", 0) >= EXPLAINS_SHARE * growth.bytes_per_step:
+    if largest is not None and (largest.get("bytes_per_step") or 0) >= EXPLAINS_SHARE * growth.bytes_per_step:
         return _container_words(largest, growth), _container_step(largest), "container"
     traces = cause.traces / cause.steps if cause is not None and cause.steps else 0.0
     steps = state.judged.steps
@@ -185,17 +189,17 @@ def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple
     )
 
 
-def _container_words(found: dict[str, Any], growth: Growth) -> str:
+def _container_words(found: Container, growth: Growth) -> str:
     name = f"the {found.get('kind')} {found['name']}" if found.get("name") else f"a {found.get('kind')}"
     size = units.size(found.get("element_bytes"))
-    share = min(1.0, found.get("bytes_per_step", 0) / growth.bytes_per_step)
+    share = min(1.0, (found.get("bytes_per_step") or 0) / growth.bytes_per_step)
     return (
-        f"{name} grows by {found.get('per_step', 0):.2g} {found.get('element')} of {size} a step: "
+        f"{name} grows by {found.get('per_step') or 0:.2g} {found.get('element')} of {size} a step: "
         f"{units.share(share)} of the growth"
     )
 
 
-def _container_step(found: dict[str, Any]) -> str:
+def _container_step(found: Container) -> str:
     name = found.get("name") or "the container"
     if "Tensor" in str(found.get("element")):
         return f"Keep numbers in {name}, not tensors: float(loss) instead of loss; or empty it now and then."

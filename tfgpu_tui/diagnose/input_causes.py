@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import Stage, UserFunction
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.input_machine import (
@@ -22,6 +22,7 @@ from tfgpu_tui.diagnose.input_machine import (
 )
 from tfgpu_tui.diagnose.lines import feed_lines
 from tfgpu_tui.diagnose.stages import (
+    batch_s,
     explains,
     input_knob,
     named,
@@ -48,10 +49,6 @@ def causes(state: RunState, share: float) -> Iterator[Finding]:
     else:
         yield from _stage(state, share)
     yield from _no_prefetch(state, share)
-
-
-def _finding(name: str, share: float, **fields: Any) -> Finding:
-    return Finding(id=name, severity="warning", share=share, **fields)
 
 
 # -- the stage
@@ -82,7 +79,7 @@ def _stage(state: RunState, share: float) -> Iterator[Finding]:
         yield _slow_stage(state, share * part, stage, idle)
 
 
-def _part(state: RunState, stage: dict[str, Any]) -> float:
+def _part(state: RunState, stage: Stage) -> float:
     stages = state.pipeline.stages if state.pipeline else []
     return next((s or 0.0 for known, s in zip(stages, stage_shares(stages), strict=True) if known is stage), 0.0)
 
@@ -91,15 +88,16 @@ def _no_times(state: RunState) -> str:
     return state.pipeline.note if state.pipeline is not None and state.pipeline.note else "no stage times yet"
 
 
-def _slow_stage(state: RunState, share: float, stage: dict[str, Any], idle: float | None) -> Finding:
-    what, per_batch = named(stage), float(stage["per_batch_us"]) / 1e6
+def _slow_stage(state: RunState, share: float, stage: Stage, idle: float | None) -> Finding:
+    what, per_batch = named(stage), batch_s(stage)
     waits = idle is not None and idle >= IDLE_WAIT
     lines = [f"{stage_label(stage)}: {units.duration(per_batch)} a batch, one element at a time"]
     if waits:
         lines.append(f"no core is busy in {units.share(idle)} of the waiting: it waits rather than computes")
-    return _finding(
-        "input.slow_stage",
-        share,
+    return Finding(
+        id="input.slow_stage",
+        severity="warning",
+        share=share,
         title=f"One stage holds the pipeline up: {what} handles one element at a time",
         lines=lines,
         next=f"Give the map of {what} num_parallel_calls=tf.data.AUTOTUNE; the order of the elements stays.",
@@ -108,22 +106,23 @@ def _slow_stage(state: RunState, share: float, stage: dict[str, Any], idle: floa
     )
 
 
-def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: str | None) -> Finding:
+def _python(state: RunState, share: float, stage: Stage, incomplete: str | None) -> Finding:
     user = _user_time(state, stage)
     cores = cores_used(state)
     trial = incomplete == _WAITS_OR_COMPUTES and not input_knob(state)
     lines = []
     if user is not None:
-        lines.append(f"{user['name']}: {units.duration(float(user['mean_us']) / 1e6)} a call, {user['calls']} calls")
+        lines.append(f"{user.get('name')}: {units.duration(_call_s(user))} a call, {user.get('calls')} calls")
     if stage.get("per_batch_us") is not None:
-        lines.append(f"{stage_label(stage)}: {units.duration(float(stage['per_batch_us']) / 1e6)} a batch")
+        lines.append(f"{stage_label(stage)}: {units.duration(batch_s(stage))} a batch")
     seen = feed_lines(state)
     lines += [line.sentence() for line in seen[:2]]
     if cores is not None:
         lines.append(f"the training uses {cores:.1f} of {cores_granted(state) or '?'} cores")
-    return _finding(
-        "input.python",
-        share,
+    return Finding(
+        id="input.python",
+        severity="warning",
+        share=share,
         title=f"Python makes the batches: {named(stage)}, {_how(state)}",
         lines=lines or [_no_times(state)],
         next=(
@@ -135,7 +134,7 @@ def _python(state: RunState, share: float, stage: dict[str, Any], incomplete: st
         knob="input=parallel" if trial else None,
         evidence={
             "stage": stage_evidence(stage),
-            "user_ms_per_call": None if user is None else round(float(user["mean_us"]) / 1e3, 3),
+            "user_ms_per_call": _call_ms(user),
             "cores_used": rounded(cores),
             "script_lines": [line.evidence() for line in seen],
         },
@@ -153,7 +152,7 @@ def _how(state: RunState) -> str:
     return "with one interpreter lock for all of it"
 
 
-def _instead_of_python(state: RunState, stage: dict[str, Any]) -> str:
+def _instead_of_python(state: RunState, stage: Stage) -> str:
     what, dataset = named(stage), state.dataset
     if dataset is not None and dataset.kind == "pydataset":
         if _in_processes(state):
@@ -170,11 +169,21 @@ def _instead_of_python(state: RunState, stage: dict[str, Any]) -> str:
     return f"Write {what} with TensorFlow ops; as Python its parallel calls share one interpreter lock."
 
 
-def _user_time(state: RunState, stage: dict[str, Any]) -> dict[str, Any] | None:
+def _user_time(state: RunState, stage: Stage) -> UserFunction | None:
     for entry in state.pipeline.user if state.pipeline else []:
         if entry.get("name") == stage.get("function") or entry.get("line") == stage.get("line"):
             return entry
     return None
+
+
+def _call_s(user: UserFunction) -> float | None:
+    mean_us = user.get("mean_us")
+    return None if mean_us is None else mean_us / 1e6
+
+
+def _call_ms(user: UserFunction | None) -> float | None:
+    mean_us = user.get("mean_us") if user is not None else None
+    return None if mean_us is None else round(mean_us / 1e3, 3)
 
 
 def _pydataset_single(state: RunState, share: float) -> Finding | None:
@@ -184,12 +193,13 @@ def _pydataset_single(state: RunState, share: float) -> Finding | None:
     user = next((u for u in (state.pipeline.user if state.pipeline else []) if u.get("kind") == "getitem"), None)
     lines = ["workers=1: each batch is made while the model waits for it"]
     if user is not None:
-        lines.append(f"{user['name']}: {units.duration(float(user['mean_us']) / 1e6)} a batch")
+        lines.append(f"{user.get('name')}: {units.duration(_call_s(user))} a batch")
     seen = feed_lines(state)
     lines += [line.sentence() for line in seen[:2]]
-    return _finding(
-        "input.pydataset_single",
-        share,
+    return Finding(
+        id="input.pydataset_single",
+        severity="warning",
+        share=share,
         title="The PyDataset makes one batch at a time (workers=1)",
         lines=lines,
         next=(
@@ -201,7 +211,7 @@ def _pydataset_single(state: RunState, share: float) -> Finding | None:
         ),
         evidence={
             "workers": dataset.workers or 1,
-            "getitem_ms": None if user is None else round(float(user["mean_us"]) / 1e3, 3),
+            "getitem_ms": _call_ms(user),
             "input_wait": round(share, 4),
             "script_lines": [line.evidence() for line in seen],
         },
@@ -216,9 +226,10 @@ def _no_prefetch(state: RunState, share: float) -> Iterator[Finding]:
     if not switched_off:
         return  # Otherwise TensorFlow adds a prefetch by itself, whether or not it shows in the stages that are known.
     compute = 1.0 - share
-    yield _finding(
-        "input.no_prefetch",
-        min(share, compute),
+    yield Finding(
+        id="input.no_prefetch",
+        severity="warning",
+        share=min(share, compute),
         title="Nothing prepares the next batch while the model computes: the pipeline has no prefetch",
         lines=[
             f"the script switched off {' and '.join(switched_off)}, so TensorFlow adds no prefetch by itself",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.diagnose.stages import input_knob, named, serial_map, slowest_stage, stage_evidence, stage_label
+from tfgpu_tui.diagnose.stages import batch_s, input_knob, named, serial_map, slowest_stage, stage_evidence, stage_label
 
 IDLE_WAIT = 0.5
 """Share of the waiting in which the training's processes computed nothing, from which it is no lack of cores."""
@@ -70,7 +70,7 @@ def cores_granted(state: RunState) -> float | None:
     return min(known) if known else None
 
 
-def storage(state: RunState, share: float, stage: dict[str, Any], idle: float | None) -> Finding | None:
+def storage(state: RunState, share: float, stage: Stage, idle: float | None) -> Finding | None:
     """Files or a network that the pipeline waits for: no core is busy, and bytes come in."""
     if idle is None or idle < IDLE_WAIT or not (stage.get("reads") or stage.get("python")):
         return None
@@ -87,7 +87,7 @@ def storage(state: RunState, share: float, stage: dict[str, Any], idle: float | 
         share=share,
         title=f"The pipeline waits for {source}: {what} reads {units.size(rate)} a second while the cores are idle",
         lines=[
-            f"{stage_label(stage)}: {units.duration(float(stage['per_batch_us']) / 1e6)} a batch",
+            f"{stage_label(stage)}: {units.duration(batch_s(stage))} a batch",
             f"no core is busy in {units.share(idle)} of the waiting",
         ],
         next=(

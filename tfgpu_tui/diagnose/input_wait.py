@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import input_causes
 from tfgpu_tui.diagnose.epoch_starts import steady_wait_share
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 from tfgpu_tui.diagnose.input_machine import cores_full
 from tfgpu_tui.diagnose.stages import (
+    batch_s,
     explains,
     named,
     of_library,
@@ -38,7 +39,7 @@ def findings(state: RunState) -> Iterator[Finding]:
     if steady.steps < STEADY_STEPS or share is None or steady.mean_s is None or share < WARNING_SHARE:
         return
     wait_s = share * steady.mean_s
-    evidence: dict[str, Any] = {
+    evidence: dict[str, object] = {
         "input_wait": round(share, 4),
         "wait_ms_per_step": round(wait_s * 1e3, 3),
         "step_ms": round(steady.mean_s * 1e3, 3),
@@ -108,29 +109,26 @@ def unconfirmed(state: RunState) -> str | None:
     return f"{bound}: the time in next is only an upper bound, and no slow stage confirms it"
 
 
-def _second_sign(stage: dict[str, Any] | None, step_s: float) -> bool:
-    return stage is not None and float(stage["per_batch_us"]) / 1e6 >= SECOND_SIGN * step_s
+def _second_sign(stage: Stage | None, step_s: float) -> bool:
+    return stage is not None and batch_s(stage) >= SECOND_SIGN * step_s
 
 
-def _stage_sentence(state: RunState, stage: dict[str, Any] | None) -> str:
+def _stage_sentence(state: RunState, stage: Stage | None) -> str:
     if stage is None:
         why = state.pipeline.note if state.pipeline is not None and state.pipeline.note else "no stage times yet"
         suspect = python_stage(state)
         return f"slowest stage unknown: {why}" + (f"; in Python runs {stage_label(suspect)}" if suspect else "")
-    per_batch_us = float(stage["per_batch_us"])
-    parts = [f"slowest {stage_label(stage)}: {units.duration(per_batch_us / 1e6)} a batch"]
-    if stage.get("self_us") is not None and abs(float(stage["self_us"]) - per_batch_us) > 0.01 * per_batch_us:
-        parts.append(f"{units.duration(float(stage['self_us']) / 1e6)} an element")
-    if not stage.get("parallelism") or stage["parallelism"] == 1:
-        parts.append("one at a time")
-    else:
-        parts.append(f"{stage['parallelism']:g} at a time")
+    per_batch, self_us, parallel = batch_s(stage), stage.get("self_us"), stage.get("parallelism")
+    parts = [f"slowest {stage_label(stage)}: {units.duration(per_batch)} a batch"]
+    if self_us is not None and abs(float(self_us) / 1e6 - per_batch) > 0.01 * per_batch:
+        parts.append(f"{units.duration(float(self_us) / 1e6)} an element")
+    parts.append("one at a time" if not parallel or parallel == 1 else f"{parallel:g} at a time")
     if stage.get("python"):
         parts.append("Python")
     return ", ".join(parts)
 
 
-def _next_step(state: RunState, stage: dict[str, Any] | None, explained: bool) -> tuple[str, str | None]:
+def _next_step(state: RunState, stage: Stage | None, explained: bool) -> tuple[str, str | None]:
     """Where no cause is proven: what the stages let one try, and the knob that does it, where one does."""
     if stage is None and state.pipeline is not None and state.pipeline.note:
         words = "Rerun with input=parallel, then input=prefetch, and compare: each stage's own time can't be had here."
@@ -157,7 +155,7 @@ def _joins(state: RunState) -> bool:
     return state.loop == "fit" and state.model is not None and state.model.steps_per_execution == 1
 
 
-def _about(stage: dict[str, Any]) -> str:
+def _about(stage: Stage) -> str:
     """What to do about the slowest stage."""
     what, kind, library = named(stage), str(stage.get("stage")), of_library(stage)
     if library is not None:

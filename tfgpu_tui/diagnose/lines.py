@@ -6,9 +6,9 @@ They are counts of looks, ten a second: a share that says where to begin, no mea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import ScriptLine
 from tfgpu_tui.core.state import RunState
 
 MIN_LOOKS = 10
@@ -37,7 +37,7 @@ class Seen:
         waits = ", waiting for another thread, process or machine" if self.waits else ""
         return f"{what}  ({units.share(self.share)} of {self.of_looks} looks at its Python{waits})"
 
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> dict[str, object]:
         """As the evidence of a finding has it."""
         return {"place": self.place, "text": self.text, "share": round(self.share, 4), "looks": self.looks}
 
@@ -54,7 +54,7 @@ def feed_lines(state: RunState) -> list[Seen]:
     return [] if told is None else _seen(told.feed, told.feed_looks)
 
 
-def _seen(lines: list[dict[str, Any]], looks: int) -> list[Seen]:
+def _seen(lines: list[ScriptLine], looks: int) -> list[Seen]:
     if looks < MIN_LOOKS:
         return []
     found = [

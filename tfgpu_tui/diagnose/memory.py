@@ -17,9 +17,13 @@ HALF = 0.5
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """memory.oom, memory.preallocated, memory.growth_overridden."""
+    """memory.oom, memory.preallocated: of the devices, whichever processes use them."""
     yield from _out_of_memory(state)
     yield from _preallocated(state)
+
+
+def of_process(state: RunState) -> Iterator[Finding]:
+    """memory.growth_overridden: of a process."""
     yield from _growth_overridden(state)
 
 
@@ -33,7 +37,7 @@ def _failed(state: RunState) -> OutOfMemory | None:
     for error in filter(None, [state.error, *state.child_errors]):
         found = oom.from_exception(error.message) if error.exception == "ResourceExhaustedError" else None
         if found is not None:
-            known = state.tf_memory.get(found.device or "") or {}
+            known = state.tf_memory.get(found.device or "", {})
             return OutOfMemory(
                 t=error.t,
                 in_use_bytes=known.get("current_bytes"),
@@ -180,7 +184,7 @@ def _preallocated(state: RunState) -> Iterator[Finding]:
         total = view.latest.get("memory_total_bytes")
         mine = sum(p.get("memory_bytes") or 0 for p in view.latest.get("processes") or () if p.get("ours"))
         device = next((g.get("device") for g in state.environment.tf_gpus or () if g.get("uuid") == view.uuid), None)
-        peak = (state.tf_memory.get(str(device)) or {}).get("peak_bytes")
+        peak = state.tf_memory.get(str(device), {}).get("peak_bytes")
         if not total or not mine or not peak or mine < NEARLY_ALL * total or peak > HALF * mine:
             continue
         yield Finding(

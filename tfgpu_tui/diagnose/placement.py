@@ -7,13 +7,11 @@ TensorFlow version. Where the time per layer was measured, it gives the severity
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import Layer, OpsOffGpu
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding, severity_of
-
-Row = dict[str, Any]
 
 HEAVY_OPS = ("MatMul", "Conv", "Einsum", "RNN", "Attention")
 """Parts of the names of ops that a GPU is bought for."""
@@ -36,18 +34,18 @@ def findings(state: RunState) -> Iterator[Finding]:
     yield from _split(rows, gpu)
 
 
-def _with(rows: Iterable[Row], why: str) -> list[tuple[Row, list[dict[str, Any]]]]:
+def _with(rows: Iterable[Layer], why: str) -> list[tuple[Layer, list[OpsOffGpu]]]:
     """The rows that have ops off the GPU for that reason, with these ops."""
     found = [(row, [c for c in row.get("not_on_gpu") or () if c.get("why") == why]) for row in rows]
     return [(row, causes) for row, causes in found if causes]
 
 
-def _names(rows: Iterable[Row], limit: int = 3) -> str:
+def _names(rows: Iterable[Layer], limit: int = 3) -> str:
     names = [str(row.get("layer")) for row in rows]
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _ops(causes: Iterable[dict[str, Any]]) -> str:
+def _ops(causes: Iterable[OpsOffGpu]) -> str:
     return ", ".join(f"{c['op']} x{c['ops']}" if c["ops"] > 1 else str(c["op"]) for c in causes)
 
 
@@ -56,7 +54,7 @@ def layers(rows: Sequence[object], one: str = "", many: str = "") -> str:
     return f"1 layer {one}".strip() if len(rows) == 1 else f"{len(rows)} layers {many}".strip()
 
 
-def measured_share(state: RunState, rows: list[Row]) -> float | None:
+def measured_share(state: RunState, rows: list[Layer]) -> float | None:
     """The share of the profiled time of all layers that these rows took; None where it was not measured."""
     times = state.layer_times
     if times is None or times.refused is not None or state.placement is None:
@@ -72,7 +70,7 @@ def severity(share: float | None, gpu: bool, unmeasured: str) -> str:
     return unmeasured if share is None else (severity_of(share) or "info")
 
 
-def _rows_evidence(found: list[tuple[Row, list[dict[str, Any]]]], share: float | None, gpu: bool) -> dict[str, Any]:
+def _rows_evidence(found: list[tuple[Layer, list[OpsOffGpu]]], share: float | None, gpu: bool) -> dict[str, object]:
     return {
         "layers": [
             {"layer": row.get("layer"), "ops": {c["op"]: c["ops"] for c in causes}} for row, causes in found[:20]
@@ -82,7 +80,7 @@ def _rows_evidence(found: list[tuple[Row, list[dict[str, Any]]]], share: float |
     }
 
 
-def _pinned(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
+def _pinned(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
     found = [(row, causes) for row, causes in _with(rows, "pinned") if _heavy(row, causes)]
     if not found:
         return
@@ -101,11 +99,11 @@ def _pinned(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
     )
 
 
-def _heavy(row: Row, causes: list[dict[str, Any]]) -> bool:
+def _heavy(row: Layer, causes: list[OpsOffGpu]) -> bool:
     return bool(row.get("parameters")) or any(word in str(c["op"]) for c in causes for word in HEAVY_OPS)
 
 
-def _no_kernel(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
+def _no_kernel(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
     found = _with(rows, "no_gpu_kernel")
     if not found:
         return
@@ -125,7 +123,7 @@ def _no_kernel(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]
     )
 
 
-def _no_dtype(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
+def _no_dtype(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
     found = _with(rows, "dtype_no_kernel")
     if not found:
         return
@@ -146,35 +144,37 @@ def _no_dtype(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
     )
 
 
-def _moved(rows: list[Row], gpu: bool) -> Iterator[Finding]:
+def _moved(rows: list[Layer], gpu: bool) -> Iterator[Finding]:
     """Asked for a device and given none of it. Ops that XLA compiled are where the whole function is."""
     found = [
-        r for r in rows if r.get("asked") and r.get("forward") and r["asked"] not in r["forward"] and not r.get("xla")
+        (str(row["layer"]), asked, got)
+        for row in rows
+        if (asked := row.get("asked")) and (got := row.get("forward")) and asked not in got and not row.get("xla")
     ]
     if not found:
         return
-    asked = sorted({str(row["asked"]) for row in found})
-    got = sorted({str(device) for row in found for device in row["forward"]})
+    wanted = sorted({asked for _, asked, _ in found})
+    given = sorted({device for _, _, got in found for device in got})
     yield Finding(
         id="place.soft_moved",
         # A portable script asks for a GPU and takes what there is: no fault where there is none.
-        severity="warning" if gpu or any(device.startswith("CPU") for device in asked) else "info",
-        title=f"{layers(found)} asked for {', '.join(asked)}, TensorFlow put them on {', '.join(got)}",
-        lines=[f"{row['layer']}: asked for {row['asked']}, got {', '.join(row['forward'])}" for row in found[:3]],
+        severity="warning" if gpu or any(device.startswith("CPU") for device in wanted) else "info",
+        title=f"{layers(found)} asked for {', '.join(wanted)}, TensorFlow put them on {', '.join(given)}",
+        lines=[f"{layer}: asked for {asked}, got {', '.join(got)}" for layer, asked, got in found[:3]],
         next="TensorFlow moves such ops without a message: name a device that is there, or make it visible "
         "(CUDA_VISIBLE_DEVICES). tf.config.set_soft_device_placement(False) turns it into an error.",
-        evidence={"layers": [{"layer": r["layer"], "asked": r["asked"], "got": r["forward"]} for r in found[:20]]},
+        evidence={"layers": [{"layer": layer, "asked": asked, "got": got} for layer, asked, got in found[:20]]},
     )
 
 
-def _split(rows: list[Row], gpu: bool) -> Iterator[Finding]:
+def _split(rows: list[Layer], gpu: bool) -> Iterator[Finding]:
     """A layer's variables on one device, its computation on another."""
     found = [
         row
         for row in rows
         if row.get("variable_copies")
-        and row.get("variables")
-        and not set(row["variables"]) & set(row.get("forward") or ())
+        and (variables := row.get("variables"))
+        and not set(variables) & set(row.get("forward") or ())
         # Pinned to the CPU beside a GPU: that finding names the cause.
         and not (gpu and str(row.get("asked")).startswith("CPU"))
     ]
@@ -188,8 +188,8 @@ def _split(rows: list[Row], gpu: bool) -> Iterator[Finding]:
         title=f"{layers(found, 'computes', 'compute')} on another device than where the variables are: "
         f"{units.size(size)} copied each step",
         lines=[
-            f"{row['layer']}: variables on {', '.join(row['variables'])}, computed on {', '.join(row['forward'])}, "
-            f"{row['variable_copies']} copied each step"
+            f"{row['layer']}: variables on {', '.join(row.get('variables') or ())}, "
+            f"computed on {', '.join(row.get('forward') or ())}, {row.get('variable_copies')} copied each step"
             for row in found[:3]
         ],
         next=f"Build {first['layer']} under the same tf.device as its call (Keras 3 makes variables before the call), "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import Layer, Recurrent
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.diagnose.placement import Row, layers, measured_share, severity
+from tfgpu_tui.diagnose.placement import layers, measured_share, severity
 
 FLOAT64_SHARE = 0.02
 """Of a layer's ops; single float64 ops (a counter, a time) are nobody's fault."""
@@ -29,7 +29,7 @@ def findings(state: RunState) -> Iterator[Finding]:
         yield from _tensor_cores(state, placement.layers)
 
 
-def _float64(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
+def _float64(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
     found = [row for row in rows if _float64_share(row) >= FLOAT64_SHARE and not str(row["layer"]).startswith("(")]
     if not found:
         return
@@ -57,16 +57,17 @@ def _float64(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
     )
 
 
-def _float64_share(row: Row) -> float:
+def _float64_share(row: Layer) -> float:
     ops = sum((row.get("forward") or {}).values()) + sum((row.get("backward") or {}).values())
     return (row.get("float64_ops") or 0) / ops if ops else 0.0
 
 
-def _recurrent(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]:
-    found = [row for row in rows if row.get("recurrent") and _without_cudnn(row["recurrent"], gpu)]
-    if not found:
+def _recurrent(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
+    without = [(row, r["blocked_by"]) for row in rows if (r := row.get("recurrent")) and _without_cudnn(r, gpu)]
+    if not without:
         return
-    blocked = sorted({reason for row in found for reason in row["recurrent"]["blocked_by"]})
+    found = [row for row, _ in without]
+    blocked = sorted({reason for _, reasons in without for reason in reasons})
     share = measured_share(state, found)
     yield Finding(
         id="rnn.not_cudnn",
@@ -74,14 +75,12 @@ def _recurrent(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]
         title=f"{layers(found, 'does', 'do')} without cuDNN's fused kernel for LSTM and GRU"
         if gpu
         else f"On a GPU {layers(found)} would do without cuDNN's fused kernel for LSTM and GRU",
-        lines=[
-            f"{row['layer']}: {', '.join(row['recurrent']['blocked_by']) or 'reason not known'}" for row in found[:3]
-        ],
+        lines=[f"{row['layer']}: {', '.join(reasons) or 'reason not known'}" for row, reasons in without[:3]],
         next=f"cuDNN needs Keras' defaults; it is ruled out by {', '.join(blocked)}. Go back if the model allows."
         if blocked
         else "Its settings would allow it: look for a mask that is not padded on the right, or a tf.device around it.",
         evidence={
-            "layers": {str(row["layer"]): row["recurrent"]["blocked_by"] for row in found[:20]},
+            "layers": {str(row["layer"]): reasons for row, reasons in without[:20]},
             "share": None if share is None else round(share, 4),
             "predicted": not gpu,
         },
@@ -90,18 +89,18 @@ def _recurrent(state: RunState, rows: list[Row], gpu: bool) -> Iterator[Finding]
     )
 
 
-def _without_cudnn(recurrent: dict[str, Any], gpu: bool) -> bool:
+def _without_cudnn(recurrent: Recurrent, gpu: bool) -> bool:
     return recurrent["cudnn"] is False if gpu else bool(recurrent["blocked_by"])
 
 
-def _tensor_cores(state: RunState, rows: list[Row]) -> Iterator[Finding]:
+def _tensor_cores(state: RunState, rows: list[Layer]) -> Iterator[Finding]:
     """A GPU with tensor cores that is busy with float32: information, for what is gained shows only a run with it."""
     gpus = state.environment.tf_gpus or []
     capabilities = [gpu.get("capability") for gpu in gpus]
     if not capabilities or not all(isinstance(c, list) and c and c[0] >= 7 for c in capabilities):
         return
     weighty = [row for row in rows if row.get("parameters")]
-    parameters = sum(row["parameters"] for row in weighty)
+    parameters = sum(row.get("parameters") or 0 for row in weighty)
     busy = [mean for view in state.gpus.values() if view.ours and (mean := view.busy.mean()) is not None]
     wide = all((row.get("policy") or row.get("dtype")) == "float32" for row in weighty)
     if state.judged.steps < STEADY_STEPS or not wide or parameters < MANY_PARAMETERS:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 
 EXPLAINS = 0.5
 """Share of a wait that the stages' times must reach to be its reason: autotuning measures them with some error."""
 
 
-def slowest_stage(state: RunState) -> dict[str, Any] | None:
+def slowest_stage(state: RunState) -> Stage | None:
     """The pipeline stage that needs most time for a batch; None where stage times were not measured. A prefetch is a
     buffer: its own time is the waiting for what comes before it."""
     if state.pipeline is None:
         return None
-    timed = [s for s in state.pipeline.stages if s.get("per_batch_us") and not str(s["stage"]).startswith("Prefetch")]
-    return max(timed, key=lambda s: float(s["per_batch_us"]), default=None)
+    timed = [s for s in state.pipeline.stages if s.get("per_batch_us") and not s["stage"].startswith("Prefetch")]
+    return max(timed, key=batch_s, default=None)
 
 
-def stage_shares(stages: list[dict[str, Any]]) -> list[float | None]:
+def batch_s(stage: Stage) -> float:
+    """Seconds that the stage needs for a batch; 0 where that was not measured."""
+    return float(stage.get("per_batch_us") or 0.0) / 1e6
+
+
+def stage_shares(stages: list[Stage]) -> list[float | None]:
     """Each stage's part of the pipeline's time for a batch; None where unknown."""
     whole = sum(float(s.get("per_batch_us") or 0.0) for s in stages)
-    return [float(s["per_batch_us"]) / whole if whole and s.get("per_batch_us") is not None else None for s in stages]
+    times = [s.get("per_batch_us") for s in stages]
+    return [float(us) / whole if whole and us is not None else None for us in times]
 
 
 def explains(state: RunState, wait_s: float) -> bool:
@@ -33,7 +38,7 @@ def explains(state: RunState, wait_s: float) -> bool:
     return not known or len(known) < len(times) or sum(known) / 1e6 >= EXPLAINS * wait_s
 
 
-def stage_label(stage: dict[str, Any]) -> str:
+def stage_label(stage: Stage) -> str:
     """`Map load_image (data.py:41)`."""
     label = str(stage.get("name") or stage.get("stage"))
     if stage.get("file") and stage.get("line"):
@@ -41,23 +46,23 @@ def stage_label(stage: dict[str, Any]) -> str:
     return label
 
 
-def named(stage: dict[str, Any]) -> str:
+def named(stage: Stage) -> str:
     """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
     return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)
 
 
-def of_library(stage: dict[str, Any]) -> str | None:
+def of_library(stage: Stage) -> str | None:
     """The library whose own function a stage runs (`Keras`, where fit cuts batches from arrays), else None."""
     name = str(stage.get("name") or "")
     return name[name.rfind("(") + 1 : -1] if stage.get("function") and name.endswith(")") else None
 
 
-def python_stage(state: RunState) -> dict[str, Any] | None:
+def python_stage(state: RunState) -> Stage | None:
     """A stage that runs Python: the first suspect where times are not to be had."""
     return next((s for s in state.pipeline.stages if s.get("python")), None) if state.pipeline is not None else None
 
 
-def serial_map(stage: dict[str, Any]) -> bool:
+def serial_map(stage: Stage) -> bool:
     """Whether the stage is a map that runs one element at a time, although nothing but the script forbids more."""
     parallel = stage.get("parallelism")
     return str(stage.get("stage")) in ("Map", "MapAndBatch") and (not parallel or parallel == 1)
@@ -71,12 +76,13 @@ def prefetch_off(state: RunState) -> list[str]:
     return [name for name in ("autotune", "inject_prefetch") if pipeline.options.get(name) is False]
 
 
-def stage_evidence(stage: dict[str, Any]) -> dict[str, Any]:
+def stage_evidence(stage: Stage) -> dict[str, object]:
     """A stage as the evidence of a finding has it."""
     names = ("stage", "name", "function", "file", "line", "self_us", "parallelism")
-    out = {k: stage.get(k) for k in names}
-    if stage.get("per_batch_us") is not None:
-        out["per_batch_ms"] = round(float(stage["per_batch_us"]) / 1e3, 3)
+    out: dict[str, object] = {k: stage.get(k) for k in names}
+    per_batch_us = stage.get("per_batch_us")
+    if per_batch_us is not None:
+        out["per_batch_ms"] = round(float(per_batch_us) / 1e3, 3)
     return out
 
 

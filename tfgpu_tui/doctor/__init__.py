@@ -1,7 +1,8 @@
 """The environment without importing TensorFlow: will the GPU be used, and if not, why and what to do.
 
 `probe.py` looks at it from inside the script's interpreter, because the tool may live in another environment; the
-verdict is a pure function of what it found (`diagnose.gpu_causes`, `checks`).
+verdict is a pure function of what it found (`diagnose.gpu_causes`, `checks`). It may import `diagnose`, `report` and
+`core`; the verb `doctor` uses it, and the supervisor's `preflight`, which tells the answer as an event.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose import gpu_causes
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import ranked
@@ -67,7 +69,7 @@ def probe_command(python: str, quick: bool = False, root: str | None = None) -> 
     return [python, str(PROBE), *(["--quick"] if quick else []), *(["--root", root] if root else [])]
 
 
-def examine(python: str, quick: bool = False, root: str | None = None) -> dict[str, Any]:
+def examine(python: str, quick: bool = False, root: str | None = None) -> Facts:
     """The facts of that interpreter's environment, as probe.py says them; `quick` leaves the CUDA driver out. Raises
     ProbeError."""
     limit_s = QUICK_TIMEOUT_S if quick else PROBE_TIMEOUT_S
@@ -85,7 +87,7 @@ def examine(python: str, quick: bool = False, root: str | None = None) -> dict[s
     except subprocess.TimeoutExpired:
         raise ProbeError(f"no answer within {limit_s:.0f} s; a broken NVIDIA driver hangs like that") from None
     try:
-        facts: dict[str, Any] = json.loads(done.stdout)
+        facts: Facts = json.loads(done.stdout)
     except (ValueError, RecursionError):
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ProbeError(f"the checks ended with {done.returncode} in {python}: {last}") from None
@@ -109,7 +111,7 @@ def run(python: str, root: str | None = None) -> Result:
         return Result(f"Can't tell: {error}.", 2)
 
 
-def judge(facts: dict[str, Any]) -> Result:
+def judge(facts: Facts) -> Result:
     """The verdict on what the probe found (pure)."""
     findings = ranked(gpu_causes.causes(facts))
     boxes = gpu_causes.gpus_in_box(facts)
@@ -118,9 +120,10 @@ def judge(facts: dict[str, Any]) -> Result:
     listed = checks(facts, findings)
     if facts.get("tensorflow_dir") is None:
         return Result(f"Can't tell: {facts['executable']} has no TensorFlow.", 2, findings, listed)
-    if facts.get("build") is None:
+    build = facts.get("build")
+    if build is None:
         return Result("Can't tell: this TensorFlow's build_info could not be read.", 2, findings, listed)
-    if facts["build"].get("is_rocm_build"):
+    if build.get("is_rocm_build"):
         return Result("Can't tell: this TensorFlow is for AMD GPUs (ROCm).", 2, findings, listed)
     critical = [f for f in findings if f.severity == "critical"]
     count = (facts.get("cuda_driver") or {}).get("count") or 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfgpu_tui.core import units
+from tfgpu_tui.core import requirements, units
+from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.diagnose.gpu_causes import Facts, gpus_in_box, tensorflow_version
+from tfgpu_tui.diagnose.gpu_causes import gpus_in_box, tensorflow_version
 
 FEW_CPUS = 2
 NOTED = {
@@ -62,6 +63,10 @@ def _python(facts: Facts, fixes: dict[str, str]) -> Iterator[Check]:
         (named or "none of TensorFlow's") + (f"; conda: {conda}" if conda else ""),
         None if found and not both else fixes.get("gpu.cpu_build", 'pip install "tensorflow[and-cuda]"'),
     )
+    unfit = requirements.unfit(facts)
+    if unfit:
+        told = "; ".join(f"{name} {version}, TensorFlow asks for {spec}" for name, version, spec in unfit)
+        yield Check("versions", None, told, f"If TensorFlow fails at its import: {requirements.repair(facts)}")
     build = facts.get("build")
     if build is None:
         if found:
@@ -69,7 +74,7 @@ def _python(facts: Facts, fixes: dict[str, str]) -> Iterator[Check]:
         return
     cuda = bool(build.get("is_cuda_build"))
     wants = f"CUDA {build.get('cuda_version', 'unknown')}, cuDNN {build.get('cudnn_version', 'unknown')}"
-    archs = " ".join(build.get("cuda_compute_capabilities") or ())
+    archs = " ".join(map(str, build.get("cuda_compute_capabilities") or ()))
     detail = (
         wants + (f", for {archs}" if archs else "") if cuda else "ROCm" if build.get("is_rocm_build") else "CPU only"
     )
@@ -93,8 +98,8 @@ def _machine(facts: Facts, fixes: dict[str, str]) -> Iterator[Check]:
         f"{library['path']}, {library.get('version') or 'of unknown version'}" if library.get("path") else "not found",
         None if library.get("path") else fix,
     )
-    if facts.get("forbidden"):
-        yield Check("permissions", False, f"this user may not open {', '.join(facts['forbidden'])}", fix)
+    if forbidden := facts.get("forbidden"):
+        yield Check("permissions", False, f"this user may not open {', '.join(forbidden)}", fix)
     driver = facts.get("cuda_driver")
     if driver is None:
         return

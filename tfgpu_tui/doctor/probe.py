@@ -22,7 +22,9 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 ROOT = ""
 PACKAGES = ("tensorflow", "tensorflow_cpu", "tensorflow_gpu", "tf_nightly", "tf_nightly_cpu", "tensorflow_rocm",
-            "keras", "tf_keras", "keras_nightly", "numpy", "torch")  # fmt: skip
+            "keras", "tf_keras", "keras_nightly", "numpy", "torch", "protobuf", "h5py", "ml_dtypes")  # fmt: skip
+BUILT_AGAINST = ("numpy", "protobuf", "keras", "h5py", "ml_dtypes")
+"""What TensorFlow is built against: another version than it asks for may fail at its import."""
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME",
     "XLA_FLAGS", "TF_XLA_FLAGS", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_GPU_THREAD_MODE",
@@ -87,6 +89,39 @@ def required() -> Dict[str, str]:
                 lowest = {name: re.search(r"[>=]=\s*([\d.]+)", rest) for name, rest in asked}
                 return {name.replace("-", "_"): v.group(1) for name, v in lowest.items() if v}
     return {}
+
+
+def needed() -> Dict[str, str]:
+    """The packages that TensorFlow is built against -> the versions that its metadata asks for (`<2.0.0,>=1.23.5`)."""
+    out: Dict[str, str] = {}
+    for folder in sys.path:
+        for name in listed(folder):
+            if not re.match(r"(tensorflow|tensorflow_cpu|tf_nightly|tf_nightly_cpu)-\d.*\.dist-info$", name):
+                continue
+            try:
+                with open(os.path.join(folder, name, "METADATA"), errors="replace") as file:
+                    asked = re.findall(r"^Requires-Dist: ([\w-]+) ?\(?([^;)\n]*)\)?(?: ?; *(.*))?$", file.read(), re.M)
+            except OSError:
+                continue
+            for project, versions, marker in asked:
+                project = project.replace("-", "_").lower()
+                if project in BUILT_AGAINST and versions.strip() and _holds(marker):
+                    out.setdefault(project, versions.strip())
+    return out
+
+
+def _holds(marker: str) -> bool:
+    """Whether a requirement's marker is about this Python; other markers (extras, platforms) are not about ours."""
+    if not marker:
+        return True
+    found = re.match(r"""python_version *(<=|>=|<|>|==) *["'](\d+)\.(\d+)["']$""", marker.strip())
+    if found is None:
+        return False
+    asked = (int(found[2]), int(found[3]))
+    ours = sys.version_info[:2]
+    return {"<=": ours <= asked, ">=": ours >= asked, "<": ours < asked, ">": ours > asked, "==": ours == asked}[
+        found[1]
+    ]
 
 
 def xla_tools(tensorflow: str) -> Dict[str, Optional[str]]:
@@ -316,6 +351,7 @@ def facts(quick: bool) -> Dict[str, Any]:
         "prefix": sys.prefix,
         "virtual": sys.prefix != sys.base_prefix or os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
         "distributions": distributions(),
+        "needed": needed(),
         "conda": conda_builds(),
         "env": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "scheduler": {name: os.environ[name] for name in SCHEDULER if name in os.environ},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfgpu_tui.core.rows import GpuProcess
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import GpuView
 from tfgpu_tui.diagnose.growth_by_training import by_training
@@ -81,7 +82,7 @@ def _gpu(state: RunState, device: str) -> dict[str, Any]:
     }
 
 
-def _held(processes: list[dict[str, Any]] | None, ours: bool) -> int | None:
+def _held(processes: list[GpuProcess] | None, ours: bool) -> int | None:
     """What our processes (or all others) hold: None where NVML lists none of ours, or does not say how much one has."""
     if processes is None:
         return None

@@ -22,6 +22,8 @@ def status_line(state: RunState) -> str:
             f"{units.duration(current.mean_s)}/step (input {units.share(shares['input_wait'])}, "
             f"compute {units.share(shares['compute'])}, host {units.share(shares['host'])})"
         )
+    if several := state.training.words():
+        parts.append(several)
     gpus = [g for g in state.gpus.values() if g.ours] or list(state.gpus.values())
     if gpus:
         busy = ", ".join(f"{g.index}: {units.percent(g.busy.latest)}" for g in gpus[:8])

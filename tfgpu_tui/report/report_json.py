@@ -17,6 +17,7 @@ from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
 from tfgpu_tui.report import gpus
 from tfgpu_tui.report import memory as report_memory
+from tfgpu_tui.report import processes as report_processes
 from tfgpu_tui.report import training as report_training
 from tfgpu_tui.report.plain import finding_lines
 from tfgpu_tui.terminal.lines import printable
@@ -44,7 +45,8 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
         "run": {**_run(state), "state": "ended" if state.ended else life},
         "environment": _environment(state),
         "training": _training(state),
-        "phases": _phases(state),
+        "processes": report_processes.processes(state),
+        "phases": report_processes.phases(state),
         "pipeline": _pipeline(state),
         "placement": _placement(state),
         "placement_basis": _placement_basis(state),
@@ -158,20 +160,15 @@ def _training(state: RunState) -> dict[str, Any]:
     train, judged = state.train, state.judged
     timed = judged if judged.steps else train
     return {
-        "processes": len(state.processes),
+        "processes": len(state.training.pids),
+        "describes": report_processes.describes(state),
         "steps": train.steps,
         "executions": train.executions,
         "judged_steps": judged.steps,
         "epochs": state.epochs_done,
         "fits": state.fits,
         "batch_size": state.batch_size,
-        "step_ms": {
-            "mean": _ms(timed.mean_s),
-            "p50": _ms(timed.percentile_s(0.5)),
-            "p95": _ms(timed.percentile_s(0.95)),
-            "min": _ms(timed.step_min_s),
-            "max": _ms(timed.step_max_s),
-        },
+        "step_ms": report_processes.step_ms(timed),
         "examples_per_s": _rounded(state.examples_per_s(timed), 1),
         "loop": state.loop,
         "traces": None if TRACES_HOOK in state.hooks_off else train.traces,
@@ -186,20 +183,6 @@ def _training(state: RunState) -> dict[str, Any]:
         if state.dataset
         else None,
     }
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1e3, 4)
-
-
-def _phases(state: RunState) -> dict[str, Any]:
-    """Shares of step time after warm-up; rounded so that they still sum to exactly 1."""
-    timed = state.judged if state.judged.steps else state.train
-    shares = timed.shares()
-    if any(v is None for v in shares.values()):
-        return dict(shares)
-    wait, host = round(shares["input_wait"] or 0.0, 6), round(shares["host"] or 0.0, 6)
-    return {"input_wait": wait, "compute": round(1.0 - wait - host, 6), "host": host}
 
 
 def _pipeline(state: RunState) -> list[dict[str, Any]]:
@@ -340,6 +323,7 @@ def text(report: dict[str, Any]) -> str:
     if run["simulated"]:
         out.append(f"  {run['simulated']}")
     out.append(f"  {_ending(run)} {'after' if run['stopped'] is None else 'in'} {units.duration(run['wall_s'])}")
+    out += [f"  {line}" for line in report_processes.text(report)]
     if training["steps"]:
         step = training["step_ms"]
         out.append(
@@ -413,8 +397,12 @@ def _pipeline_lines(stages: list[dict[str, Any]]) -> list[str]:
     timed = sorted((s for s in stages if s["per_batch_ms"]), key=lambda s: -s["per_batch_ms"])[:3]
     if not timed:
         return []
-    shown = ", ".join(f"{stage_label(s)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
+    shown = ", ".join(f"{_label(s)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
     return [f"  pipeline  {shown}"]
+
+
+def _label(stage: dict[str, Any]) -> str:
+    return stage_label({"stage": stage["stage"], "name": stage["name"], "file": stage["file"], "line": stage["line"]})
 
 
 def _placement_lines(rows: list[dict[str, Any]]) -> list[str]:

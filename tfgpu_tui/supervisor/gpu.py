@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfgpu_tui.core.events import GpuSample
+from tfgpu_tui.core.rows import Gpu, GpuProcess
 from tfgpu_tui.runs.search_path import own_python
 
 CHILD = Path(__file__).parent / "nvml_child.py"
@@ -69,7 +70,7 @@ class GpuSampler:
         self._left_out: dict[int, float] = {}
         """GPUs that hung -> when they are asked again (monotonic)."""
         self._hangs: dict[int, int] = {}
-        self._uuids: dict[int, str] = {}
+        self._uuids: dict[int | None, str] = {}
         """Of GPUs that answered once: a lost one can't say it any more, and must still be the same row."""
 
     @property
@@ -181,11 +182,11 @@ class GpuSampler:
         self._told = None
         self._emit(GpuSample(t=time.time(), src="gpu", gpus=rows, read_ms=message.get("read_ms")))
 
-    def _finish(self, gpu: dict[str, Any]) -> dict[str, Any]:
+    def _finish(self, gpu: Gpu) -> Gpu:
         """The row with its UUID, as long as it was ever known, and with our processes marked."""
-        index = gpu["index"]
-        if gpu.get("uuid"):
-            self._uuids[index] = gpu["uuid"]
+        index, uuid = gpu["index"], gpu.get("uuid")
+        if uuid:
+            self._uuids[index] = uuid
         gpu = {**gpu, "uuid": self._uuids.get(index)}
         for part in (gpu, *(gpu.get("slices") or ())):
             if part.get("processes"):
@@ -222,14 +223,14 @@ class GpuSampler:
         self._failures += 1
         self._next_start = now + wait_s
 
-    def _tell(self, status: str, message: str | None, rows: list[dict[str, Any]] | None = None) -> None:
+    def _tell(self, status: str, message: str | None, rows: list[Gpu] | None = None) -> None:
         """A status once, until it changes."""
         if self._told != (status, message):
             self._told = (status, message)
             self._emit(GpuSample(t=time.time(), src="gpu", status=status, message=message, gpus=rows or []))
 
 
-def mark_ours(processes: list[dict[str, Any]], ours: Container[int], nested: bool = NESTED) -> list[dict[str, Any]]:
+def mark_ours(processes: list[GpuProcess], ours: Container[int], nested: bool = NESTED) -> list[GpuProcess]:
     """The processes with `ours`: True, False, or None where the driver's pid means nothing in this pid namespace; and
     with the `name` of those that are not ours.
 
@@ -241,11 +242,14 @@ def mark_ours(processes: list[dict[str, Any]], ours: Container[int], nested: boo
     out = []
     for process, here in zip(processes, known, strict=True):
         mine = None if foreign_pids or not here else process["pid"] in ours
-        out.append({**process, "ours": mine, **({"name": _name_of(process["pid"])} if mine is False else {})})
+        row: GpuProcess = {**process, "ours": mine}
+        if mine is False:
+            row["name"] = _name_of(process["pid"])
+        out.append(row)
     return out
 
 
-def _name_of(pid: int) -> str | None:
+def _name_of(pid: int | None) -> str | None:
     try:
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:

@@ -21,15 +21,7 @@ from tfgpu_tui.supervisor.listening import peer_uid
 
 MAX_LINE_BYTES = 1 << 20
 MAX_CONNECTIONS = 512
-FROM_AGENTS = frozenset(
-    {
-        "agent_connected", "phase", "knobs", "environment", "model", "dataset", "steps", "epoch", "train_end",
-        "metrics", "pipeline", "placement", "layer_times", "tf_memory", "process_memory", "growth_cause",
-        "script_error", "child_ended", "hook_off", "agent_cost",
-        "dropped", "fault", "retrace", "fit_calls", "predict_calls", "array_copy", "user_code", "script_lines",
-        "debug_switch",
-    }
-)  # fmt: skip
+FROM_AGENTS = frozenset(event.type for event in events.ALL_EVENTS if "agent" in event.senders)
 """What an agent may say; samples and the life of the run are the supervisor's own."""
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Protocol, TypeVar
+
+from textual.screen import Screen, ScreenResultCallbackType
+from textual.widget import Widget
 
 from tfgpu_tui.core import knobs
 from tfgpu_tui.runs.rundir import RunDir
@@ -13,17 +16,40 @@ from tfgpu_tui.ui.control import ERRORS
 from tfgpu_tui.ui.dialogs import DELETE, Dialog
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.keys import by_name
+from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane
-from tfgpu_tui.ui.picker import Chosen, Item, Picker, Prompt
+from tfgpu_tui.ui.picker import Chosen, Picker, Prompt
+from tfgpu_tui.ui.session import Session
+from tfgpu_tui.ui.view import Search, View
 
-if TYPE_CHECKING:
-    from tfgpu_tui.ui.monitor import MonitorApp
+Answer = TypeVar("Answer")
+
+
+class Host(Protocol):
+    """What the menus need of the app that they open over (`monitor.MonitorApp`)."""
+
+    session: Session
+    palette: Callable[[], Palette]
+
+    @property
+    def view(self) -> View: ...
+    @property
+    def focused(self) -> Widget | None: ...
+    async def run_action(self, action: str) -> bool: ...
+    def push_screen(
+        self, screen: Screen[Answer], callback: ScreenResultCallbackType[Answer] | None = None
+    ) -> object: ...
+    def action_rerun(self) -> None: ...
+    def draw(self, everything: bool = False) -> None: ...
+    def look_again(self) -> None: ...
+    def uncover(self, name: str) -> None: ...
+    def show_search(self, search: Search | None) -> None: ...
 
 
 class Menus:
     """Opens them over `app` and does what was chosen in them."""
 
-    def __init__(self, app: MonitorApp) -> None:
+    def __init__(self, app: Host) -> None:
         self._app = app
 
     # Commands.
@@ -32,7 +58,8 @@ class Menus:
         """Everything that the keys do, to choose by words."""
         view = self._app.view
         items = choices.commands(view.keys, view.replay is not None)
-        self._pick("what to do", lambda: items, {"enter": ("do", "does it")}, self._do, typed=True)
+        answers = {"enter": ("do", "does it")}
+        self._open(Picker("what to do", lambda: items, answers, self._view, self._app.palette, typed=True), self._do)
 
     async def _do(self, chosen: Chosen) -> None:
         await self._app.run_action(by_name(self._app.view.keys, chosen.item).action)
@@ -42,8 +69,9 @@ class Menus:
     def settings(self, at: str | None = None) -> None:
         """Every setting that a rerun can change; the cursor begins `at` one of them."""
         answers = {"enter": ("step", "next value"), "e": ("type", "type one"), "r": ("rerun", "reruns")}
-        self._pick("settings", lambda: choices.settings(self._app.view), answers, self._set,
-                   head=choices.SETTING_HEAD, stay=self._step, at=at)  # fmt: skip
+        picker = Picker("settings", lambda: choices.settings(self._app.view), answers, self._view, self._app.palette,
+                        head=choices.SETTING_HEAD, stay=self._step, at=at)  # fmt: skip
+        self._open(picker, self._set)
 
     def _step(self, chosen: Chosen) -> bool:
         """The next value, where there are values to step through."""
@@ -58,9 +86,11 @@ class Menus:
             return
         now = self._app.view.next_knobs.get(chosen.item, "")
         self._app.push_screen(
-            self._prompt(
+            Prompt(
                 f"{chosen.item} =",
                 knobs.ALL[chosen.item].accepts,
+                self._view,
+                self._app.palette,
                 text=now,
                 check=lambda text: self._app.session.wrong_value(chosen.item, text),
             ),
@@ -88,7 +118,8 @@ class Menus:
         items = choices.runs(found, session.feed.run.id, before)
         answers = {"enter": ("open", "opens"), "p": ("replay", "replays"), "c": ("compare", "compares"),
                    "x": ("delete", "deletes")}  # fmt: skip
-        self._pick("runs", lambda: items, answers, self._chose_run, head=choices.RUN_HEAD)
+        picker = Picker("runs", lambda: items, answers, self._view, self._app.palette, head=choices.RUN_HEAD)
+        self._open(picker, self._chose_run)
 
     async def _chose_run(self, chosen: Chosen) -> None:
         session = self._app.session
@@ -133,8 +164,8 @@ class Menus:
         name = focused.pane_name if isinstance(focused, Pane) and focused.pane_name in search.PANES else "output"
         app.uncover(name)
         text = app.view.search.text if app.view.search else ""
-        prompt = self._prompt(f"search {name}:", "Enter keeps it, Esc ends it", text=text,
-                              typing=lambda words: self._searched(name, words))  # fmt: skip
+        prompt = Prompt(f"search {name}:", "Enter keeps it, Esc ends it", self._view, app.palette, text=text,
+                        typing=lambda words: self._searched(name, words))  # fmt: skip
         app.push_screen(prompt, lambda found: self._searched(name, found or ""))
 
     def _searched(self, pane: str, text: str) -> None:
@@ -143,8 +174,8 @@ class Menus:
     def type_lines(self) -> None:
         """Types lines to the script."""
         self._app.uncover("output")
-        prompt = self._prompt("to the script:", "Enter sends the line, Esc ends", again=self._send,
-                              unseen=self._app.session.types_unseen)  # fmt: skip
+        prompt = Prompt("to the script:", "Enter sends the line, Esc ends", self._view, self._app.palette,
+                        again=self._send, unseen=self._app.session.types_unseen)  # fmt: skip
         self._app.push_screen(prompt)
 
     def _send(self, text: str) -> bool:
@@ -154,17 +185,10 @@ class Menus:
 
     # Both.
 
-    def _prompt(self, label: str, hint: str, **more: Any) -> Prompt:
-        return Prompt(label, hint, lambda: self._app.view, self._app.palette, **more)
+    def _view(self) -> View:
+        return self._app.view
 
-    def _pick(
-        self,
-        title: str,
-        items: Callable[[], list[Item]],
-        answers: dict[str, tuple[str, str]],
-        then: Callable[[Chosen], Awaitable[None]],
-        **more: Any,
-    ) -> None:
+    def _open(self, picker: Picker, then: Callable[[Chosen], Awaitable[None]]) -> None:
         """Opens a list; `then` hears what was chosen."""
 
         async def chosen(answer: Chosen | None) -> None:
@@ -172,5 +196,4 @@ class Menus:
                 await then(answer)
             self._app.draw(everything=True)
 
-        picker = Picker(title, items, answers, lambda: self._app.view, self._app.palette, **more)
         self._app.push_screen(picker, chosen)

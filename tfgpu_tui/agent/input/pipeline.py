@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.runtime import every, executing_eagerly, guarded, on_import, send_latest
-from ..looks.model_facts import dataset_fields
 from ..steps import input_wait
 from . import pipeline_user
+from .dataset_facts import dataset_fields
 from .pipeline_model import delivered, graph_stages, live_stages
 from .pipeline_walk import Stage, options_of, walk
 

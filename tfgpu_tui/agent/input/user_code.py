@@ -83,7 +83,8 @@ def _took(source: Source, start: float, element: Any) -> None:
     if _worker.forked and now - _worker.told >= TELL_S:
         _worker.told = now
         names = ("name", "kind", "calls", "seconds", "file", "line")
-        send_latest("user_code", user=[{name: entry[name] for name in names} for entry in user_times()])
+        user = [{name: entry[name] for name in names} for entry in user_times()]
+        send_latest("user_code", user=user, parent=os.getppid())
 
 
 class _Worker:

@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..hooks.before_init import variable_at
 from ..hooks.runtime import after_execution, asked_knobs, guarded, send
+from ..hooks.tf_context import initialised_context
 from ..looks import model_facts, script_calls
 from ..memory import gpu_identity
-from ..memory.memory import initialised_context
 from ..placement import placement_record
 from ..placement.layers import policy_name
 

@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any, Callable, Dict, Optional
 
 from ..hooks.runtime import after_execution, guarded, on_import, send, send_latest
-from ..input import pipeline, pipeline_user
+from ..hooks.tf_context import initialised_context
+from ..input import dataset_facts, pipeline, pipeline_user
 from ..memory import gpu_identity
-from ..memory.memory import initialised_context
 from ..placement import placement_record
 from ..steps import keras_loop
 from . import model_facts
@@ -148,7 +148,7 @@ def _tell_dataset(
         "phase": phase,
         "workers": workers,
         "processes": processes,
-        **model_facts.dataset_fields(dataset),
+        **dataset_facts.dataset_fields(dataset),
     }
     fields["batches"] = int(batches) if batches is not None and batches >= 0 else None
     if isinstance(batch_size, int) and batch_size > 0:
@@ -201,7 +201,7 @@ def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> 
     source = getattr(adapter, "py_dataset", None)
     batches = iterator.steps_per_epoch or iterator._num_batches
     _tell_dataset(
-        model_facts.adapter_kind(adapter),
+        dataset_facts.adapter_kind(adapter),
         iterator._distributed_dataset,
         phase_of_caller(frame),
         adapter.batch_size,
@@ -235,7 +235,7 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
     phase = phase_of_caller(caller)
     _state.calls_before = before
     adapter = handler._adapter
-    kind = model_facts.adapter_kind(adapter)
+    kind = dataset_facts.adapter_kind(adapter)
     asked = kwargs if kind in ("generator", "pydataset") else {}
     _tell_dataset(
         kind,

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..hooks.runtime import guarded, on_import, send_latest
-from .memory import devices, initialised_context
+from ..hooks.tf_context import initialised_context
+from .memory import devices
 
 HOOK = "array_copy"
 SMALLEST_BYTES = 16 * 2**20

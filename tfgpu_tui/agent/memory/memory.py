@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Dict, List, Optional
 
 from ..hooks.runtime import every, send_latest
+from ..hooks.tf_context import initialised_context
 from . import gpu_identity
 
 PERIOD_S = 1.0
 MIB = 1024 * 1024
-
-
-def initialised_context() -> Optional[Any]:
-    """TensorFlow's eager context, or None before the script initialised it.
-
-    Asking for it any other way would initialise it and so break the script's own tf.config calls.
-    `context._context` and `Context._context_handle` in tensorflow/python/eager/context.py, TF 2.15 to 2.21.
-    """
-    module = sys.modules.get("tensorflow.python.eager.context")
-    current = getattr(module, "_context", None)
-    return current if current is not None and current._context_handle is not None else None
 
 
 def limits(context: Any) -> List[Optional[int]]:

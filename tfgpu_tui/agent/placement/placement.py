@@ -13,7 +13,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.runtime import after_execution, every, guarded, send
-from ..memory.memory import initialised_context
+from ..hooks.tf_context import initialised_context
 from . import eager, placement_record
 from . import reasons as placement_reasons
 from .eager import EagerStep

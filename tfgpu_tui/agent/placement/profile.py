@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..hooks.link import Event
 from ..hooks.runtime import asked_knobs, every, guarded, on_command, on_import, send
-from ..memory.memory import initialised_context
+from ..hooks.tf_context import initialised_context
 from ..steps import windows
 from . import placement, profile_trace
 from .names import OPTIMIZER

@@ -45,6 +45,8 @@ class Loop:
         self.windows = windows.Windows(phase, "fit", fit)
         self.epoch: Optional[int] = None
         self._first_epoch: Optional[int] = None
+        self._plan: Optional[int] = None
+        """Steps that this epoch was to have."""
         self._shortest = math.inf
         """The wall time of the shortest execution so far, in seconds."""
         self._jit = getattr(owner.model, "jit_compile", None) is True
@@ -235,7 +237,8 @@ class Loop:
         self.stamps.wanted.add("epoch")
         self.epoch_hooks.clear()
         edge = None if self.last_step is None else now - self.last_step
-        plan = {"epochs": self.params.get("epochs"), "steps": self._planned()}
+        self._plan = self._planned()
+        plan = {"epochs": self.params.get("epochs"), "steps": self._plan}
         send("epoch", state="begin", epoch=self.epoch, fit=self.fit, edge_s=edge, **plan)
 
     def _planned(self) -> Optional[int]:
@@ -259,6 +262,8 @@ class Loop:
             first_wait_s=self._first_wait,
             callbacks=dict(self.epoch_hooks),
             metrics=windows.describe(logs),
+            planned=self._plan,
+            stopped=bool(getattr(self.model(), "stop_training", False)),
         )
         self.last_exit = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.state import STEADY_STEPS
@@ -21,9 +20,11 @@ class Limit:
     words: str
     """One sentence with `{}` in the place of the number."""
     value: float | str
-    written: Callable[[Any], str] = str
+    written: Callable[[float], str] | None = None
 
     def __str__(self) -> str:
+        if self.written is None or isinstance(self.value, str):
+            return self.words.format(self.value)
         return self.words.format(self.written(self.value))
 
 

@@ -7,6 +7,7 @@ from tfgpu_tui.diagnose.epoch_starts import FILLS, MIN_EPOCHS, WHOLE
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 from tfgpu_tui.diagnose.host_edges import LARGE_ARRAY_BYTES, NOTICEABLE_PAUSE_S
 from tfgpu_tui.diagnose.input_causes import DOMINATES
+from tfgpu_tui.diagnose.input_lost import SPENT_SHARE
 from tfgpu_tui.diagnose.input_machine import FULL, IDLE_WAIT, OWN, READ_BYTES_PER_STEP, THROTTLED_PERCENT
 from tfgpu_tui.diagnose.input_wait import HIDDEN_BUSY_PERCENT, SECOND_SIGN, SHORT_STEP_S
 from tfgpu_tui.diagnose.register.entry import A_WARNING, JUDGED, SHARES, Entry, Limit
@@ -339,6 +340,33 @@ ENTRIES = (
         memory is.""",
         limits=(Limit("said of arrays of {} or more", LARGE_ARRAY_BYTES, units.size),),
         demo_note="it needs a GPU, and arrays of some hundred MiB",
+    ),
+    Entry(
+        id="input.ran_out",
+        means="epochs end early: there is no more data",
+        seen="""Keras warns once, "Your input ran out of data; interrupting training", and its progress bar shows the
+        number that was asked for all the same (60/60 after 40 steps). Each second epoch may be short, or empty, with a
+        loss of 0.""",
+        why="""With steps_per_epoch, Keras goes on in the same pass over the data where the last epoch stopped. A
+        tf.data.Dataset without repeat() ends in the middle of an epoch, and the next one begins a new pass; a Python
+        generator that has ended gives nothing ever again. The training sees less data than it looks, and the learning
+        rate's schedule, counted in planned steps, does not fit any more.""",
+        signal="""Steps that each epoch of a fit was to have beside those that it had, both from Keras; where none were
+        asked for, an epoch with under a tenth of the first one's. A fit that was asked to stop (EarlyStopping, a
+        callback, an exception) ends its last epoch early, too, and is no finding.""",
+        steps=(
+            """Leave steps_per_epoch out where the data set has an end: an epoch is then all of it.
+            | model.fit(dataset, epochs=10)""",
+            """Or let it go round, and say how long an epoch is.
+            | model.fit(dataset.repeat(), steps_per_epoch=500, epochs=10)""",
+            """Let a generator begin anew by itself.
+            | def rows():
+            |     while True:
+            |         for x, y in read_all(): yield x, y""",
+        ),
+        harmless="Where the last epoch alone may be shorter, and the schedule does not count steps.",
+        limits=(Limit("without declared steps: less than {} of the first epoch's steps", SPENT_SHARE, units.share),),
+        demo="demo/ran_out.py",
     ),
     Entry(
         id="input.hidden",

@@ -126,6 +126,59 @@ ENTRIES = (
         demo_note="without a GPU, too; a real H200's: replay demo/recordings/h200-xla-refused.jsonl",
     ),
     Entry(
+        id="run.broken_environment",
+        means="a package does not fit the installed TensorFlow",
+        ends_run=True,
+        seen="""The script ends at `import tensorflow` or `import keras`, with words that name neither a version nor a
+        package: "numpy.core.umath failed to import", "_ARRAY_API not found", "cannot import name 'builder' from
+        'google.protobuf.internal'", "module 'tensorflow._api.v2.compat.v2.__internal__' has no attribute
+        'register_load_context_function'". Yesterday it ran; since then something else was installed.""",
+        why="""TensorFlow's libraries are compiled against one range of NumPy, protobuf, h5py and ml_dtypes, and its
+        Python code is written for one of Keras. `pip install` of another package may replace one of them, and says so
+        only in a line of warnings. TensorFlow up to 2.17 was built for NumPy 1 and does not start beside NumPy 2.""",
+        signal="""The exception of a script that failed, and the versions: what is installed, and what TensorFlow's own
+        metadata asks for. Both must agree on one package; a version that does not fit, alone, is no finding, since many
+        of them work all the same. `tfgpu-tui doctor` lists those before a run.""",
+        steps=(
+            """Let pip bring back what TensorFlow asks for: it changes only what does not fit.
+            | pip install 'tensorflow==2.16.2'  # the version that is installed""",
+            """See what else does not fit.
+            | pip check""",
+            "Give each project its own environment: then nobody else's install changes yours.",
+        ),
+        harmless="Where the script catches the exception and goes on without TensorFlow.",
+        demo_note="it would take an environment that is broken on purpose",
+    ),
+    Entry(
+        id="run.nan_loss",
+        means="the loss is NaN or infinite: the weights are lost",
+        seen="""`loss: nan` in the progress bar, from some step on and for ever. Accuracy stays where guessing is.""",
+        why="""One infinite or undefined number in a gradient reaches every weight at the next update, and no update
+        brings a weight back from NaN. It comes from a learning rate that is too large (the loss grows by orders of
+        magnitude first), from data that holds NaN or infinity, from log(0) or a division by zero in your own loss, or
+        from float16: it has no number above 65504 and none below 6e-8 but zero.
+
+        Keras' mixed_float16 policy scales the loss against that, with compile and fit; a loop of your own must do it
+        itself.""",
+        signal="""The loss that Keras reports, read about once a second: when it first was no number, and when it last
+        was one. Other metrics may be NaN on purpose and are not looked at. One that becomes a number again takes the
+        finding back.""",
+        steps=(
+            """Look at the data first: it costs a minute.
+            | for x, y in dataset:
+            |     tf.debugging.assert_all_finite(x, "x")""",
+            """Lower the learning rate ten times, or clip the gradients.
+            | keras.optimizers.Adam(1e-4, clipnorm=1.0)""",
+            """With mixed_float16, see whether it is the precision (Enter on the finding).
+            | tfgpu-tui --set precision=float32 train.py""",
+            """Let TensorFlow name the first op that makes one; it doubled short steps in a test: take it out again.
+            | tf.debugging.enable_check_numerics()""",
+        ),
+        harmless="Never in training; a loss that is meant to be masked out should be zero, not NaN.",
+        knobs=("precision=float32",),
+        demo="demo/nan_loss.py",
+    ),
+    Entry(
         id="run.slow_exit",
         means="the script is over, but its process does not end",
         seen="""The last line was printed, the training is done, and the prompt does not come back. GPU memory stays

@@ -1,4 +1,7 @@
-"""One pane a file, each a pure function `content(view, box) -> Content`; `PANES` names them all."""
+"""One pane a file, each a pure function `content(view, box) -> Content`; `PANES` names them all.
+
+A pane may import what is pure, and of `ui` what draws; it knows neither the app nor the run's files.
+"""
 
 from __future__ import annotations
 

@@ -127,6 +127,7 @@ def _numbers(view: View, gpu: GpuView) -> Row:
     latest = gpu.latest
     if latest.get("error"):
         return ((f" GPU {gpu.index}: {printable(str(latest['error']))}", "warning"),)
+    power, celsius, throttle = latest.get("power_w"), latest.get("temperature_c"), latest.get("throttle")
     name = tensorflow_name(view, gpu)
     spans: list[Span] = [
         (f" {gpu.index} ", "bold"),
@@ -134,14 +135,14 @@ def _numbers(view: View, gpu: GpuView) -> Row:
         (" memory ", "muted"),
         (f"{units.size(latest.get('memory_used_bytes'))} of {units.size(latest.get('memory_total_bytes'))}", ""),
     ]
-    if latest.get("power_w") is not None:
-        spans.append((f"  {latest['power_w']:.0f} W", ""))
-    if latest.get("temperature_c") is not None:
-        spans.append((f"  {latest['temperature_c']:.0f} °C", _heat(latest["temperature_c"])))
+    if power is not None:
+        spans.append((f"  {power:.0f} W", ""))
+    if celsius is not None:
+        spans.append((f"  {celsius:.0f} °C", _heat(celsius)))
     if name:
         spans.append((f"  /{name}", "muted"))
-    if latest.get("throttle"):
-        spans.append((f"  slowed: {', '.join(map(str, latest['throttle']))}", "warning"))
+    if throttle:
+        spans.append((f"  slowed: {', '.join(throttle)}", "warning"))
     return tuple(spans)
 
 
@@ -150,13 +151,14 @@ def _more(view: View, gpu: GpuView, count: int) -> Row:
     if gpu.latest.get("error"):
         return _numbers(view, gpu)
     latest = gpu.latest
+    power, celsius, throttle = latest.get("power_w"), latest.get("temperature_c"), latest.get("throttle")
     spans: list[Span] = []
-    if latest.get("power_w") is not None:
-        spans.append((f" {latest['power_w']:.0f} W ", ""))
-    if latest.get("temperature_c") is not None:
-        spans.append((f" {latest['temperature_c']:.0f} °C ", _heat(latest["temperature_c"])))
-    if latest.get("throttle"):
-        spans.append((f" slowed: {', '.join(map(str, latest['throttle']))} ", "warning"))
+    if power is not None:
+        spans.append((f" {power:.0f} W ", ""))
+    if celsius is not None:
+        spans.append((f" {celsius:.0f} °C ", _heat(celsius)))
+    if throttle:
+        spans.append((f" slowed: {', '.join(throttle)} ", "warning"))
     name = tensorflow_name(view, gpu)
     spans.append((f" /{name}" if name else " not listed by TensorFlow", "muted"))
     if gpu.name:

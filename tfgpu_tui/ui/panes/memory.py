@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import MemoryUse
 from tfgpu_tui.core.totals import GpuView
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import plot
@@ -74,9 +75,9 @@ def held_by(gpu: GpuView) -> tuple[float | None, float | None]:
     processes = gpu.latest.get("processes")
     if not processes:
         return None, None
-    known = [p for p in processes if p.get("memory_bytes") is not None]
-    mine = sum(p["memory_bytes"] for p in known if p.get("ours"))
-    others = sum(p["memory_bytes"] for p in known if not p.get("ours"))
+    known = [(held, bool(p.get("ours"))) for p in processes if (held := p.get("memory_bytes")) is not None]
+    mine = sum(held for held, ours in known if ours)
+    others = sum(held for held, ours in known if not ours)
     return mine or None, others if known else None
 
 
@@ -132,14 +133,10 @@ def _host(view: View, box: Box) -> Content:
     return static(title, [*rows, *drawn, _time(view, cells)])
 
 
-def _tensorflow_numbers(device: str, values: dict[str, object]) -> Row:
-    def size(key: str) -> str:
-        value = values.get(key)
-        return units.size(float(value) if isinstance(value, (int, float)) else None)
-
+def _tensorflow_numbers(device: str, values: MemoryUse) -> Row:
     return (
-        (f" {printable(device)} in use ", "muted"), (size("current_bytes"), ""),
-        ("  peak ", "muted"), (size("peak_bytes"), ""),
+        (f" {printable(device)} in use ", "muted"), (units.size(values.get("current_bytes")), ""),
+        ("  peak ", "muted"), (units.size(values.get("peak_bytes")), ""),
     )  # fmt: skip
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.cells import cell_len
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.rows import Stage, UserFunction
 from tfgpu_tui.diagnose.finding import WARNING_SHARE
-from tfgpu_tui.diagnose.stages import slowest_stage, stage_shares
+from tfgpu_tui.diagnose.stages import batch_s, slowest_stage, stage_shares
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, clip, note, static, width_of
@@ -68,22 +67,23 @@ def _why_empty(view: View) -> str:
     return view.waiting_words()
 
 
-def _name(stage: dict[str, Any]) -> str:
+def _name(stage: Stage) -> str:
     name = printable(str(stage.get("name") or stage.get("stage") or "?"))
     return f"{name} (Python)" if stage.get("python") else name
 
 
-def _where(stage: dict[str, Any]) -> str:
-    if not stage.get("file"):
+def _where(row: Stage | UserFunction) -> str:
+    file, line = row.get("file"), row.get("line")
+    if not file:
         return ""
-    name = printable(str(stage["file"]).rsplit("/", 1)[-1])
-    return f"{name}:{stage['line']}" if stage.get("line") else name
+    name = printable(file.rsplit("/", 1)[-1])
+    return f"{name}:{line}" if line else name
 
 
-def _cells(stage: dict[str, Any], share: float | None, slowest: bool, view: View) -> list[Cell]:
+def _cells(stage: Stage, share: float | None, slowest: bool, view: View) -> list[Cell]:
     role: Role = "input" if slowest else ""
     per_batch = stage.get("per_batch_us")
-    parallel = stage.get("parallelism")
+    self_us, parallel = stage.get("self_us"), stage.get("parallelism")
     at_a_time = units.UNKNOWN if parallel is None else f"{parallel:g}"
     if stage.get("autotuned"):
         at_a_time += " auto"
@@ -94,14 +94,14 @@ def _cells(stage: dict[str, Any], share: float | None, slowest: bool, view: View
         (_name(stage), role),
         (_ms(per_batch), role),
         (units.share(share), role),
-        (units.duration(stage["self_us"] / 1e6) if stage.get("self_us") is not None else units.UNKNOWN, "muted"),
+        (units.duration(self_us / 1e6) if self_us is not None else units.UNKNOWN, "muted"),
         (at_a_time, ""),
         (buffer, "muted"),
         (_where(stage), "muted"),
     ]
 
 
-def _user_cells(user: dict[str, Any]) -> list[Cell]:
+def _user_cells(user: UserFunction) -> list[Cell]:
     mean = user.get("mean_us")
     return [
         ("", ""),
@@ -115,7 +115,7 @@ def _user_cells(user: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def _count(value: Any) -> str:
+def _count(value: float | None) -> str:
     return units.UNKNOWN if value is None else f"{value:g}"
 
 
@@ -125,14 +125,14 @@ def _ms(per_batch_us: float | None) -> str:
     return "< 0.001" if 0 < per_batch_us < 1 else units.number(per_batch_us / 1e3)
 
 
-def _chain(view: View, slow: dict[str, Any] | None, width: int) -> list[Row]:
+def _chain(view: View, slow: Stage | None, width: int) -> list[Row]:
     """The stages in as few lines as they need: `TFRecord ▸ ◀ Map load 38 ms ▶ ▸ Batch ▸ model`."""
     assert view.state.pipeline is not None
     spans: list[Cell] = []
     for stage in view.state.pipeline.stages:
         text = _name(stage)
         if stage.get("per_batch_us"):
-            text += f" {units.duration(stage['per_batch_us'] / 1e6)}"
+            text += f" {units.duration(batch_s(stage))}"
         left, right = view.glyphs.slow
         spans.append((f"{left} {text} {right}", "input") if stage is slow else (text, ""))
         spans.append((f" {view.glyphs.arrow} ", "muted"))
@@ -145,7 +145,7 @@ def _chain(view: View, slow: dict[str, Any] | None, width: int) -> list[Row]:
     return [tuple(row) for row in rows]
 
 
-def _slowest(slow: dict[str, Any] | None) -> Row:
+def _slowest(slow: Stage | None) -> Row:
     if slow is None:
         return ()
     where = f" at {_where(slow)}" if slow.get("file") else ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import Placement
+from tfgpu_tui.core.rows import Layer
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, marked, note
@@ -26,7 +26,6 @@ COLUMNS = (
     Column("on a GPU", least=8, most=16, yields=2),
     Column("why / asked for", least=24, most=120, yields=1, grow=True),
 )
-Layer = dict[str, Any]
 INPUT = "(input)"
 
 

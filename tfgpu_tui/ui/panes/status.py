@@ -111,6 +111,8 @@ def _left(view: View, width: int) -> list[_Group]:
         groups.append(_Group(80, ((units.duration(current.mean_s), "bold"), ("/step", "muted"))))
     if (per_s := state.examples_per_s(current)) is not None:
         groups.append(_Group(10, ((units.number(per_s), ""), (" ex/s", "muted"))))
+    if several := state.training.words():
+        groups.append(_Group(30, ((several, "muted"),)))
     eta = state.eta_s()
     if eta is not None:
         groups.append(_Group(20, (("ETA ", "muted"), (units.clock(eta), ""))))

@@ -1,0 +1,74 @@
+"""Versions that do not fit together: told before by the doctor, and after a failed import by the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.journals import T0, start, state_of
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import requirements
+from tfgpu_tui.core.rows import Facts
+from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose.finding import Finding
+
+FACTS: Facts = {
+    "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "2.2.6", "protobuf": "3.19.6", "keras": "3.15.1"},
+    "needed": {"numpy": "<2.0.0,>=1.23.5", "protobuf": "!=4.21.0,<5.0.0dev,>=3.20.3", "keras": ">=3.0.0"},
+}
+"""Of tensorflow-cpu 2.16.2's own metadata."""
+
+
+@pytest.mark.parametrize(
+    ("version", "spec", "fits"),
+    [
+        ("1.26.4", "<2.0.0,>=1.23.5", True),
+        ("2.2.6", "<2.0.0,>=1.23.5", False),
+        ("4.21.0", "!=4.21.0,<5.0.0dev,>=3.20.3", False),
+        ("4.25.9", "!=4.21.0,<5.0.0dev,>=3.20.3", True),
+        ("0.3.2", "~=0.3.1", True),
+        ("0.4.0", "~=0.3.1", False),
+        ("0.3.0", "~=0.3.1", False),
+        ("3.12", ">=3.12.0", True),
+        ("3.15.0.dev20260101", ">=3.12.0", True),
+        ("1.0", "", True),
+        ("unknown", "nonsense", True),
+    ],
+)
+def test_a_version_and_what_is_asked_for(version: str, spec: str, fits: bool) -> None:
+    assert requirements.fits(version, spec) is fits
+
+
+def failed(exception: str, message: str, facts: Facts = FACTS) -> Finding | None:
+    error = ev.ScriptError(t=T0 + 1, exception=exception, message=message, file="/h/u/train.py", line=1)
+    events = [ev.Preflight(t=T0, facts=facts), error, ev.RunEnded(t=T0 + 2, exit_code=1)]
+    found = {finding.id: finding for finding in diagnose(state_of(start(), events))}
+    assert ("run.broken_environment" in found) != ("run.failed" in found), "one of them says why it ended"
+    return found.get("run.broken_environment")
+
+
+@pytest.mark.parametrize(
+    ("exception", "message", "package"),
+    [
+        ("ImportError", "numpy.core.umath failed to import", "numpy"),
+        ("AttributeError", "_ARRAY_API not found", "numpy"),
+        (
+            "ImportError",
+            "cannot import name 'builder' from 'google.protobuf.internal' (/v/google/protobuf/internal/__init__.py)",
+            "protobuf",
+        ),
+    ],
+)
+def test_the_package_that_broke_the_import_is_named_with_the_way_back(
+    exception: str, message: str, package: str
+) -> None:
+    finding = failed(exception, message)
+    assert finding is not None and finding.evidence["package"] == package
+    assert "pip install 'tensorflow-cpu==2.16.2'" in finding.next
+    assert finding.evidence["unfit"] == {"numpy": "2.2.6", "protobuf": "3.19.6"}
+
+
+def test_an_error_of_the_scripts_own_is_not_blamed_on_versions() -> None:
+    assert failed("ImportError", "cannot import name 'losses' from 'mylib'") is None
+    assert failed("AttributeError", "_ARRAY_API not found", {"distributions": {"numpy": "2.2.6"}}) is None
+    well: Facts = {**FACTS, "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "1.26.4"}}
+    assert failed("ImportError", "numpy.core.umath failed to import", well) is None, "the versions are not why"

@@ -1,0 +1,133 @@
+"""The command line taken apart: where the tool's own options end, and what they are.
+
+Nothing heavy is imported in here: `--help` must be instant, and a script starts before the screen is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from tfgpu_tui.cli import table
+from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
+from tfgpu_tui.core import python_options
+
+_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
+FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
+"""Options that may also stand before a verb."""
+
+USAGE = """\
+Shows where a TensorFlow training's time goes, while it runs, and what to change next.
+
+  tfgpu-tui train.py --epochs 3          run a script and watch it
+  tfgpu-tui -m package.train             run a module and watch it
+  tfgpu-tui --headless train.py          no screen: the script's own output, then a report (for CI and batch jobs)
+  tfgpu-tui --set memory_growth=on train.py
+  tfgpu-tui attach                       come back to a running training, from any terminal
+  tfgpu-tui doctor                       will TensorFlow use a GPU here, and if not, why?
+
+The script needs no change. Everything after its name is the script's own, options included; Python's own options stand
+before it (tfgpu-tui -u -X dev train.py). Closing the terminal does not stop a training: `attach` comes back to it.
+
+usage: tfgpu-tui [options] train.py [its arguments …]
+       tfgpu-tui [options] -m package.module [its arguments …]
+       tfgpu-tui [options] -c code | folder with a __main__.py | zipapp [its arguments …]
+{verbs}
+
+RUN is an id, the beginning of one, `last`, or a path. A script named like one of these words runs as ./attach.
+
+options:
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses as the rest of the command line does, in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message:.{MOST_WORDS // 2}} (tfgpu-tui --help shows what there is)")
+
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse's own passes over a full disk in silence
+
+
+class Command(NamedTuple):
+    """The command line taken apart: the tool's options, the verb, what belongs to the verb or the script, and Python's
+    own options in front of that."""
+
+    options: list[str]
+    verb: str
+    rest: list[str]
+    python: list[str] = []
+
+
+def split(arguments: Sequence[str]) -> Command:
+    """Where the tool's options end: at the script, at `-m` or `-c`, at `--`, or at a verb. What follows is not looked
+    at."""
+    options: list[str] = []
+    python: list[str] = []
+    left = list(arguments)
+    while left:
+        word = left[0]
+        if word == "--":
+            return Command(options, "run", left[1:], python)
+        if taken := python_options.take(left):
+            python, left = python + taken.options, taken.rest
+            if taken.runs:
+                return Command(options, "run", taken.runs + left, python)
+        elif not word.startswith("-") or word == "-":
+            if word == "run" or word in table.VERBS:
+                return Command(options, word, left[1:], python)
+            return Command(options, "run", left, python)
+        else:
+            count = 2 if word in _WITH_VALUE else 1
+            options, left = options + left[:count], left[count:]
+    return Command(options, "run", [], python)
+
+
+def usage() -> str:
+    """What `--help` says above the options."""
+    rows = (f"       tfgpu-tui {f'{name} {verb.takes}'.rstrip():<26}{verb.help}" for name, verb in table.VERBS.items())
+    return USAGE.format(verbs="\n".join(rows))
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """The options that stand before the script, or before a verb."""
+    parser = Parser(
+        prog="tfgpu-tui",
+        usage=argparse.SUPPRESS,
+        description=usage(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    group = parser.add_argument_group()
+    add = group.add_argument
+    add("--headless", action="store_true", default=None, help="no screen: the script's stdout and stderr as they are, "
+        "and a report on stderr at the end; chosen by itself without a terminal")  # fmt: skip
+    add("--report-json", metavar="PATH", help="also write the report there when the run ends, however it ends")
+    add("--set", metavar="KNOB=VALUE", action="append", default=[], help="change a setting for this run, as often as "
+        "needed")  # fmt: skip
+    add("--list-knobs", action="store_true", help="what --set can change")
+    add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
+    add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
+    table.add_screen_options(group)
+    add("--version", action="store_true", help="show the version of this tool")
+    add("-h", "--help", action="help", help="show this text")
+    return parser
+
+
+def of_verb(command: Command, options: argparse.Namespace) -> argparse.Namespace:
+    """What was typed behind a verb; `options` are those before it. Raises UsageError."""
+    foreign = [word for word in command.options if word.startswith("--")] + command.python[:1]
+    allowed = {f"--{name}" for name in FOR_THE_SCREEN}
+    if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
+        raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")
+    parser = Parser(prog=f"tfgpu-tui {command.verb}", allow_abbrev=False)
+    table.VERBS[command.verb].arguments(parser)
+    chosen = parser.parse_args(command.rest)
+    for name in FOR_THE_SCREEN:  # what stood before the verb counts unless it is said again behind it
+        if getattr(chosen, name, None) is None:
+            setattr(chosen, name, getattr(options, name))
+    return chosen

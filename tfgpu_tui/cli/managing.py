@@ -1,0 +1,100 @@
+"""The verbs about all runs: their list, their pruning, and a stop of one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+
+from tfgpu_tui.cli.refusals import UsageError
+from tfgpu_tui.core import units
+from tfgpu_tui.core.run_words import UNSEEN_WORDS
+from tfgpu_tui.runs import pruning, rundir
+from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.supervisor import launch
+from tfgpu_tui.terminal.lines import printable
+
+
+def runs(options: argparse.Namespace) -> int:
+    """The list of all runs, or their pruning."""
+    if options.prune is not None:
+        return _prune(keep=options.prune)
+    found = rundir.list_runs()
+    if options.json:
+        print(json.dumps([rundir.as_json(run) for run in found], indent=1))
+        return 0
+    if not found:
+        print("there are no runs yet: tfgpu-tui train.py starts one")
+    names = [printable(run.id) for run in found]
+    words = [printable(state_words(run)) for run in found]
+    width, states = max(map(len, names), default=0), max(map(len, words), default=0)
+    for run, name, state in zip(found, names, words, strict=True):
+        known = run.state != "broken"
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if known else units.UNKNOWN
+        lasted = units.clock(run.ended - run.started if run.ended else None)
+        what = " ".join([*run.argv, f"({run.note})"] if run.note else run.argv)
+        print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {what}"))
+    return 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Deletes old runs: by number, age or size; never one that may still run."""
+    size = _bytes(options.total_size) if options.total_size is not None else None
+    keep = 20 if options.keep is None and options.older_than is None and size is None else options.keep
+    return _prune(keep, options.older_than, size)
+
+
+def _prune(keep: int | None = None, older_than_days: float | None = None, total_bytes: int | None = None) -> int:
+    left: list[pruning.NotDeleted] = []
+    try:
+        deleted = pruning.prune(keep, older_than_days, total_bytes, left.append)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for run in deleted:
+        print(printable(f"deleted {run.id}"))
+    for why in left:
+        print(printable(str(why)), file=sys.stderr if why.tried else sys.stdout)
+    there = rundir.list_runs()
+    size = sum(rundir.size_bytes(RunDir(run.path)) for run in there)
+    print(f"{len(there)} runs are left, {size / 2**20:.1f} MiB")
+    return 2 if any(why.tried for why in left) else 0
+
+
+def _bytes(text: str) -> int:
+    """`500M`, `2G`, `1.5GiB` or a number of bytes. Raises UsageError."""
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"--total-size {text:.40}: write it as 500M or 2G")
+    size = float(found.group(1)) * 1024 ** " KMGT".index(found.group(2).upper() or " ")
+    if size > sys.maxsize:
+        raise UsageError(f"--total-size {text:.40}: no disk is so large")
+    return int(size)
+
+
+def state_words(run: RunSummary) -> str:
+    if not run.ours:
+        return "not this user's"
+    if run.state in UNSEEN_WORDS:
+        return UNSEEN_WORDS[run.state]
+    if run.state == "lost":
+        lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
+        return "monitor lost, script goes on" if lives else "monitor lost"
+    return run.ending or run.state
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Asks a run to stop."""
+    run = rundir.find(options.run)
+    taken_back = launch.stop(run, options.stage)
+    how = {
+        "batch": "after its current batch",
+        "interrupt": "by SIGINT",
+        "terminate": "by SIGTERM",
+        "kill": "by SIGKILL",
+    }
+    print(f"{run.id} was asked to stop {how[options.stage]}; tfgpu-tui runs shows when it has")
+    if taken_back:
+        print("a rerun of it was on its way, and was taken back")
+    return 0

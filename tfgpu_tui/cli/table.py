@@ -1,0 +1,189 @@
+"""The verbs: what each is for, its arguments, and the function that does it, which is loaded when it is called."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tfgpu_tui.runs import configuration
+from tfgpu_tui.supervisor import launch
+
+
+class Verb(NamedTuple):
+    """A row of the table. `run` returns the exit status."""
+
+    takes: str
+    """The arguments that most need, as the usage shows them."""
+    help: str
+    arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def add_screen_options(parser: Any) -> None:
+    """How the machine is sampled and the screen drawn: before a script, and behind the verbs that have a screen."""
+    add = parser.add_argument
+    add("--interval", metavar="SECONDS", help="how often the machine is sampled (default 0.5)")
+    default = str(configuration.default_path() or "none: there is no home folder").replace("%", "%%")
+    add("--config", metavar="FILE", help=f"settings (default {default})")
+    add("--ascii", action="store_true", default=None, help="draw with plain ASCII characters")
+    add("--theme", metavar="NAME", help="colours of the screen, e.g. ansi-dark, textual-dark, textual-light")
+
+
+def _add_plain(parser: ArgumentParser) -> None:
+    parser.add_argument("--plain", action="store_true", default=None, help="lines of text, not the screen")
+
+
+def _add_run(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="an id, the beginning of one, `last`, or a path")
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _add_size(parser: ArgumentParser) -> None:
+    parser.add_argument("--size", metavar="COLUMNSxROWS", help="with --svg: default 120x40")
+
+
+def _attach_arguments(parser: ArgumentParser) -> None:
+    add_screen_options(parser)
+    _add_plain(parser)
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="default: the newest run that is running, else the newest"
+    )
+
+
+def _runs_arguments(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.add_argument("--prune", nargs="?", type=int, const=20, metavar="KEEP",
+                        help="delete all but the newest KEEP (20) runs")  # fmt: skip
+
+
+def _prune_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--keep", type=int, metavar="N", help="keep the newest N (20, where nothing else is said)")
+    add("--older-than", type=float, metavar="DAYS", help="delete what was started longer ago")
+    add("--total-size", metavar="SIZE", help="delete the oldest until all runs together are smaller, e.g. 2G")
+
+
+def _stop_arguments(parser: ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument("--stage", choices=launch.STAGES, default="batch",
+                        help="how to begin; harder ones follow by themselves")  # fmt: skip
+
+
+def _replay_arguments(parser: ArgumentParser) -> None:
+    add_screen_options(parser)
+    _add_plain(parser)
+    _add_run(parser)
+    add = parser.add_argument
+    add("--speed", type=float, default=1.0, metavar="TIMES", help="2 is twice as fast")
+    add("--svg", metavar="FILE", help="no screen: write a picture of it there")
+    add("--at", type=float, metavar="SECONDS", help="with --svg: at this time of the run (default: its end)")
+    _add_size(parser)
+
+
+def _report_arguments(parser: ArgumentParser) -> None:
+    _add_run(parser)
+    _add_json(parser)
+    parser.add_argument("--html", metavar="FILE", help="one page with plots, that opens without a network")
+    parser.add_argument("--tensorboard", metavar="DIR", help="series and findings as event files for TensorBoard")
+
+
+def _compare_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("before", metavar="RUN")
+    parser.add_argument("after", metavar="RUN")
+    add_screen_options(parser)
+    parser.add_argument("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
+    _add_size(parser)
+    _add_json(parser)
+
+
+def _explain_arguments(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.add_argument("id", nargs="?", metavar="ID",
+                        help="as a report names it, for example input.bound (default: the list)")  # fmt: skip
+
+
+def _doctor_arguments(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.add_argument("--python", metavar="PATH",
+                        help="the interpreter to look at (default: the active environment's)")  # fmt: skip
+
+
+def _attach(options: Namespace) -> int:
+    from tfgpu_tui.cli import watching
+
+    return watching.attach(options)
+
+
+def _runs(options: Namespace) -> int:
+    from tfgpu_tui.cli import managing
+
+    return managing.runs(options)
+
+
+def _prune(options: Namespace) -> int:
+    from tfgpu_tui.cli import managing
+
+    return managing.prune(options)
+
+
+def _stop(options: Namespace) -> int:
+    from tfgpu_tui.cli import managing
+
+    return managing.stop(options)
+
+
+def _replay(options: Namespace) -> int:
+    from tfgpu_tui.cli import watching
+
+    return watching.replay(options)
+
+
+def _report(options: Namespace) -> int:
+    from tfgpu_tui.cli import telling
+
+    return telling.report(options)
+
+
+def _compare(options: Namespace) -> int:
+    from tfgpu_tui.cli import telling
+
+    return telling.compare(options)
+
+
+def _explain(options: Namespace) -> int:
+    from tfgpu_tui.cli import telling
+
+    return telling.explain(options)
+
+
+def _doctor(options: Namespace) -> int:
+    from tfgpu_tui.cli import telling
+
+    return telling.doctor(options)
+
+
+VERBS = {
+    "attach": Verb("[RUN]", "the screen of a run (default: the newest that is running)", _attach_arguments, _attach),
+    "runs": Verb("[--json]", "all runs", _runs_arguments, _runs),
+    "prune": Verb("", "delete old runs: --keep N, --older-than DAYS, --total-size 2G", _prune_arguments, _prune),
+    "stop": Verb("RUN", "stop a run after its current batch", _stop_arguments, _stop),
+    "replay": Verb("RUN", "watch a run again;  --svg FILE writes a picture of the screen", _replay_arguments, _replay),
+    "report": Verb(
+        "RUN [--json]", "what was found in a run;  --html FILE, --tensorboard DIR", _report_arguments, _report
+    ),
+    "compare": Verb("RUN RUN [--json]", "the measured difference between two runs", _compare_arguments, _compare),
+    "explain": Verb(
+        "[ID] [--json]",
+        "what a finding means, and what to do about it; without ID: all findings",
+        _explain_arguments,
+        _explain,
+    ),
+    "doctor": Verb(
+        "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
+    ),
+}
+"""In the order of the usage."""

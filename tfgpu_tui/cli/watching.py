@@ -1,0 +1,148 @@
+"""The verbs with a screen: attach and replay; and the screen of a run that was just started."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from tfgpu_tui.cli import opening, reading, streams
+from tfgpu_tui.cli.managing import state_words
+from tfgpu_tui.cli.refusals import UsageError
+from tfgpu_tui.cli.settings import settings_of
+from tfgpu_tui.cli.telling import picture, print_report
+from tfgpu_tui.runs import configuration, history, rundir
+from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.terminal.lines import printable_lines
+
+FOLLOW_EVERY_S = 5.0
+FASTEST = 1e6
+"""Times the recorded pace of a replay."""
+
+
+def show(
+    run: RunDir,
+    settings: configuration.Settings,
+    mode: Literal["live", "replay"] = "live",
+    speed: float = 1.0,
+    early: list[int] | None = None,
+    just_started: bool = False,
+) -> int:
+    """The screen; afterwards, however it ended, some lines say what became of the run, and how to come back. `early`
+    are the signals that came before the screen (`opening.note_signals`, called here where it was not): it is then left
+    out, and a run that was just started by this very command is stopped where that signal is Ctrl+C."""
+    early = opening.note_signals() if early is None else early
+    encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
+    if encoding.lower().replace("-", "") != "utf8":
+        settings = settings._replace(ascii=True)  # Textual would print escapes for what the encoding lacks
+    try:
+        from tfgpu_tui.ui.app import run_screen  # late: the script was started before
+
+        status = 0 if early else run_screen(run, settings, mode, speed, early)
+        if early and just_started and early[0] == signal.SIGINT:
+            opening.stop(run)
+    finally:
+        if mode == "live":
+            _say_what_became(run)
+    return 128 + early[0] if early else status
+
+
+def _say_what_became(run: RunDir) -> None:
+    """Of the run, or of the newest rerun of it that was started in the screen. To a terminal that is gone: nothing."""
+    newest = _newest_rerun(run)
+    if newest is None:
+        return
+    if newest.state == "running" and _rerun_follows(newest):
+        line = f"{newest.id} stops, and its rerun starts by itself.\nCome back: tfgpu-tui attach\n"
+    elif newest.state == "running":
+        # One line each, so that a narrow terminal breaks no command in the middle.
+        line = f"{newest.id} goes on.\nCome back: tfgpu-tui attach {newest.id}\nStop it:   tfgpu-tui stop {newest.id}\n"
+    else:
+        line = f"{newest.id} {state_words(newest)}.\nWhat was found: tfgpu-tui report {newest.id}\n"
+    with contextlib.suppress(OSError):
+        os.write(1, line.encode(errors="replace"))
+
+
+def _newest_rerun(run: RunDir) -> RunSummary | None:
+    """The newest of the run, its reruns, theirs, and so on; None where none is in the list."""
+    try:
+        known = rundir.metas()
+    except rundir.RunNotFound:
+        return None
+    parents = {found.id: meta.parent for found, meta in known}
+    return next((rundir.summary(found) for found, _ in known if _descends(found.id, run.id, parents)), None)
+
+
+def _descends(run_id: str, ancestor: str, parents: Mapping[str, str | None]) -> bool:
+    seen: set[str] = set()
+    current: str | None = run_id
+    while current is not None and current not in seen:
+        if current == ancestor:
+            return True
+        seen.add(current)
+        current = parents.get(current)
+    return False
+
+
+def _rerun_follows(run: RunSummary) -> bool:
+    state, reader = history.latest(RunDir(run.path).journal)
+    with reader:
+        for event in reader:
+            state.apply(event)
+    return state.rerun is not None and state.rerun.pending
+
+
+def attach(options: argparse.Namespace) -> int:
+    """The screen of a run, or status lines where there is no terminal for it."""
+    settings = settings_of(options)
+    run = rundir.find(options.run) if options.run else newest()
+    if settings.plain or settings.headless or not streams.screen_is_possible():
+        return follow(run)
+    return show(run, settings)
+
+
+def newest() -> RunDir:
+    """The newest run that is running, else the newest. Raises RunNotFound."""
+    runs = rundir.list_runs()
+    if not runs:
+        raise rundir.RunNotFound("there are no runs yet")
+    return RunDir(next((run for run in runs if run.state == "running"), runs[0]).path)
+
+
+def follow(run: RunDir) -> int:
+    """A run as lines on stdout until it ends, then its report."""
+    from tfgpu_tui.report.plain import StatusPrinter
+
+    printer = StatusPrinter()
+    state, reader = history.latest(run.journal)
+    with reader:
+        while True:
+            reading.go_on(state, reader)
+            if state.ended is not None or not rundir.is_running(rundir.read_meta(run)):
+                break
+            for line in printer.lines(state):
+                print(printable_lines(line), flush=True)
+            time.sleep(FOLLOW_EVERY_S)
+    print_report(reading.known(run, state, reader.skipped))
+    return 0
+
+
+def replay(options: argparse.Namespace) -> int:
+    """A run's screen again, from its journal."""
+    settings = settings_of(options)
+    run = rundir.find(options.run)
+    if not 0 < options.speed <= FASTEST:
+        raise UsageError(f"--speed {options.speed:g}: give a number above 0, and at most {FASTEST:g}")
+    if options.at is not None and not math.isfinite(options.at):
+        raise UsageError(f"--at {options.at:g}: give a number of seconds")
+    if options.svg is not None:
+        return picture(run, options, settings, at_s=options.at)
+    if settings.plain or not streams.screen_is_possible():
+        raise UsageError("replay needs a terminal for its screen; `tfgpu-tui report RUN` prints what was found")
+    return show(run, settings, "replay", options.speed)

@@ -1,0 +1,211 @@
+"""What is trained, on which devices, from which input, with how much memory: told by the agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tfgpu_tui.core import rows
+from tfgpu_tui.core.events.base import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConnected(Event):
+    """An agent inside a process of the run said hello. `main` is False in the script's children."""
+
+    type: ClassVar[str] = "agent_connected"
+    main: bool = True
+    python: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs(Event):
+    """Which settings were asked for, and what is really in force once the first step ran."""
+
+    type: ClassVar[str] = "knobs"
+    in_force: dict[str, str | None] = field(default_factory=dict)
+    """Knob name -> value in force, in the knob's own words; None where it can't be read (reason in `notes`)."""
+    notes: dict[str, str] = field(default_factory=dict)
+    script: dict[str, str] = field(default_factory=dict)
+    """Knob name -> what the script itself set, with its place: `set_memory_growth(True) at train.py:12`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Event):
+    """A model that is being trained (or called), as soon as it is known."""
+
+    type: ClassVar[str] = "model"
+    name: str
+    cls: str = ""
+    parameters: int | None = None
+    layers: int | None = None
+    optimizer: str | None = None
+    run_eagerly: bool | None = None
+    jit_compile: bool | None = None
+    """As resolved by Keras ('auto' is already decided)."""
+    steps_per_execution: int | None = None
+    dtype_policy: str | None = None
+    replicas: int | None = None
+    jit_blockers: list[str] | None = None
+    """Layers because of which Keras' jit_compile='auto' leaves XLA off; empty where none stands in the way, None
+    where it wasn't asked (Keras 2, jit_compile given)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Event):
+    """This process' place among those that TF_CONFIG names, told with its first training step. Nothing is told where
+    the variable is not set, names one worker, or is no cluster of TensorFlow's."""
+
+    type: ClassVar[str] = "job"
+    task: str
+    """worker | chief | master."""
+    index: int
+    workers: int
+    """Workers and chiefs in all."""
+    asynchronous: bool = False
+    """There are parameter servers: no worker waits for another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Event):
+    """What feeds the model."""
+
+    type: ClassVar[str] = "dataset"
+    kind: str
+    """tf.data | arrays | generator | pydataset | custom."""
+    elements: list[rows.Element] = field(default_factory=list)
+    """One for each tensor."""
+    batch_size: int | None = None
+    batches: int | None = None
+    """Batches in one pass over it; None where unknown or endless."""
+    workers: int | None = None
+    processes: bool | None = None
+    """Whether the workers are processes (`use_multiprocessing`), and no threads."""
+    phase: str = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline(Event):
+    """The live input pipeline from source to model, cumulative since its iterator was made."""
+
+    type: ClassVar[str] = "pipeline"
+    source: str = "model_proto"
+    """model_proto (measured live) | graph (only the shape of it: no times)."""
+    stages: list[rows.Stage] = field(default_factory=list)
+    """In the order in which data flows."""
+    user: list[rows.UserFunction] = field(default_factory=list)
+    note: str | None = None
+    """Why there are no times, where there are none."""
+    options: dict[str, bool | None] = field(default_factory=dict)
+    """tf.data options of the script that decide whether stages overlap: `autotune`, `inject_prefetch`; None: as
+    TensorFlow has them (on)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserCode(Event):
+    """The user's own Python in a process that makes batches for the training (`use_multiprocessing`), cumulative."""
+
+    type: ClassVar[str] = "user_code"
+    user: list[rows.WorkerFunction] = field(default_factory=list)
+    parent: int | None = None
+    """The process that started it; None in older journals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptLines(Event):
+    """At which lines of the script its own Python was seen, while it trained; cumulative.
+
+    `loop`: in the thread that trains, outside of compiled functions. `feed`: in other threads, called by TensorFlow or
+    Keras (generators, map functions, `__getitem__`). The most frequent lines of each."""
+
+    type: ClassVar[str] = "script_lines"
+    looks: int
+    """At the thread that trains, whatever it did."""
+    loop_looks: int = 0
+    """Those in which one of all the lines of `loop` was seen."""
+    feed_looks: int = 0
+    loop: list[rows.ScriptLine] = field(default_factory=list)
+    feed: list[rows.ScriptLine] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement(Event):
+    """On which device every layer's ops really ran, from TensorFlow's final graph."""
+
+    type: ClassVar[str] = "placement"
+    layers: list[rows.Layer] = field(default_factory=list)
+    """In the model's order."""
+    source: str = "graph"
+    """graph (collected final graph) | eager (op callbacks of one step)."""
+    ops: int = 0
+    unattributed: int = 0
+    predicted: bool | None = None
+    """True where TensorFlow has no GPU here: then `not_on_gpu` says what would stay on the CPU on a GPU machine."""
+    kernels: str | None = None
+    """Where it is known from which ops have a GPU kernel; None where it isn't known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTimes(Event):
+    """Time by layer over a few profiled steps, when it was asked for; or why there is none."""
+
+    type: ClassVar[str] = "layer_times"
+    steps: int = 0
+    wall_s: float | None = None
+    """Of the profiled steps, which are slower than others while the profiler runs."""
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The row's `layer` -> milliseconds a step: `forward_ms`, `backward_ms`, summed over devices and threads."""
+    devices: dict[str, float] = field(default_factory=dict)
+    """`GPU:0` or `CPU` -> milliseconds a step in ops and kernels."""
+    unattributed_ms: float | None = None
+    refused: str | None = None
+    """Why nothing was measured, in words; None where it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfMemory(Event):
+    """TensorFlow's own allocator, per device."""
+
+    type: ClassVar[str] = "tf_memory"
+    devices: list[rows.MemoryDevice] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMemory(Event):
+    """The training process's own resident memory, by the step."""
+
+    type: ClassVar[str] = "process_memory"
+    points: list[list[int]] = field(default_factory=list)
+    """Training steps done, bytes, and the number of the fit in which they were measured (in older journals without)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthCause(Event):
+    """What grew in the training process between two looks, while its memory kept growing."""
+
+    type: ClassVar[str] = "growth_cause"
+    steps: int
+    resident_bytes: int
+    traces: int = 0
+    """Functions traced between the looks: each keeps its graph."""
+    python_blocks: int | None = None
+    """Small blocks of Python's own allocator more than before."""
+    containers: list[rows.Container] = field(default_factory=list)
+    """Python's containers that grew, the largest first."""
+
+
+EVENTS: tuple[type[Event], ...] = (
+    AgentConnected,
+    Knobs,
+    Model,
+    Job,
+    Dataset,
+    Pipeline,
+    UserCode,
+    ScriptLines,
+    Placement,
+    LayerTimes,
+    TfMemory,
+    ProcessMemory,
+    GrowthCause,
+)

@@ -1,0 +1,69 @@
+"""What feeds a process: its dataset, and the pipeline from source to model (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import UserFunction, WorkerFunction
+
+WORKERS = 256
+
+
+@dataclass
+class Feed:
+    """The way of a batch to the model."""
+
+    dataset: ev.Dataset | None = None
+    batch_size: int | None = None
+    pipeline: ev.Pipeline | None = None
+    """With what processes that make batches told of themselves."""
+    pipeline_told: ev.Pipeline | None = None
+    worker_code: dict[int | None, list[WorkerFunction]] = field(default_factory=dict)
+    """The newest `user_code` of each process."""
+
+
+def dataset(source: Feed, e: ev.Dataset) -> None:
+    if e.phase == "train" or source.dataset is None:
+        source.dataset = e
+        learn_batch_size(source, e.batch_size)
+
+
+def learn_batch_size(source: Feed, size: int | None) -> None:
+    """None changes nothing."""
+    source.batch_size = size if size is not None else source.batch_size
+
+
+def pipeline(source: Feed, e: ev.Pipeline) -> None:
+    # A graph without times never replaces what was measured.
+    if source.pipeline is None or e.source == "model_proto" or source.pipeline.source != "model_proto":
+        source.pipeline_told = e
+        source.pipeline = replace(e, user=_with_workers(source, e))
+
+
+def user_code(source: Feed, e: ev.UserCode) -> None:
+    if e.pid in source.worker_code or len(source.worker_code) < WORKERS:
+        source.worker_code[e.pid] = e.user
+    if source.pipeline is not None and source.pipeline_told is not None:
+        source.pipeline = replace(source.pipeline, user=_with_workers(source, source.pipeline_told))
+
+
+def _with_workers(source: Feed, e: ev.Pipeline) -> list[UserFunction]:
+    """The user's own Python of the training's process and of those that make batches for it, by function."""
+    if not source.worker_code:
+        return e.user
+    merged: dict[tuple[object, ...], UserFunction] = {}
+    told: list[tuple[UserFunction | WorkerFunction, int, float]] = [
+        (u, u.get("calls") or 0, (u.get("mean_us") or 0.0) * (u.get("calls") or 0)) for u in e.user
+    ]
+    workers = [u for of_process in source.worker_code.values() for u in of_process]
+    told += [(u, u.get("calls") or 0, (u.get("seconds") or 0.0) * 1e6) for u in workers]
+    for user, calls, us in told:
+        name, kind, file, line = user.get("name"), user.get("kind"), user.get("file"), user.get("line")
+        before = merged.get((name, kind, file, line), {})
+        whole_calls = (before.get("calls") or 0) + calls
+        whole_us = (before.get("mean_us") or 0.0) * (before.get("calls") or 0) + us
+        merged[name, kind, file, line] = {"name": name, "kind": kind, "calls": whole_calls,
+                                          "mean_us": whole_us / whole_calls if whole_calls else None,
+                                          "file": file, "line": line}  # fmt: skip
+    return list(merged.values())
