@@ -53,4 +53,5 @@ def test_tensorflows_own_dump_on_a_machine_without_a_gpu(place: Workplace) -> No
     failed = next(f for f in report["findings"] if f["id"] == "memory.oom")
     assert failed["evidence"]["wanted_mib"] == 15625.0
     assert "huge" in failed["evidence"]["op"]
-    assert failed["evidence"]["case"] is not None
+    # The plain allocator of some processors writes no dump: then it is said that its numbers are not known.
+    assert (failed["evidence"]["case"] is None) == (failed["incomplete"] is not None)

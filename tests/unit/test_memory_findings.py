@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.journals import T0, start, state_of, windows
+from tests.journals import T0, evidence, start, state_of, windows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs, oom
 from tfgpu_tui.core.rows import Gpu, GpuProcess
@@ -168,6 +168,20 @@ def test_an_allocation_that_failed_in_an_output_nobody_could_read() -> None:
     assert finding.lines == ["6.0 GiB were in use a second before, of 9.0 GiB allowed"]
     other = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message="too many open files")
     assert found(state_of(start(), [memory, other]), "memory.oom") is None
+
+
+def test_a_line_of_the_output_and_the_exception_complete_each_other() -> None:
+    """A processor whose allocator writes no dump: the line names the tensor, the exception the op."""
+    line = ev.OutOfMemory(t=T0 + 4, device="CPU:0", allocator="cpu", shape=[2048, 2_000_000], dtype="float")
+    text = (
+        "OOM when allocating tensor with shape[2048,2000000] and type float on /job:localhost/replica:0/task:0/"
+        "device:CPU:0 by allocator cpu\n\t [[{{node net_1/huge_1/BiasAdd}}]]"
+    )
+    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/h/u/train.py", line=17)
+    finding = found(state_of(start(), [line, error]), "memory.oom")
+    assert finding is not None
+    assert finding.title == "Out of memory on the host's memory for 15.3 GiB at net_1/huge_1/BiasAdd"
+    assert evidence(finding)["wanted_mib"] == 15625.0
 
 
 XLA_REFUSES = (

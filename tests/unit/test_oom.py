@@ -101,6 +101,12 @@ def test_the_exceptions_text_alone() -> None:
     assert oom.from_exception("ValueError: no") is None
 
 
+def test_how_large_the_tensor_was_to_be() -> None:
+    assert oom.tensor_bytes([2048, 2_000_000], "float") == 16_384_000_000
+    assert oom.tensor_bytes([], "half") == 2
+    assert oom.tensor_bytes([4], "resource") is None and oom.tensor_bytes(None, "float") is None
+
+
 def test_an_eager_op_that_found_no_memory() -> None:
     """As TensorFlow 2.21 said it on an H200 with a limit of 9000 MiB."""
     text = (

@@ -7,6 +7,7 @@ looked at.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,20 @@ def device_of(allocator: str | None, device: str | None = None) -> str | None:
     if found:
         return f"GPU:{found[1]}"
     return "CPU" if allocator and "cpu" in allocator.lower() else None
+
+
+_ELEMENT_BYTES = {
+    "bool": 1, "uint8": 1, "int8": 1, "half": 2, "bfloat16": 2, "int16": 2, "uint16": 2, "float": 4, "int32": 4,
+    "uint32": 4, "double": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+"""TensorFlow's own words for dtypes (DataTypeString in tensorflow/core/framework/types.cc)."""
+
+
+def tensor_bytes(shape: list[int] | None, dtype: str | None) -> int | None:
+    """Bytes of a tensor of this shape; None where one of both is not known."""
+    if shape is None or dtype not in _ELEMENT_BYTES:
+        return None
+    return math.prod(shape) * _ELEMENT_BYTES[dtype]
 
 
 def from_exception(text: str) -> OutOfMemory | None:

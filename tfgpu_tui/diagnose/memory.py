@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tfgpu_tui.core import oom, units
 from tfgpu_tui.core.events import OutOfMemory
@@ -31,9 +32,19 @@ def of_process(state: RunState) -> Iterator[Finding]:
 
 
 def _failed(state: RunState) -> OutOfMemory | None:
-    """The last dump; or what the exception says, where the output could not be read."""
-    if state.out_of_memory is not None:
-        return state.out_of_memory
+    """The last dump with what the exception adds to it; or the exception's words alone, where there was no dump or the
+    output could not be read."""
+    told, said = state.out_of_memory, _said(state)
+    if told is not None and said is not None and told.shape in (None, said.shape):
+        told = replace(told, op=told.op or said.op, shape=told.shape or said.shape, dtype=told.dtype or said.dtype)
+    failed = told or said
+    if failed is not None and failed.wanted_bytes is None:
+        failed = replace(failed, wanted_bytes=oom.tensor_bytes(failed.shape, failed.dtype))
+    return failed
+
+
+def _said(state: RunState) -> OutOfMemory | None:
+    """What an exception says."""
     for error in filter(None, [state.error, *state.child_errors]):
         found = oom.from_exception(error.message) if error.exception == "ResourceExhaustedError" else None
         if found is not None:
