@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from tfgpu_tui.core.events import ScriptError
+
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 WHERE = re.compile(r"\{\{function_node [^}]*\}\}\s*|^\s*\(0\) [A-Z_]+:\s*")
 HEADINGS = re.compile(
@@ -23,6 +25,14 @@ def headline(exception: str, message: str) -> str:
     """`ValueError: file 37 is broken`: the class of the exception and its reason, as far as they can be told apart."""
     reason = _reason(COLOURS.sub("", message).strip())
     return reason if reason.startswith(f"{exception}: ") else f"{exception}: {reason}" if reason else exception
+
+
+def place(error: ScriptError) -> str | None:
+    """`train.py:21 in call`: the script's line that it came from; None where that is not known."""
+    if error.file is None:
+        return None
+    name = error.file.rsplit("/", 1)[-1]
+    return f"{name}:{error.line}" + (f" in {error.function}" if error.function and error.function != "<module>" else "")
 
 
 def _reason(text: str) -> str:

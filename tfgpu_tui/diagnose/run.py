@@ -10,7 +10,7 @@ from tfgpu_tui.core.events import ChildEnded, RunEnded, ScriptError
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import broken_environment, legacy_api, xla
-from tfgpu_tui.diagnose.error_words import headline
+from tfgpu_tui.diagnose.error_words import headline, place
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.stages import python_stage, stage_label
 
@@ -128,10 +128,7 @@ def _crashed_children(state: RunState, ends: list[ChildEnded]) -> Finding:
 
 
 def _place(error: ScriptError) -> str:
-    if error.file is None:
-        return "the traceback in the output"
-    name = error.file.rsplit("/", 1)[-1]
-    return f"{name}:{error.line}" + (f" in {error.function}" if error.function and error.function != "<module>" else "")
+    return place(error) or "the traceback in the output"
 
 
 def _mib(value: int | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tfgpu_tui.core.events import ScriptError
 from tfgpu_tui.core.state import RunState
+from tfgpu_tui.diagnose.error_words import place
 from tfgpu_tui.diagnose.finding import Finding
 
 _UNSUPPORTED = re.compile(r"Detected unsupported operations when trying to compile graph .{0,300}? on XLA_\w+: (\w+)")
@@ -34,7 +34,7 @@ def findings(state: RunState) -> Iterator[Finding]:
         id="xla.unsupported_op",
         severity="critical",
         title=f"XLA can't compile {op}{f' in layer {layer}' if layer else ''}: the training stopped at its first step",
-        lines=[*_place(state.error), who, "on its own, without XLA, TensorFlow has a kernel for it"],
+        lines=[*filter(None, [place(state.error)]), who, "on its own, without XLA, TensorFlow has a kernel for it"],
         next=f"{step}; or take {op} out of the model, into the input pipeline.",
         knob=None if asked == "on" else "jit_compile=off",
         evidence={
@@ -46,10 +46,3 @@ def findings(state: RunState) -> Iterator[Finding]:
             "exception": state.error.exception,
         },
     )
-
-
-def _place(error: ScriptError) -> list[str]:
-    if error.file is None:
-        return []
-    function = f" in {error.function}" if error.function and error.function != "<module>" else ""
-    return [f"{error.file.rsplit('/', 1)[-1]}:{error.line}{function}"]

@@ -18,7 +18,7 @@ import json
 import os
 import re
 import struct
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 ROOT = ""
 PACKAGES = ("tensorflow", "tensorflow_cpu", "tensorflow_gpu", "tf_nightly", "tf_nightly_cpu", "tensorflow_rocm",
@@ -76,37 +76,50 @@ def distributions() -> Dict[str, str]:
     return found
 
 
-def required() -> Dict[str, str]:
-    """The NVIDIA packages that TensorFlow's own metadata asks for -> the lowest version, from its extra `and-cuda`."""
-    for folder in sys.path:
-        for name in listed(folder):
-            if re.match(r"tensorflow-\d.*\.dist-info$", name):
-                try:
-                    with open(os.path.join(folder, name, "METADATA"), errors="replace") as file:
-                        asked = re.findall(r"^Requires-Dist: (nvidia-[\w-]+)(.*)$", file.read(), re.M)
-                except OSError:
-                    return {}
-                lowest = {name: re.search(r"[>=]=\s*([\d.]+)", rest) for name, rest in asked}
-                return {name.replace("-", "_"): v.group(1) for name, v in lowest.items() if v}
-    return {}
+class Asked(NamedTuple):
+    """One requirement in the metadata of an installed TensorFlow."""
+
+    build: str
+    """The distribution that asks, such as `tensorflow_cpu`."""
+    project: str
+    versions: str
+    marker: str
 
 
-def needed() -> Dict[str, str]:
-    """The packages that TensorFlow is built against -> the versions that its metadata asks for (`<2.0.0,>=1.23.5`)."""
-    out: Dict[str, str] = {}
+def asked() -> List[Asked]:
+    """What the installed TensorFlow asks for, the first on sys.path first."""
+    out: List[Asked] = []
     for folder in sys.path:
         for name in listed(folder):
-            if not re.match(r"(tensorflow|tensorflow_cpu|tf_nightly|tf_nightly_cpu)-\d.*\.dist-info$", name):
+            found = re.match(r"(tensorflow|tensorflow_cpu|tf_nightly|tf_nightly_cpu)-\d.*\.dist-info$", name)
+            if found is None:
                 continue
             try:
                 with open(os.path.join(folder, name, "METADATA"), errors="replace") as file:
-                    asked = re.findall(r"^Requires-Dist: ([\w-]+) ?\(?([^;)\n]*)\)?(?: ?; *(.*))?$", file.read(), re.M)
+                    lines = re.findall(r"^Requires-Dist: ([\w-]+) ?\(?([^;)\n]*)\)?(?: ?; *(.*))?$", file.read(), re.M)
             except OSError:
                 continue
-            for project, versions, marker in asked:
-                project = project.replace("-", "_").lower()
-                if project in BUILT_AGAINST and versions.strip() and _holds(marker):
-                    out.setdefault(project, versions.strip())
+            out += [Asked(found[1], project.replace("-", "_").lower(), versions.strip(), marker)
+                    for project, versions, marker in lines]  # fmt: skip
+    return out
+
+
+def required(requirements: List[Asked]) -> Dict[str, str]:
+    """The NVIDIA packages that TensorFlow's GPU build asks for -> the lowest version, from its extra `and-cuda`."""
+    out: Dict[str, str] = {}
+    for each in requirements:
+        lowest = re.search(r"[>=]=\s*([\d.]+)", each.versions)
+        if each.build == "tensorflow" and each.project.startswith("nvidia_") and lowest:
+            out.setdefault(each.project, lowest[1])
+    return out
+
+
+def needed(requirements: List[Asked]) -> Dict[str, str]:
+    """The packages that TensorFlow is built against -> the versions that it asks for (`<2.0.0,>=1.23.5`)."""
+    out: Dict[str, str] = {}
+    for each in requirements:
+        if each.project in BUILT_AGAINST and each.versions and _holds(each.marker):
+            out.setdefault(each.project, each.versions)
     return out
 
 
@@ -345,13 +358,14 @@ def gpus(cu: Any, count: int) -> Iterator[Dict[str, Any]]:
 
 def facts(quick: bool) -> Dict[str, Any]:
     """Everything."""
+    requirements = asked()
     out: Dict[str, Any] = {
         "python": ".".join(map(str, sys.version_info[:3])),
         "executable": sys.executable,
         "prefix": sys.prefix,
         "virtual": sys.prefix != sys.base_prefix or os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
         "distributions": distributions(),
-        "needed": needed(),
+        "needed": needed(requirements),
         "conda": conda_builds(),
         "env": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "scheduler": {name: os.environ[name] for name in SCHEDULER if name in os.environ},
@@ -376,7 +390,7 @@ def facts(quick: bool) -> Dict[str, Any]:
         if (out.get("build") or {}).get("is_cuda_build"):
             out["libraries"], out["runpath"] = libraries(folder, out["build"])
             out["xla_tools"] = xla_tools(folder)
-            out["requires"] = required()
+            out["requires"] = required(requirements)
     if not quick:
         out["cuda_driver"] = cuda_driver()
     return out

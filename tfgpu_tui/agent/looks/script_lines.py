@@ -117,7 +117,7 @@ def _stack(frame: Optional[FrameType]) -> List[At]:
     while frame is not None:
         code = frame.f_code
         # The line costs a search, and only those of the script are asked for.
-        line = 0 if "site-packages" in code.co_filename else frame.f_lineno or 0
+        line = 0 if library_of(code.co_filename) is not None else frame.f_lineno or 0
         stack.append(At(code, frame.f_lasti, line, id(frame)))
         frame = frame.f_back
     return stack

@@ -50,7 +50,8 @@ class Repeats:
         self._calls_before: list[weakref.ref[Any]] = []
         self._alike = 0
         self._eager = input_wait.EagerWait()
-        self._read = 0.0
+        self.read = 0.0
+        """Seconds waited for results up to the last step that was summed."""
 
     # -- before there is a lane
 
@@ -94,7 +95,7 @@ class Repeats:
         self.traces = None
         self.waits = self.waits or input_wait.by_site()
         self._eager = input_wait.eager()
-        self._read = read
+        self.read = read
         self._calls, self._times = [], []
 
     def clocks(self) -> Clocks:
@@ -137,8 +138,8 @@ class Repeats:
                 busy += seconds
         in_functions = min(input_wait.since(self.waits or [], waits)[0], busy)
         self.waits = waits
-        busy += read - self._read
-        self._read = read
+        busy += read - self.read
+        self.read = read
         ends = notes[size - 1 :: size]
         walls = list(map(sub, ends, [base, *ends]))
         return Run(walls, min(waited + busy, sum(walls)), waited + in_functions, ends[-1])
@@ -159,11 +160,6 @@ class Repeats:
             lane.close()
             lane.hand_over(self.clocks())
         return lane
-
-    @property
-    def read(self) -> float:
-        """Seconds waited for results up to the last step that was summed."""
-        return self._read
 
 
 def left_in(lane: Lane) -> list[Call]:
