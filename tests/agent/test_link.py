@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -130,7 +131,10 @@ def test_a_descriptor_that_the_script_closed_is_the_scripts(server: socket.socke
     connection, _ = server.accept()
     lines(connection, lambda e: len(e) >= 2)
     mine, peer = socket.socketpair()
-    with connection, mine, peer, (tmp_path / "file").open("w+") as file:
+    with contextlib.ExitStack() as stack:
+        for each in (connection, mine, peer):
+            stack.enter_context(each)
+        file = stack.enter_context((tmp_path / "file").open("w+"))
         for time_ in (1, 2):
             assert link._connection is not None
             number = link._connection.held.number
@@ -141,17 +145,17 @@ def test_a_descriptor_that_the_script_closed_is_the_scripts(server: socket.socke
             peer.send(b"for the script")
             link.put(stamped("metrics", {"step": time_}))
             again, _ = server.accept()
-            with again:
-                events = lines(again, lambda e, wanted=4 - time_: len(e) >= wanted)  # type: ignore[misc]
-                told = {"agent_connected", "metrics", "fault"} if time_ == 1 else {"agent_connected", "metrics"}
-                assert {e["type"] for e in events} == told, "said once"
-                assert mine.recv(100) == b"for the script"
-                with pytest.raises(BlockingIOError):
-                    peer.recv(100, socket.MSG_DONTWAIT)
-                if time_ == 2:
-                    link.close()
-                    del link
-                    gc.collect()
+            stack.enter_context(again)  # until the end: the link notices a peer that has gone
+            events = lines(again, lambda e, wanted=4 - time_: len(e) >= wanted)  # type: ignore[misc]
+            told = {"agent_connected", "metrics", "fault"} if time_ == 1 else {"agent_connected", "metrics"}
+            assert {e["type"] for e in events} == told, "said once"
+            assert mine.recv(100) == b"for the script"
+            with pytest.raises(BlockingIOError):
+                peer.recv(100, socket.MSG_DONTWAIT)
+            if time_ == 2:
+                link.close()
+                del link
+                gc.collect()
             if by != "nothing":
                 os.close(number)
         assert file.seek(0, os.SEEK_END) == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import Workplace, of_type, wait_for_state
+from tests.process.conftest import DEADLINE_S, Workplace, of_type, wait_for_state, wait_until
 from tfgpu_tui.core.events import Diagnostic, Environment, Preflight
 
 STDERR = (Path(__file__).parents[1] / "unit" / "stderr" / "no_cusolver.txt").read_bytes()
@@ -76,7 +76,13 @@ def test_without_a_stderr_the_run_goes_on(place: Workplace) -> None:
 
 def test_the_environment_is_looked_at_while_the_script_starts(place: Workplace) -> None:
     place.env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    headless(place, subprocess.PIPE, "--set", "visible_devices=none")
+    script = place.script("import pathlib, time\nwhile not pathlib.Path('seen').exists(): time.sleep(0.02)")
+    with subprocess.Popen(
+        place.command("--headless", "--set", "visible_devices=none", script), cwd=place.folder, env=place.env
+    ) as tool:
+        wait_until(lambda: place.runs() and of_type(place.only_run(), Preflight), "the environment was looked at")
+        (place.folder / "seen").touch()
+        assert tool.wait(DEADLINE_S) == 0
     (seen,) = of_type(place.only_run(), Preflight)
     assert isinstance(seen, Preflight)
     assert seen.problem is None and seen.took_ms is not None

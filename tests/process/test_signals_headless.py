@@ -68,8 +68,9 @@ class Job:
 
     def script(self) -> int:
         """Its pid, once it is ready."""
-        wait_until(lambda: "ready" in self.output(), "the script is ready")
-        found = re.search(r"ready (\d+)", self.output())
+        ready = re.compile(r"ready (\d+)\s")  # a read may end within the line
+        wait_until(lambda: ready.search(self.output()), "the script is ready")
+        found = ready.search(self.seen)
         assert found
         return int(found[1])
 
