@@ -131,6 +131,11 @@ def take() -> Recording:
     return recording
 
 
+def recorded(graph: Any) -> Optional[GraphRecord]:
+    """What was noted of a graph so far; None where nothing was."""
+    return _state.recording.of_graph(graph)
+
+
 def eager_stack() -> Stack:
     """The layer calls that are active in this thread."""
     return tuple(getattr(_local, "stack", ()))

@@ -23,6 +23,7 @@ from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
     Dataset,
+    GraphPython,
     GrowthCause,
     Job,
     Knobs,
@@ -33,6 +34,7 @@ from tfgpu_tui.core.events.program import (
     ProcessMemory,
     ScriptLines,
     TfMemory,
+    UnrolledLoop,
     UserCode,
 )
 from tfgpu_tui.core.events.run import (
@@ -83,6 +85,7 @@ __all__ = [
     "Fault",
     "FitCalls",
     "GpuSample",
+    "GraphPython",
     "GrowthCause",
     "HookOff",
     "HostSample",
@@ -110,6 +113,7 @@ __all__ = [
     "Stopping",
     "TfMemory",
     "TrainEnd",
+    "UnrolledLoop",
     "UserCode",
     "decode",
     "encode",

@@ -168,6 +168,8 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.Model: lambda p, e: layers.model(p.layers, e),
     ev.Placement: lambda p, e: layers.placement(p.layers, e),
     ev.LayerTimes: lambda p, e: layers.layer_times(p.layers, e),
+    ev.UnrolledLoop: lambda p, e: layers.unrolled(p.layers, e),
+    ev.GraphPython: lambda p, e: layers.graph_python(p.layers, e),
     ev.Knobs: lambda p, e: layers.knobs(p.layers, e),
     ev.TfMemory: lambda p, e: memory.tf_memory(p.memory, e),
     ev.ProcessMemory: lambda p, e: memory.process_memory(p.memory, e),
