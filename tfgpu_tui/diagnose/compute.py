@@ -64,7 +64,9 @@ def _unrolled(state: RunState) -> Iterator[Finding]:
 def _one_call(loop: ev.UnrolledLoop, steps: int | None) -> list[str]:
     if steps is None:
         return []
-    return [f"one call of {loop.function} holds {steps} updates of the weights: no single step can be seen inside of it"]
+    return [
+        f"one call of {loop.function} holds {steps} updates of the weights: no single step can be seen inside of it"
+    ]
 
 
 def _python(state: RunState) -> Iterator[Finding]:

@@ -151,6 +151,7 @@ def _environment(state: RunState) -> dict[str, Any]:
         "cpu_count": env.cpu_count,
         "cpu_quota": env.cpu_quota,
         "cpu_model": env.cpu_model,
+        "cpu_half": env.cpu_half,
         "host": env.host,
         "visible_devices": env.visible_devices,
     }

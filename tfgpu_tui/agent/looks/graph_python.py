@@ -86,7 +86,9 @@ def _source(function: Any, kind: str) -> Optional[Source]:
     place, at = user_function.place_of(function), _script_line()
     name = place.function if place else getattr(user_function.unwrap(function), "__name__", "a function")
     file, line = (place.file, place.line) if place else (None, None)
-    if at is not None and (file is None or place is None or place.library or os.path.basename(file).startswith(GENERATED)):
+    if at is not None and (
+        file is None or place is None or place.library or os.path.basename(file).startswith(GENERATED)
+    ):
         file, line = at
     if file is None or not is_users(file) or len(_sources) >= MAX_FUNCTIONS:
         return None  # a library's own

@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections import Counter
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..hooks.libraries import is_users
 from ..hooks.runtime import guarded, on_import, send_latest

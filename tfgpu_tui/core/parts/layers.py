@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from tfgpu_tui.core import events as ev
 
-
 MAX_LOOPS = 64
 
 
