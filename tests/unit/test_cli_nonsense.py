@@ -32,7 +32,7 @@ VERB_OPTIONS = {
     "stop": ["--stage"],
     "replay": ["--speed", "--at", "--size", "--interval", "--config", "--theme"],
     "report": ["--html", "--tensorboard"],
-    "compare": ["--size", "--interval", "--config", "--theme"],
+    "compare": ["--size", "--fail-if", "--interval", "--config", "--theme"],
     "doctor": ["--python"],
 }
 RUNS = {"attach": 1, "stop": 1, "replay": 1, "report": 1, "compare": 2}

@@ -96,6 +96,10 @@ def _compare_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("after", metavar="RUN")
     add_screen_options(parser)
     parser.add_argument("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
+    parser.add_argument("--fail-if", metavar="LIMIT", action="append", default=[],
+                        help="exit status 1 where the second run is beyond it by more than the noise, 3 where that "
+                        "can't be told: 'step_time > +5%%', 'examples/s < -5%%', 'input_wait > +3 points', "
+                        "'memory > +10%%', 'gpu_memory > +10%%'")  # fmt: skip
     _add_size(parser)
     _add_json(parser)
 
