@@ -13,7 +13,8 @@ from tfgpu_tui.cli import table
 from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
 from tfgpu_tui.core import python_options
 
-_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
+_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
+               "--on-finding", "--on-finding-severity")  # fmt: skip
 FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
 
@@ -111,6 +112,8 @@ def options_parser() -> argparse.ArgumentParser:
     add("--list-knobs", action="store_true", help="what --set can change")
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--on-finding", metavar="COMMAND", help="run it once for each new finding, with the finding as JSON on stdin")
+    add("--on-finding-severity", metavar="LEVEL", help="for findings from here on: critical, warning (default), info")
     add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
     table.add_screen_options(group)
     add("--version", action="store_true", help="show the version of this tool")
