@@ -17,7 +17,7 @@ _SHORT = {"ansi": "ansi-dark", "dark": "textual-dark", "light": "textual-light"}
 
 
 def run_screen(
-    run: RunDir, settings: Settings, mode: str = "live", speed: float = 1.0, early: Sequence[int] = ()
+    run: RunDir, settings: Settings, mode: str = "live", speed: float = 1.0, early: Sequence[int] = (), say: str = ""
 ) -> int:
     """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace). `early`
     holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once.
@@ -30,6 +30,8 @@ def run_screen(
     app = MonitorApp(run, settings, theme=theme, replay=replay, early=early)
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
+    if say:
+        app.session.say(say)
     status = app.run()
     signal.alarm(0)  # MonitorApp sets it when a signal told it to leave
     if app.crash is not None:
