@@ -23,6 +23,7 @@ from ..hooks.libraries import is_users
 from ..hooks.runtime import guarded, on_import, send_latest
 from ..hooks.user_function import short_name
 from ..placement import placement_record
+from ..placement.names import OPTIMIZER
 
 HOOK = "unrolled"
 MIN_OPS = 1500
@@ -155,7 +156,7 @@ def _updates(graph: Any) -> Optional[int]:
     record = placement_record.recorded(graph)
     if record is None:
         return None
-    return sum(stack.count(placement_record.OPTIMIZER) > 0 for _, _, stack in record.intervals)
+    return sum(OPTIMIZER in stack for _, _, stack in record.intervals)
 
 
 @guarded(HOOK)
