@@ -13,7 +13,9 @@ from tfgpu_tui.cli import table
 from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
 from tfgpu_tui.core import python_options
 
-_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
+_WITH_VALUE = (
+    "--report-json", "--set", "--python", "--stop-after", "--stall-after", "--interval", "--config", "--theme",
+)  # fmt: skip
 FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
 
@@ -111,6 +113,8 @@ def options_parser() -> argparse.ArgumentParser:
     add("--list-knobs", action="store_true", help="what --set can change")
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--stall-after", metavar="SECONDS", help="say that the training stands still after so long without a step "
+        "(default 60, and 20 times a step); 0 is never")  # fmt: skip
     add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
     table.add_screen_options(group)
     add("--version", action="store_true", help="show the version of this tool")

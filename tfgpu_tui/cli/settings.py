@@ -15,6 +15,8 @@ def settings_of(options: argparse.Namespace) -> configuration.Settings:
     }
     if getattr(options, "interval", None) is not None:
         flags["interval_s"] = configuration.interval(options.interval, "--interval")
+    if getattr(options, "stall_after", None) is not None:
+        flags["stall_after_s"] = configuration.stall_after(options.stall_after, "--stall-after")
     settings = configuration.load(flags, file=getattr(options, "config", None))
     if settings.keys:
         from tfgpu_tui.ui import keys  # late: knows Textual's names of keys
