@@ -11,6 +11,8 @@ from tfgpu_tui.supervisor.host import descendants
 
 MOST = 24
 """Processes that are told, those that need the least time first: of a thousand that wait one says as much."""
+STARVED = 0.5
+"""Share of the time. Threads that poll for the interpreter's lock wake up for a moment, 200 times a second."""
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _HELD = "Tt"
 """States of a process that is stopped by a signal or a debugger."""
@@ -28,7 +30,9 @@ class Seen:
     cpu_s: float
     moved_bytes: int | None
     threads: int
-    runnable: int
+    delays_s: dict[int, float]
+    """Thread -> seconds that it was ready to run and no processor was free so far (schedstat); empty where the kernel
+    does not count it."""
     in_disk: int
     forked: bool | None
 
@@ -39,10 +43,14 @@ class Tree:
 
     seen: dict[int, Seen]
 
-    @property
-    def runnable(self) -> int:
-        """Threads that run, or would like to."""
-        return sum(process.runnable for process in self.seen.values())
+    def starved(self, before: Tree, seconds: float) -> bool:
+        """Whether a thread was ready to run most of the time, and no processor was free for it."""
+        return any(
+            delay_s - before.seen[pid].delays_s.get(thread, delay_s) > STARVED * seconds
+            for pid, process in self.seen.items()
+            if pid in before.seen
+            for thread, delay_s in process.delays_s.items()
+        )
 
     def cpu_percent(self, before: Tree, seconds: float) -> float:
         """Of processes that were there before, and are now; 100 is one core."""
@@ -113,10 +121,10 @@ def _look(pid: int) -> Seen | None:
     if fields is None:
         return None
     try:
-        threads = [_stat(f"{folder}/task/{task}") for task in os.listdir(f"{folder}/task")]
+        tasks = {int(task): f"{folder}/task/{task}" for task in os.listdir(f"{folder}/task")}
     except OSError:
         return None
-    states = [of_thread[1] for of_thread in threads if of_thread is not None]
+    states = [of_thread[1] for task in tasks.values() if (of_thread := _stat(task)) is not None]
     kernel = _read(f"{folder}/wchan")
     return Seen(
         pid=pid,
@@ -127,7 +135,11 @@ def _look(pid: int) -> Seen | None:
         cpu_s=(int(fields[12]) + int(fields[13])) * _TICK_S,
         moved_bytes=_moved(folder),
         threads=len(states),
-        runnable=states.count("R"),
+        delays_s={
+            task: int(words[1]) / 1e9
+            for task, path in tasks.items()
+            if len(words := _read(f"{path}/schedstat").split()) > 1
+        },
         in_disk=states.count("D"),
         forked=None,
     )

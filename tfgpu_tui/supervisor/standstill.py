@@ -30,8 +30,8 @@ WORKING_PERCENT = 10.0
 MOVING_BPS = 100e3
 """Less is what the agent itself reads of /proc, and a line of output now and then."""
 GPU_PERCENT = 5.0
-RUNNABLE = 0.25
-"""Share of the looks with a thread that would like to run: a machine that has no time for it is no standstill."""
+THROTTLED_PERCENT = 50.0
+"""A quota that holds the run back is no standstill, nor is a machine that has no time for it (`Tree.starved`)."""
 JUDGED_PHASES = ("imported", "building", "training", "evaluating", "predicting", "idle")
 """What is traced, or imported, has no steps to wait for."""
 ID = "run.stalled"
@@ -60,7 +60,6 @@ class StandstillWatch:
         self._answer: Stacks | None = None
         self._unanswered = 0
         self._moved = 0
-        self._runnable: list[bool] = []
         self._told = False
 
     def turn(self) -> None:
@@ -101,7 +100,6 @@ class StandstillWatch:
             self._record(Standstill(t=time.time(), src="host", quiet_s=self._quiet_s, over=True, stood=stood))
         self._quiet_s = self._still_s = 0.0
         self._tree, self._told = None, False
-        self._runnable.clear()
 
     def _look(self, now: float) -> None:
         """The first one of a standstill only sets what later ones are compared with."""
@@ -116,7 +114,7 @@ class StandstillWatch:
         cpu = tree.cpu_percent(before, seconds)
         moved = tree.moved_bps(before, seconds)
         gpu = self._gpu_busy(gpu_since)
-        works = self._works(tree, cpu, moved, gpu)
+        works = self._works(tree.starved(before, seconds), cpu, moved, gpu)
         if works is not None:
             self._still_s = 0.0
         self._told = True
@@ -142,8 +140,7 @@ class StandstillWatch:
         reached = self._ask({"cmd": "stacks"})
         return False if not reached or self._unanswered > 1 else self._unanswered == 0 or None
 
-    def _works(self, tree: Tree, cpu: float, moved: float | None, gpu: float | None) -> str | None:
-        self._runnable = [*self._runnable[-LOOKS:], tree.runnable > 0]
+    def _works(self, starved: bool, cpu: float, moved: float | None, gpu: float | None) -> str | None:
         before, self._moved = self._moved, self._moved_now()
         if cpu >= WORKING_PERCENT:
             return f"the CPU: {cpu:.0f} % of a core"
@@ -153,9 +150,11 @@ class StandstillWatch:
             return f"files: {moved / 1e6:.1f} MB a second"
         if self._moved > before:
             return "the input pipeline: elements pass through it"
-        if sum(self._runnable) > max(1, RUNNABLE * len(self._runnable)):
-            return "a thread that gets no turn on the CPU"
-        return None
+        return "a thread that gets no turn on the CPU" if starved or self._throttled() else None
+
+    def _throttled(self) -> bool:
+        host = self._state.host
+        return host is not None and (host.throttled_percent or 0.0) > THROTTLED_PERCENT
 
     def _moved_now(self) -> int:
         return sum(stacks.moved for stacks in self._state.standstill.stacks.values())

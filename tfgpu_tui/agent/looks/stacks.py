@@ -24,7 +24,7 @@ from ..hooks.tracebacks import FOLDER
 from ..input import pipeline, user_code
 from ..steps import callback_times, keras_loop
 from . import script_lines
-from .thread_waits import wait_of
+from .thread_waits import native_ids, wait_of
 
 MAX_THREADS = 12
 MAX_FRAMES = 200
@@ -58,11 +58,13 @@ def tell() -> None:
     loops = keras_loop.running()
     training = loops[-1].thread if loops else threading.main_thread().ident
     threads, doing, person = [], None, False
-    for ident, whole in _stacks().items():
+    stacks = _stacks()
+    natives = native_ids(stacks)
+    for ident, whole in stacks.items():
         stack = [place for place in whole if not _is_ours(place)]
         if not stack or _is_ours(whole[-1]):
             continue  # a thread of the agent
-        row = _row(ident, stack, ident == training)
+        row = _row(ident, natives.get(ident), stack, ident == training)
         if ident == training:
             person = _waits_for_person(stack, row)
             doing = _doing(whole, stack, loops)
@@ -99,10 +101,10 @@ def _is_ours(place: Place) -> bool:
     return place.code.co_filename.startswith(FOLDER + os.sep)
 
 
-def _row(ident: int, stack: List[Place], trains: bool) -> Dict[str, Any]:
+def _row(ident: int, native: Optional[int], stack: List[Place], trains: bool) -> Dict[str, Any]:
     """One thread, as `core.rows.ThreadStands` has it."""
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    native = getattr(thread, "native_id", None)
+    native = getattr(thread, "native_id", None) or native
     own = next((place for place in stack if is_users(place.code.co_filename)), None)
     at = _at(stack, own)
     wait = wait_of(native) if native else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 import platform
 import struct
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, NamedTuple, Optional, Tuple
 
 _X86_64 = {
     0: "read", 1: "write", 7: "poll", 17: "read", 18: "write", 19: "read", 20: "write", 23: "poll", 35: "sleep",
@@ -24,6 +25,7 @@ _CALLS: Dict[str, Dict[int, str]] = {"x86_64": _X86_64, "aarch64": _AARCH64}
 _WITH_FILE = ("read", "write", "connect", "accept", "sync", "file lock")
 """Their first argument is a descriptor."""
 MAX_TEXT = 200
+MAX_STACK_BYTES = 64 << 20
 
 
 class Wait(NamedTuple):
@@ -48,6 +50,25 @@ def wait_of(native_id: int) -> Wait:
     on = _described(first) if call in _WITH_FILE and first is not None else None
     where = _read(folder + "wchan")
     return Wait(stat.rpartition(")")[2].split()[0] if stat else None, call, on, None if where in ("", "0") else where)
+
+
+def native_ids(idents: Iterable[int]) -> Dict[int, int]:
+    """Python's number of each thread (pthread_self) -> the system's, also for threads that Python did not start.
+
+    glibc and musl keep a thread's own data, whose address that number is, at the top of its stack (allocate_stack in
+    nptl/allocatestack.c): of the stack pointers below it, which the system tells, the nearest is the thread's."""
+    pointers = []
+    for task in os.listdir("/proc/self/task"):
+        words = _read("/proc/self/task/%s/syscall" % task).split()
+        if len(words) > 2:
+            pointers.append((int(words[-2], 16), int(task)))
+    pointers.sort()
+    found = {}
+    for ident in idents:
+        place = bisect.bisect_left(pointers, (ident, 0)) - 1
+        if place >= 0 and ident - pointers[place][0] < MAX_STACK_BYTES:
+            found[ident] = pointers[place][1]
+    return found
 
 
 def _read(path: str) -> str:
