@@ -24,7 +24,16 @@ from tfgpu_tui.supervisor import launch
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "demo" / "recordings" / "script-failed.jsonl"
-RUN_OPTIONS = ["--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme"]
+RUN_OPTIONS = [
+    "--report-json",
+    "--set",
+    "--python",
+    "--stop-after",
+    "--stall-after",
+    "--interval",
+    "--config",
+    "--theme",
+]
 VERB_OPTIONS = {
     "attach": ["--interval", "--config", "--theme"],
     "runs": ["--prune"],

@@ -18,16 +18,13 @@ from tfgpu_tui.core.parts.process import HANDLERS as OF_PROCESS
 from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
 from tfgpu_tui.core.parts.record import Record
-from tfgpu_tui.core.parts.standstill import Standstill
+from tfgpu_tui.core.parts.standstill import STALL_STEPS, Standstill
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark, StepTotals
 from tfgpu_tui.core.units import duration
 
 __all__ = ["STEADY_STEPS", "RunState", "fold"]
-
-STALL_STEPS = 20
-"""A training whose steps take long is asked about only after so many of its longest (95th percentile)."""
 
 T = TypeVar("T")
 

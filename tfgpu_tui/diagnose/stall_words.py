@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfgpu_tui.core import units
 from tfgpu_tui.core.events import Standstill
 from tfgpu_tui.core.rows import ProcessStands, ThreadStands
 
@@ -58,7 +59,8 @@ def what(thread: ThreadStands) -> str:
     if waits_in and call in (None, "lock", "poll"):
         return f"waiting in {waits_in}"
     if call in WITH:
-        return f"{WITH[call]} {on or 'a file or socket'}"
+        words = f"from the {on}" if on and on.startswith(("socket", "pipe")) and call == "read" else on
+        return f"{WITH[call]} {words or 'a file or socket'}"
     if call in CALLS:
         return CALLS[call]
     return _by_kernel(kernel) or ("waiting" if thread.get("state") in ("S", "D") else "where it waits is not known")
@@ -101,6 +103,11 @@ def nothing_computes(look: Standstill) -> str:
     cpu = "CPU unknown" if look.cpu_percent is None else f"CPU {look.cpu_percent:.1f} % of a core"
     gpu = "" if look.gpu_busy_percent is None else f", GPU {look.gpu_busy_percent:.0f} % busy"
     return f"nothing computes: {cpu}{gpu}, in {len(look.processes)} process{'es' if len(look.processes) != 1 else ''}"
+
+
+def whole(seconds: float) -> str:
+    """`70 s`, `2 min 10 s`."""
+    return f"{int(seconds)} s" if seconds < 120 else units.duration(seconds)
 
 
 def _name(file: str | None) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfgpu_tui.core import units
 from tfgpu_tui.core.events import Stacks, Standstill
 from tfgpu_tui.core.rows import ProcessStands, ThreadStands
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.diagnose.stall_words import base, nothing_computes, place, process_words, stands, what
+from tfgpu_tui.diagnose.stall_words import base, nothing_computes, place, process_words, stands, what, whole
 
 STILL = 0.5
 """Share of the time without a step in which nothing computed and nothing moved, up to now."""
@@ -73,7 +72,7 @@ def findings(state: RunState) -> Iterator[Finding]:
     yield Finding(
         id="run.stalled",
         severity="critical",
-        title=f"{first} for {units.duration(look.quiet_s)}: {cause.words}",
+        title=f"{first} for {whole(look.quiet_s)}: {cause.words}",
         lines=_lines(scene),
         next=cause.next,
         incomplete=cause.incomplete,
@@ -98,8 +97,8 @@ def _past(state: RunState) -> Iterator[Finding]:
     if not past:
         return
     longest_s = max(seconds for _, seconds in past)
-    times = f"{len(past)} times, for {units.duration(longest_s)} at most" if len(past) > 1 else (
-        f"for {units.duration(longest_s)}")  # fmt: skip
+    times = f"{len(past)} times, for {whole(longest_s)} at most" if len(past) > 1 else (
+        f"for {whole(longest_s)}")  # fmt: skip
     yield Finding(
         id="run.stalled",
         severity="info",

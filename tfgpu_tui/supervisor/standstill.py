@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfgpu_tui.core.events import Event, Stacks, Standstill
+from tfgpu_tui.core.parts.standstill import COMPUTING_PERCENT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.supervisor.process_looks import Tree, look_at, rows, suspended
 
@@ -25,8 +26,6 @@ LOOKS = 12
 LOOK_S = 5.0
 LONG_S, SELDOM_S = 600.0, 60.0
 """What has stood for so long is looked at only so often."""
-WORKING_PERCENT = 10.0
-"""Of a core: what waits and looks around now and then uses less."""
 MOVING_BPS = 100e3
 """Less is what the agent itself reads of /proc, and a line of output now and then."""
 GPU_PERCENT = 5.0
@@ -142,7 +141,7 @@ class StandstillWatch:
 
     def _works(self, starved: bool, cpu: float, moved: float | None, gpu: float | None) -> str | None:
         before, self._moved = self._moved, self._moved_now()
-        if cpu >= WORKING_PERCENT:
+        if cpu >= COMPUTING_PERCENT:
             return f"the CPU: {cpu:.0f} % of a core"
         if gpu is not None and gpu >= GPU_PERCENT:
             return f"the GPU: {gpu:.0f} % busy"

@@ -6,6 +6,12 @@ from dataclasses import dataclass, field
 
 from tfgpu_tui.core import events as ev
 
+STALL_AFTER_S = 60.0
+"""Without a step for so long it is asked, where nobody asked for another time."""
+STALL_STEPS = 20
+"""A training whose steps take long is asked about only after so many of its longest (95th percentile)."""
+COMPUTING_PERCENT = 10.0
+"""Of a core: what waits, and looks around now and then, uses less."""
 PROCESSES = 32
 PAST = 50
 
