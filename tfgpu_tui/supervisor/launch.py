@@ -41,6 +41,11 @@ class LaunchSpec(NamedTuple):
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends; a rerun does not overwrite it."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
+    on_finding: str | None = None
+    """A shell's command that runs once for each new finding."""
+    on_finding_severity: str = "warning"
     columns: int = 80
     rows: int = 24
 
@@ -58,6 +63,9 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
         stall_after_s=spec.stall_after_s,
         stop_after=spec.stop_after,
         report_json=spec.report_json,
+        metrics=spec.metrics,
+        on_finding=spec.on_finding,
+        on_finding_severity=spec.on_finding_severity,
         columns=spec.columns,
         rows=spec.rows,
     )
@@ -144,6 +152,9 @@ def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
         interval_s=meta.interval_s,
         stall_after_s=meta.stall_after_s,
         stop_after=meta.stop_after,
+        metrics=meta.metrics,
+        on_finding=meta.on_finding,
+        on_finding_severity=meta.on_finding_severity,
         columns=meta.columns,
         rows=meta.rows,
     )
