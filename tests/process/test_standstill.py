@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.process.conftest import Workplace, of_type, wait_for_output, wait_for_state, wait_until
+from tests.process.conftest import Workplace, of_type, wait_for_state, wait_until
 from tfgpu_tui.core.events import Event, Stacks, Standing, Standstill, Steps
 from tfgpu_tui.core.state import fold
 from tfgpu_tui.diagnose import Finding, diagnose
@@ -153,7 +153,7 @@ def test_a_pause_is_no_standstill(place: Workplace, pause: str) -> None:
 def test_a_suspended_script_is_none_and_one_that_goes_on_is_past(place: Workplace) -> None:
     wait = 'end = "go"\n        while not os.path.exists(end): time.sleep(0.05)'
     run = started(place, SHORTER_PAUSE.format(pause=wait).replace("steps_per_epoch=600", "steps_per_epoch=10**9"))
-    wait_for_output(run, "pause")
+    wait_until(lambda: run.output_log.exists() and "pause" in run.output_log.read_text(), "it pauses", LONG_S)
     wait_until(lambda: stands(run), "a callback that waits for a file stands still after all", LONG_S)
     steps = len(of_type(run, Steps))
     (place.folder / "go").touch()
