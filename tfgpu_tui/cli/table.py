@@ -40,6 +40,8 @@ def add_run_options(parser: Any) -> None:
         "needed")  # fmt: skip
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--stall-after", metavar="SECONDS", help="say that the training stands still after so long without a step "
+        "(default 60, and 20 times a step); 0 is never")  # fmt: skip
     add(
         "--metrics", metavar="WHERE", help="tell them to Prometheus while it runs: HOST:PORT, unix:PATH, or a FILE.prom"
     )
