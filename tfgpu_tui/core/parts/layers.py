@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tfgpu_tui.core import events as ev
@@ -52,3 +53,9 @@ def unrolled(layers: Layers, e: ev.UnrolledLoop) -> None:
 
 def graph_python(layers: Layers, e: ev.GraphPython) -> None:
     layers.graph_python = e
+
+
+def on_a_gpu(ops: Mapping[str, int]) -> str:
+    """Where a layer would run on a machine with a GPU: `GPU`, or with the operations that would not: `GPU, CPU 2`."""
+    on, off = ops.get("GPU"), ops.get("CPU")
+    return ", ".join([*(["GPU"] if on else []), *([f"CPU {off}"] if off else [])])
