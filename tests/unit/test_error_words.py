@@ -78,7 +78,7 @@ IN_A_LAYER_THAT_IS_TRACED = """in user code:
     
     Arguments received by Broken.call():
       • x=tf.Tensor(shape=(2, 3), dtype=float32)
-"""  # noqa: W293
+"""
 IN_A_LAYER_OF_A_MODEL_OF_KERAS_2 = """Exception encountered when calling layer 'net' (type Net).
 
 in user code:
@@ -103,7 +103,7 @@ in user code:
 
 
 Call arguments received by layer 'net' (type Net):
-  • x=tf.Tensor(shape=(2, 3), dtype=float32)"""  # noqa: W293
+  • x=tf.Tensor(shape=(2, 3), dtype=float32)"""
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
         title="The model runs eagerly: Python starts every op of every step",
         lines=[
             how + (f": {ops} ops a step, each started by itself" if ops else ""),
+            *_of_which(state),
             f"compute takes {units.share(state.judged.shares()['compute'])} of "
             f"{units.duration(state.judged.mean_s)} a step",
             *(line.sentence() for line in seen[:2]),
@@ -153,6 +154,16 @@ def _eager(state: RunState) -> Iterator[Finding]:
         share=0.0,
         incomplete="how much a graph would save is known only after a run with it",
     )
+
+
+def _of_which(state: RunState) -> list[str]:
+    """Where other steps ran as a graph."""
+    by_loop = state.described.steps.by_loop
+    eager, steps = by_loop.get("eager"), sum(totals.steps for totals in by_loop.values())
+    if eager is None or eager.steps == steps:
+        return []
+    share = eager.wall_s / sum(totals.wall_s for totals in by_loop.values())
+    return [f"so do {eager.steps} of {steps} steps, which take {units.share(share)} of the steps' time"]
 
 
 def eager_ops_per_step(state: RunState) -> int | None:
