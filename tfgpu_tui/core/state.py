@@ -143,6 +143,7 @@ class RunState:
     host = _Of(lambda s: s.machine.host)
     rss_peak_bytes = _Of(lambda s: s.machine.rss_peak_bytes)
     rss_by_step = _Of(lambda s: s.machine.rss_by_step)
+    children_by_step = _Of(lambda s: s.machine.children_by_step)
     log_bytes = _Of(lambda s: s.record.log_bytes)
     log_capped = _Of(lambda s: s.record.log_capped)
     hooks_off = _Of(lambda s: s.record.hooks_off)
