@@ -149,7 +149,7 @@ def _exporter_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="only this one, until it has ended (default: all live runs)"
     )
-    parser.add_argument("--metrics", metavar="WHERE", default="127.0.0.1:9455",
+    parser.add_argument("--metrics", metavar="WHERE",
                         help="HOST:PORT (default 127.0.0.1:9455), unix:PATH, or a FILE.prom")  # fmt: skip
 
 
