@@ -13,6 +13,8 @@ from tfgpu_tui.diagnose.lines import MOST, Seen, loop_lines
 SHORT_STEP_S = 0.020
 """Steps longer than this have work enough for a GPU, however small their ops."""
 IDLE_GPU_PERCENT = 50.0
+EAGER = "eager"
+"""The kind of a loop of the script's own whose steps no function holds."""
 BUSY_CORE_PERCENT = 85.0
 """The busiest core, on average over the training: one thread starts the GPU's work and does nothing else."""
 
@@ -113,7 +115,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
     compiled = state.model is not None and state.model.run_eagerly is True
     told = state.knobs_in_force
     switched = not compiled and told is not None and told.in_force.get("run_eagerly") == "on"
-    if not compiled and not switched and state.loop != "eager":
+    if not compiled and not switched and state.loop != EAGER:
         return
     asked = state.run.knobs.get("run_eagerly") if state.run is not None else None
     if asked == "on":
@@ -159,7 +161,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
 def _of_which(state: RunState) -> list[str]:
     """Where other steps ran as a graph."""
     by_loop = state.described.steps.by_loop
-    eager, steps = by_loop.get("eager"), sum(totals.steps for totals in by_loop.values())
+    eager, steps = by_loop.get(EAGER), sum(totals.steps for totals in by_loop.values())
     if eager is None or eager.steps == steps:
         return []
     share = eager.wall_s / sum(totals.wall_s for totals in by_loop.values())
