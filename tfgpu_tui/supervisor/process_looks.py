@@ -68,7 +68,10 @@ class Tree:
 
 
 def look_at(script: int, own: set[int]) -> Tree:
-    """All processes of the run now, without those in `own`; a few files for each thread."""
+    """All processes of the run now, without those in `own`; a few files for each thread. None at all while the script
+    ends: its memory, and with it its command line, is gone before it is."""
+    if not _command(script):
+        return Tree({})
     seen: dict[int, Seen] = {}
     commands: dict[int, bytes] = {}
     for pid in descendants(script):
@@ -111,7 +114,8 @@ def _row(now: Seen, before: Seen | None, seconds: float) -> ProcessStands:
         "cpu_percent": None if before is None else round(100 * max(0.0, now.cpu_s - before.cpu_s) / seconds, 1),
         "threads": now.threads,
         "disk_threads": now.in_disk,
-        "forked": now.forked,
+        # One that was killed a moment ago has no command line any more.
+        "forked": before.forked if now.forked is None and before is not None else now.forked,
     }
 
 

@@ -103,6 +103,8 @@ class StandstillWatch:
     def _look(self, now: float) -> None:
         """The first one of a standstill only sets what later ones are compared with."""
         tree, before, seconds = look_at(self._script, self._own()), self._tree, now - self._looked_at
+        if not tree.seen:
+            return
         self._tree, self._looked_at = tree, now
         gpu_since, self._gpu_since = self._gpu_since, self._state.now
         if before is None or seconds <= 0:
