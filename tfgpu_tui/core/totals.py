@@ -104,7 +104,7 @@ class GpuView:
 @dataclass(frozen=True)
 class Mark:
     """Something that happened at a moment on the time axis: `epoch`, `validation`, `checkpoint`, `retrace`, `knob`
-    (settings of the run, at its start), `end`."""
+    (settings of the run, at its start), `profile` (the profiler looked inside some steps), `end`."""
 
     t: float
     kind: str
