@@ -13,7 +13,8 @@ from tfgpu_tui.cli import table
 from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
 from tfgpu_tui.core import python_options
 
-_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
+_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
+               "--on-finding", "--on-finding-severity")  # fmt: skip
 FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
 

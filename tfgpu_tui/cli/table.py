@@ -40,6 +40,8 @@ def add_run_options(parser: Any) -> None:
         "needed")  # fmt: skip
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--on-finding", metavar="COMMAND", help="run it once for each new finding, with the finding as JSON on stdin")
+    add("--on-finding-severity", metavar="LEVEL", help="for findings from here on: critical, warning (default), info")
     add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
 
 
@@ -109,6 +111,10 @@ def _compare_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("after", metavar="RUN")
     add_screen_options(parser)
     parser.add_argument("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
+    parser.add_argument("--fail-if", metavar="LIMIT", action="append", default=[],
+                        help="exit status 1 where the second run is beyond it by more than the noise, 3 where that "
+                        "can't be told: 'step_time > +5%%', 'examples/s < -5%%', 'input_wait > +3 points', "
+                        "'memory > +10%%', 'gpu_memory > +10%%'")  # fmt: skip
     _add_size(parser)
     _add_json(parser)
 

@@ -46,7 +46,7 @@ def show(
     try:
         from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 
-        status = 0 if early else run_screen(run, settings, mode, speed, early, say)
+        status = 0 if early else run_screen(run, settings, mode, speed, early, say, tour=settings.tour)
         if early and just_started and early[0] == signal.SIGINT:
             opening.stop(run)
     finally:
