@@ -8,9 +8,9 @@ from tfgpu_tui.core import compute_parts
 from tfgpu_tui.core.state import RunState
 
 NOT_LOOKED = (
-    "nothing looked inside the step: it does by itself where compute is most of a step, and 0.5 % of the run's "
+    "nothing looked inside the step: it happens by itself where compute is most of a step, within 0.5 % of the time; "
+    "--set profile=5 asks for it"
 )
-NOT_LOOKED += "time suffices; --set profile=5 asks for it"
 OFF = "--set profile=off"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import compute_parts, units
-from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import plot
@@ -14,8 +13,9 @@ LAYERS: tuple[tuple[str, Role], ...] = (("input_wait", "input"), ("compute", "co
 SERIES = ("wait_ms", "compute_ms", "host_ms")
 ROLES: tuple[Role, ...] = ("input", "compute", "host")
 DETAIL_ROWS = 9
-LEAST_HEIGHT, ROOMY_HEIGHT = 8, 12
+LEAST_HEIGHT, ROOMY_HEIGHT = 6, 9
 """Rows of the pane from which on compute has one line, and two."""
+ROOMY_WIDTH = 50
 MOST_NAME = 24
 
 
@@ -45,12 +45,13 @@ def _legend(current: StepTotals, view: View, width: int) -> list[Row]:
 
 
 def _compute(view: View, box: Box) -> list[Row]:
-    """`backward 62 %  forward 20 %  optimizer 14 %  …`: what compute is made of, the greatest first, and the layers with
-    most of it where there is room for two lines; nothing where that isn't known, or the plot needs the room."""
+    """`backward 62 %  forward 20 %  optimizer 14 %  …`: what compute is made of, the greatest first, and the layers
+    with most of it where there is room for two lines; nothing where that isn't known, or the plot needs the room."""
     times, shares = view.state.layer_times, view.state.compute_parts()
     if times is None or not shares or box.height < LEAST_HEIGHT:
         return []
-    lines = [_listed("of compute:", [(words(part), share) for part, share in shares.items()], box.width)]
+    label = "of compute:" if box.width >= ROOMY_WIDTH else "of it:"
+    lines = [_listed(label, [(compute_parts.words(part), share) for part, share in shares.items()], box.width)]
     hottest = [(printable(name), sum(row.values())) for name, row in compute_parts.layers(times)]
     if hottest and box.height >= ROOMY_HEIGHT:
         lines.append(_listed("by layer:", hottest, box.width))
