@@ -3,10 +3,10 @@
     python -m benchmarks.compute_split [--only dense lstm …] [--rounds 25] [--steps 20]
 
 Ten models (`compute_cases/steps.py`). The truth of a part is what the step loses without it: without its update,
-without its backward pass, without one layer; in turns within a round, as the median of the rounds' ratios. Told is the part's
-share of compute in the event `layer_times`; forward holds the loss, as it does in the truth. A layer that is taken away
-takes its share of the update with it, which the told share of a layer does not hold. Exit status 1 where any part is off
-by more than 5 points.
+without its backward pass, without one layer; in turns within a round, as the median of the rounds' ratios. Told is the
+part's share of compute in the event `layer_times`; forward holds the loss, as it does in the truth. A layer that is
+taken away takes its share of the update with it, which the told share of a layer does not hold. Exit status 1 where any
+part is off by more than 5 points.
 """
 
 from __future__ import annotations
