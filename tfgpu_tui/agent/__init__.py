@@ -35,8 +35,11 @@ HOOKS = (
     "memory.host_memory",
     "looks.child_processes",
     "looks.retraces",
+    "looks.unrolled",
+    "looks.graph_python",
     "steps.fit_calls",
     "looks.script_lines",
+    "looks.stacks",
     "looks.debug_switches",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""

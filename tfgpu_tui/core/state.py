@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import rows
-from tfgpu_tui.core.parts import devices, lifecycle, machine, record
+from tfgpu_tui.core.parts import devices, lifecycle, machine, record, standstill
 from tfgpu_tui.core.parts.devices import Devices
 from tfgpu_tui.core.parts.lifecycle import Lifecycle
 from tfgpu_tui.core.parts.machine import Machine
@@ -18,9 +18,11 @@ from tfgpu_tui.core.parts.process import HANDLERS as OF_PROCESS
 from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
 from tfgpu_tui.core.parts.record import Record
+from tfgpu_tui.core.parts.standstill import STALL_STEPS, Standstill
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark, StepTotals
+from tfgpu_tui.core.units import duration
 
 __all__ = ["STEADY_STEPS", "RunState", "fold"]
 
@@ -60,6 +62,7 @@ class RunState:
     devices: Devices = field(default_factory=Devices)
     machine: Machine = field(default_factory=Machine)
     record: Record = field(default_factory=Record)
+    standstill: Standstill = field(default_factory=Standstill)
     _focus: Process | None = field(default=None, init=False, repr=False, compare=False)
     """The process that this is the state of; None for the run's own."""
 
@@ -143,6 +146,7 @@ class RunState:
     host = _Of(lambda s: s.machine.host)
     rss_peak_bytes = _Of(lambda s: s.machine.rss_peak_bytes)
     rss_by_step = _Of(lambda s: s.machine.rss_by_step)
+    children_by_step = _Of(lambda s: s.machine.children_by_step)
     log_bytes = _Of(lambda s: s.record.log_bytes)
     log_capped = _Of(lambda s: s.record.log_capped)
     hooks_off = _Of(lambda s: s.record.hooks_off)
@@ -180,12 +184,14 @@ class RunState:
     last_call_t = _Of(lambda s: s.described.calls.last_call_t)
     debug_switches = _Of(lambda s: s.described.calls.debug_switches)
     script_lines = _Of(lambda s: s.described.calls.script_lines)
-    dataset = _Of(lambda s: s.described.feed.dataset)
-    batch_size = _Of(lambda s: s.described.feed.batch_size)
+    dataset = _Of(lambda s: _dataset(s.described))
+    batch_size = _Of(lambda s: _batch_size(s.described))
     pipeline = _Of(lambda s: s.described.feed.pipeline)
     model = _Of(lambda s: s.described.layers.model)
     placement = _Of(lambda s: s.described.layers.placement)
     layer_times = _Of(lambda s: s.described.layers.layer_times)
+    unrolled = _Of(lambda s: s.described.layers.unrolled)
+    graph_python = _Of(lambda s: s.described.layers.graph_python)
     knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
     tf_memory = _Of(lambda s: s.described.memory.tf_memory)
     tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)
@@ -224,6 +230,12 @@ class RunState:
     def judged(self) -> StepTotals:
         """Training steps after warm-up."""
         return self.described.steps.judged
+
+    @property
+    def stall_limit_s(self) -> float | None:
+        """Without a step for so long it is asked whether the training stands still; None where that is off."""
+        least_s = self.run.stall_after_s if self.run is not None else 0.0
+        return max(least_s, STALL_STEPS * (self.judged.percentile_s(0.95) or 0.0)) if least_s > 0 else None
 
     @property
     def running(self) -> bool:
@@ -273,10 +285,10 @@ class RunState:
         return self.described.steps.current(self.running)
 
     def examples_per_s(self, totals: StepTotals) -> float | None:
-        """Examples through the optimiser per second of step time. Where the shape of a batch has no fixed size (its
-        last one may be smaller), the dataset's batch size stands for it; None where neither is known."""
-        if totals.examples and totals.wall_s:
-            return totals.examples / totals.wall_s
+        """Examples through the optimiser per second of step time, over the windows whose examples are known, which
+        have to be half of the time. Where none is, the dataset's batch size stands for all; None without one."""
+        if totals.examples and totals.sized_s:
+            return totals.examples / totals.sized_s if totals.sized_s >= 0.5 * totals.wall_s else None
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 
     def layer_ms(self, row: rows.Layer) -> float | None:
@@ -319,6 +331,17 @@ class RunState:
         return "starting" if self.child_pid is None else "running"
 
 
+def _dataset(process: Process) -> ev.Dataset | None:
+    """What it trained on; where it did not train (yet), what it tested or predicted."""
+    told = process.feed.dataset
+    return None if told is not None and told.phase != "train" and process.trains else told
+
+
+def _batch_size(process: Process) -> int | None:
+    told = _dataset(process)
+    return process.feed.batch_size or (told.batch_size if told is not None else None)
+
+
 def _run_started(s: RunState, e: ev.RunStarted) -> None:
     s.lifecycle.run = e
     if e.knobs:
@@ -351,6 +374,12 @@ def _out_of_memory(s: RunState, e: ev.OutOfMemory) -> None:
     s.record.run_marks.append(Mark(e.t, "out of memory", f"out of memory on {e.device or 'a device'}"))
 
 
+def _standstill(s: RunState, e: ev.Standstill) -> None:
+    standstill.look(s.standstill, e)
+    if e.over and e.stood:
+        s.record.run_marks.append(Mark(e.t, "stall", f"stood still for {duration(e.quiet_s)}"))
+
+
 def _host_sample(s: RunState, e: ev.HostSample) -> None:
     trains = s.phase == "training" and s.judged.steps
     machine.host_sample(s.machine, e, s.environment.cpus, s.train.steps if trains else None)
@@ -371,6 +400,8 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.Environment: _environment,
     ev.HostSample: _host_sample,
     ev.GpuSample: _gpu_sample,
+    ev.Standstill: _standstill,
+    ev.Stacks: lambda s, e: standstill.stacks(s.standstill, e),
     ev.Preflight: lambda s, e: devices.preflight(s.devices, e),
     ev.Diagnostic: lambda s, e: devices.diagnostic(s.devices, e),
     ev.OutOfMemory: _out_of_memory,

@@ -21,6 +21,7 @@ from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks import runtime
+from ..hooks.autograph_lines import Written, written
 from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
 from ..hooks.tracebacks import FOLDER
@@ -29,6 +30,7 @@ from ..steps import custom_steps, keras_loop, keras_sums
 LOOK_S = 0.1
 TELL_S = 2.0
 MAX_LINES = 4096
+MAX_FRAMES = 64
 TOLD = 5
 """Lines of each kind that are told, the most frequent first."""
 MAX_TEXT = 160
@@ -74,8 +76,8 @@ class At(NamedTuple):
 
     code: CodeType
     instruction: int
-    line: int
-    """0 in an installed library."""
+    written: Written
+    """Its line is 0 in an installed library."""
     frame_id: int
 
 
@@ -86,6 +88,8 @@ class _Seen:
         self.looks = 0
         """At the thread that trains, while it trains."""
         self.told = 0
+        self.steps: Dict[int, Tuple[int, int]] = {}
+        """Frame of the script from which a step of its own loop ran -> (its code's id, the instruction)."""
         self.lines: Dict[Line, List[int]] = {}
         """Line -> [looks, looks in which it waited for another thread, process or machine]."""
         self.functions: Dict[Line, str] = {}
@@ -99,9 +103,23 @@ class _Seen:
         counts[1] += waits
         self.functions[line] = function
 
+    def stepped(self, stack: List[At]) -> None:
+        """A look at a step of a loop of the script's own."""
+        if len(self.steps) >= MAX_FRAMES:
+            self.steps.clear()
+        for at in stack:
+            if is_users(at.code.co_filename):
+                self.steps[at.frame_id] = id(at.code), at.instruction
+
 
 _seen = _Seen()
 _pid = os.getpid()
+
+
+def stepped_at(frame_id: int, code: CodeType) -> Optional[int]:
+    """The instruction of this frame at which a step of the script's own loop was seen last; None where none was."""
+    seen_code, instruction = _seen.steps.get(frame_id, (0, 0))
+    return instruction if seen_code == id(code) else None
 
 
 def _stacks() -> Dict[int, List[At]]:
@@ -118,7 +136,8 @@ def _stack(frame: Optional[FrameType]) -> List[At]:
         code = frame.f_code
         # The line costs a search, and only those of the script are asked for.
         line = 0 if library_of(code.co_filename) is not None else frame.f_lineno or 0
-        stack.append(At(code, frame.f_lasti, line, id(frame)))
+        at = written(code.co_filename, line, code.co_name)
+        stack.append(At(code, frame.f_lasti, at, id(frame)))
         frame = frame.f_back
     return stack
 
@@ -138,9 +157,11 @@ def _place(thread: int, stack: List[At], loop: Optional[keras_sums.Loop]) -> Opt
     training = threading.main_thread().ident if loop is None else loop.thread
     if thread == training:
         _seen.looks += 1
+        if loop is None and (custom_steps.computes(thread) or _in_step(stack)):
+            _seen.stepped(stack)
         if custom_steps.computes(thread) if loop is None else loop.stamps.function[0] > 0.0:
             return None
-    place = next((place for place, at in enumerate(stack) if is_users(at.code.co_filename)), None)
+    place = next((place for place, at in enumerate(stack) if is_users(at.written.file)), None)
     if place is None:
         return None
     at, within, around = stack[place], stack[:place], stack[place + 1 :]
@@ -166,7 +187,8 @@ def _look() -> None:
         if found is not None:
             kind, at = found
             waits = stack[0].code.co_filename in WAITING
-            _seen.add(Line(kind, at.code.co_filename, at.line), at.code.co_name, waits)
+            file, number, function = at.written
+            _seen.add(Line(kind, file, number), function, waits)
 
 
 @every(TELL_S)

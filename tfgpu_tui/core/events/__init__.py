@@ -18,11 +18,12 @@ from tfgpu_tui.core.events.base import (
     histogram_value_s,
 )
 from tfgpu_tui.core.events.codec import ALL_EVENTS, DEEPEST, FIELDS, SCHEMA_VERSION, decode, encode, from_dict, parse
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight
+from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
     Dataset,
+    GraphPython,
     GrowthCause,
     Job,
     Knobs,
@@ -32,7 +33,9 @@ from tfgpu_tui.core.events.program import (
     Placement,
     ProcessMemory,
     ScriptLines,
+    Stacks,
     TfMemory,
+    UnrolledLoop,
     UserCode,
 )
 from tfgpu_tui.core.events.run import (
@@ -83,6 +86,7 @@ __all__ = [
     "Fault",
     "FitCalls",
     "GpuSample",
+    "GraphPython",
     "GrowthCause",
     "HookOff",
     "HostSample",
@@ -105,11 +109,14 @@ __all__ = [
     "RunStarted",
     "ScriptError",
     "ScriptLines",
+    "Stacks",
     "Standing",
+    "Standstill",
     "Steps",
     "Stopping",
     "TfMemory",
     "TrainEnd",
+    "UnrolledLoop",
     "UserCode",
     "decode",
     "encode",

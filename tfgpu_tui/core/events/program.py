@@ -129,6 +129,61 @@ class ScriptLines(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnrolledLoop(Event):
+    """A Python loop of the script that tracing made into copies of its ops in a graph; cumulative by loop."""
+
+    type: ClassVar[str] = "unrolled_loop"
+    function: str
+    """That was traced; Keras' own or the script's."""
+    file: str
+    line: int
+    """The loop's first line."""
+    text: str = ""
+    """Of the source."""
+    copies: int = 0
+    """Of its ops in the graph, as far as a sample of them tells."""
+    share: float | None = None
+    """Of the graph's ops that have a line of the script's, those that the loop made."""
+    ops: int = 0
+    """In the graph, the largest one where it was traced several times."""
+    traces: int = 0
+    """Of graphs that hold it."""
+    seconds: float = 0.0
+    """In these traces."""
+    updates: int | None = None
+    """How often an optimizer is applied in the graph; None where that was not noted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphPython(Event):
+    """Python functions inside the training's graph (py_function, numpy_function), cumulative while it trains. Those of
+    the input pipeline are none of them."""
+
+    type: ClassVar[str] = "graph_python"
+    steps: int = 0
+    """Training steps so far."""
+    functions: list[rows.GraphFunction] = field(default_factory=list)
+    """Those that took most time first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacks(Event):
+    """Where the threads of a process stand. Told when the supervisor asks, while no steps come."""
+
+    type: ClassVar[str] = "stacks"
+    threads: list[rows.ThreadStands] = field(default_factory=list)
+    doing: str | None = None
+    """What the thread that trains is in: batch (waits for the next one) | step | callback | between (steps of a fit) |
+    loop (of the script's own, outside of a step); None where it is in none."""
+    phase: str = ""
+    """As in the event `phase`; '' before TensorFlow is imported."""
+    person: bool = False
+    """Whether it waits for a person: in a debugger, or for what somebody types."""
+    moved: int = 0
+    """Calls of the script's generators and elements in the input pipeline so far: it grows while a buffer fills."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement(Event):
     """On which device every layer's ops really ran, from TensorFlow's final graph."""
 
@@ -232,6 +287,9 @@ EVENTS: tuple[type[Event], ...] = (
     Pipeline,
     UserCode,
     ScriptLines,
+    UnrolledLoop,
+    GraphPython,
+    Stacks,
     Placement,
     LayerTimes,
     TfMemory,
