@@ -177,8 +177,9 @@ INPUT = Knob(
 )
 PROFILE = Knob(
     name="profile",
-    values=(SCRIPT, "5"),
-    summary="time per layer: TensorFlow's profiler looks at so many steps once, after the first 20 (slower meanwhile)",
+    values=(SCRIPT, "5", "off"),
+    summary="what compute is made of: script = a few steps now and then, for 0.5 % of the time at most; a number = so "
+    "many steps at once after the first 20 (slower meanwhile), too; off = never by itself",
     free=whole_number("a number of steps, for example 3", highest=1000),
 )
 LIBRARY_PATH = Knob(

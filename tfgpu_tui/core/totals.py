@@ -109,7 +109,8 @@ class GpuView:
 @dataclass(frozen=True)
 class Mark:
     """Something that happened at a moment on the time axis: `epoch`, `validation`, `checkpoint`, `retrace`, `knob`
-    (settings of the run, at its start), `stall` (it stood still until then), `end`."""
+    (settings of the run, at its start), `stall` (it stood still until then), `profile` (the profiler looked inside some
+    steps), `end`."""
 
     t: float
     kind: str

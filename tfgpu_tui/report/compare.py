@@ -9,12 +9,15 @@ from statistics import median, stdev
 from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.input_wait import gpu_busy
 
 MIN_STEADY_S = 1.5
 MIN_WINDOWS = 6
+LEAST_PART = 0.02
+"""Parts of compute that are smaller in both runs are left out."""
 SERIES = {"input_wait": "wait_ms", "compute": "compute_ms", "host": "host_ms"}
 SMALLEST_CHANGE = 0.03
 """Changes under 3 % are never called a change: two runs of the same script differ by as much."""
@@ -164,6 +167,12 @@ def rows(a: RunState, b: RunState) -> list[Row]:
     before, after = a.judged.shares(), b.judged.shares()
     for key, label in (("input_wait", "input wait"), ("compute", "compute"), ("host", "host")):
         out.append(_points(label, before[key], after[key]))
+    parts_a, parts_b = a.compute_parts(), b.compute_parts()
+    if parts_a and parts_b:
+        for part in sorted(parts_a.keys() | parts_b.keys(), key=lambda p: -max(parts_a.get(p, 0), parts_b.get(p, 0))):
+            shares = parts_a.get(part, 0.0), parts_b.get(part, 0.0)
+            if max(shares) >= LEAST_PART:
+                out.append(_points(f"compute: {words(part)}", *shares))
     out.append(
         _plain("CPU of the training", a.series["tree_cpu"].mean(), b.series["tree_cpu"].mean(), units.percent, None)
     )

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.measures import Measure, measures
 from tfgpu_tui.core.parts.layers import on_a_gpu
 from tfgpu_tui.core.run_words import signal_name
@@ -54,6 +55,7 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _head(state, report, name),
         _findings(report),
         _shares(report),
+        _compute(report),
         _plots(state),
         _pipeline(report["pipeline"], report["run"]["cwd"]),
         _placement(report["placement"]),
@@ -128,6 +130,8 @@ def _findings(report: dict[str, Any]) -> str:
     return "".join(out)
 
 
+HOTTEST = 20
+"""Layers that are listed."""
 _SHARE_WORDS = (("input_wait", "input wait", "wait"), ("compute", "compute", "compute"), ("host", "host", "host"))
 
 
@@ -143,6 +147,25 @@ def _shares(report: dict[str, Any]) -> str:
         f'<span class="key {css}"></span>{label} {_text(units.share(phases[key]))}' for key, label, css in _SHARE_WORDS
     )
     return f'<h2>Where a step\'s time goes</h2><div class="share">{bars}</div><p>{words}</p>'
+
+
+def _compute(report: dict[str, Any]) -> str:
+    """The parts of compute, and the layers with most of it."""
+    found = report["compute"]
+    if found is None:
+        return ""
+    parts = [(words(name), units.share(row["share"]), units.number(row["ms"])) for name, row in found["parts"].items()]
+    layers = [
+        (row["layer"], units.share(row["share"]), *(units.share(row.get(part)) for part in ("forward", "backward")))
+        for row in found["layers"][:HOTTEST]
+    ]
+    how = f"Over {found['steps']} steps, in which TensorFlow's profiler looked: they take longer than others."
+    if found["note"]:
+        how += f" {found['note']}."
+    tables = _table(("part", "of compute", "ms a step"), parts, (1, 2))
+    if layers:
+        tables += _table(("layer", "of compute", "forward", "backward"), layers, (1, 2, 3))
+    return f"<h2>What compute is made of</h2><p class=muted>{_text(how)}</p>{tables}"
 
 
 def _plots(state: RunState) -> str:

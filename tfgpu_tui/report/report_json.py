@@ -15,6 +15,7 @@ from tfgpu_tui.core.run_words import end_words, signal_name
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
+from tfgpu_tui.report import compute as report_compute
 from tfgpu_tui.report import gpus
 from tfgpu_tui.report import memory as report_memory
 from tfgpu_tui.report import processes as report_processes
@@ -50,6 +51,7 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
         "pipeline": _pipeline(state),
         "placement": _placement(state),
         "placement_basis": _placement_basis(state),
+        "compute": report_compute.compute(state),
         "memory": report_memory.memory(state),
         "gpus": gpus.gpus(state),
         "cpu": _cpu(state),
@@ -304,6 +306,9 @@ def _unknown_times(state: RunState) -> dict[str, str]:
         out["placement.ms"] = "not asked for: --set profile=5 measures the time per layer"
     elif state.layer_times.refused is not None:
         out["placement.ms"] = state.layer_times.refused
+    why_not = report_compute.why_not(state)
+    if why_not is not None:
+        out["compute"] = why_not
     if state.placement is not None and state.placement.kernels is None:
         out["placement.not_on_gpu"] = "which ops have a GPU kernel is not known for this TensorFlow"
     out |= report_training.unknown(state)

@@ -81,7 +81,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     (
         "axis marks",
         "e2: epoch 2 began; v: validation; c: a checkpoint was written; r: a function was traced again; "
-        "k: the run was started with changed settings",
+        "k: the run was started with changed settings; p: the profiler looked inside a few steps",
     ),
     ("others", "GPU memory held by processes that are not of this run"),
     ("in force", "what a setting really is, read back after the first step; – before that, or where it can't be read"),

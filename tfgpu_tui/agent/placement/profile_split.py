@@ -115,15 +115,20 @@ def relevant(runs: List[Run], attribution: Attribution, placed: Mapping[str, str
 
 def step_starts(runs: List[Run], attribution: Attribution) -> List[float]:
     """When each step ran the same op, which runs once in each: of the optimizer's the one that takes longest, of those
-    that run as often as most of them do (a loop's ops run more often)."""
-    for of_optimizer in (True, False):
+    that run as often as most of them do (a loop's ops run more often). Without an optimizer of any op of a layer, or of
+    any instruction that XLA compiled."""
+    candidates = (
+        lambda run: attribution.get(run.node, NOBODY)[0] == OPTIMIZER,
+        lambda run: run.node in attribution,
+        lambda run: run.compiled,
+    )
+    for wanted in candidates:
         begins: Dict[str, List[float]] = {}
         us: Counter[str] = Counter()
-        for run in runs:
-            owner = attribution.get(run.node)
-            if owner is not None and (owner[0] == OPTIMIZER or not of_optimizer):
-                begins.setdefault(run.node, []).append(run.begin_us)
-                us[run.node] += int(run.end_us - run.begin_us)
+        for run in filter(wanted, runs):
+            name = run.node or run.kind
+            begins.setdefault(name, []).append(run.begin_us)
+            us[name] += int(run.end_us - run.begin_us)
         if begins:
             usual = Counter(map(len, begins.values())).most_common(1)[0][0]
             chosen = max((node for node in begins if len(begins[node]) == usual), key=lambda node: us[node])

@@ -19,6 +19,9 @@ BUCKETS_PER_OCTAVE = 8
 
 _totals: dict[str, int] = {"train": 0, "test": 0, "predict": 0}
 _walls: dict[str, float] = {"train": 0.0, "test": 0.0, "predict": 0.0}
+_computes: dict[str, float] = {"train": 0.0, "test": 0.0, "predict": 0.0}
+_look: tuple[float, float] = (math.inf, -math.inf)
+"""When the profiler began and ended to look, the last time; `time.perf_counter`."""
 _loops = 0
 mean_batch: Optional[float] = None
 """Examples in a batch of the fit that begins next, on average over an epoch; None where it is not known."""
@@ -41,6 +44,23 @@ def total(phase: str) -> int:
 def wall_s(phase: str) -> float:
     """Seconds in those steps."""
     return _walls[phase]
+
+
+def compute_s(phase: str) -> float:
+    """Seconds of compute in those steps; those whose wait is not known have none."""
+    return _computes[phase]
+
+
+def profiler_looks() -> None:
+    """From now on steps are slower than others: they are told apart."""
+    global _look
+    _look = (time.perf_counter(), math.inf)
+
+
+def profiler_looked() -> None:
+    """From now on they are as before."""
+    global _look
+    _look = (_look[0], time.perf_counter())
 
 
 def new_loop() -> int:
@@ -74,7 +94,7 @@ class Windows:
 
     def _clear(self, now: float) -> None:
         self._since = now
-        self._warmup = False
+        self._warmup = self._profiled = False
         self._steps = self._executions = 0
         self._wall = self._function = self._wait = 0.0
         self._unknown = False
@@ -116,10 +136,11 @@ class Windows:
         like the others: a warm-up of its own."""
         traced = traces() - self._traces
         warmup = self.warming_up or traced > 0 or compiled
-        if warmup != self._warmup:
-            self.emit(now)
-            self._warmup = warmup
         wall = sum(walls)
+        profiled = now > _look[0] and now - wall < _look[1]
+        if (warmup, profiled) != (self._warmup, self._profiled):
+            self.emit(now)
+            self._warmup, self._profiled = warmup, profiled
         if not self._executions:  # time between two loops does not make the first window short
             self._since = now - wall
         self._traces += traced
@@ -132,6 +153,8 @@ class Windows:
             self._unknown = True
         elif wait > 0.0:  # a wall clock that was set back while we waited: not a wait
             self._wait += min(wait, function)
+        if wait is not None:
+            _computes[self.phase] += function - min(max(wait, 0.0), function)
         periods = walls if counts is None else [w / n for w, n in zip(walls, counts)]
         self._shortest = min(self._shortest, min(periods))
         self._longest = max(self._longest, max(periods))
@@ -178,11 +201,12 @@ class Windows:
             examples=None if mean is None else round(mean * self._steps),
             traces=self._traced,
             warmup=self._warmup,
+            profiled=self._profiled,
             wait_bound=self.wait_bound or (input_wait.why_unknown() if self._unknown else None),
         )
-        warmup = self._warmup
+        of_these = self._warmup, self._profiled
         self._clear(now)
-        self._warmup = warmup
+        self._warmup, self._profiled = of_these
 
 
 def numbers(value: Any) -> dict[str, Any]:

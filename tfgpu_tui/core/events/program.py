@@ -240,6 +240,8 @@ class LayerTimes(Event):
     was not measured."""
     lost_steps: float | None = None
     """The same in steps."""
+    note: str | None = None
+    """What the parts can't tell, and why, where that is so."""
     refused: str | None = None
     """Why nothing was measured, in words; None where it was."""
 

@@ -58,6 +58,8 @@ class Steps(Event):
     """Ops dispatched one by one in Python during the window; None where not counted."""
     warmup: bool = False
     """True while the first steps trace, compile and fill buffers: shown, never judged."""
+    profiled: bool = False
+    """True while TensorFlow's profiler looked for us, which makes steps slower: shown, never judged."""
     wait_bound: str | None = None
     """Set where `wait_s` is only an upper bound, or None without a hook that failed: the reason in words."""
 

@@ -151,6 +151,12 @@ def _job(p: Process, e: ev.Job) -> None:
     p.job = e
 
 
+def _layer_times(p: Process, e: ev.LayerTimes) -> None:
+    layers.layer_times(p.layers, e)
+    if e.refused is None and e.steps:
+        p.marks.append(Mark(e.t, "profile", f"looked inside {e.whole_steps or e.steps} steps"))
+
+
 def _agent_cost(p: Process, e: ev.AgentCost) -> None:
     p.agent_cost = e
 
@@ -170,7 +176,7 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.UserCode: lambda p, e: feed.user_code(p.feed, e),
     ev.Model: lambda p, e: layers.model(p.layers, e),
     ev.Placement: lambda p, e: layers.placement(p.layers, e),
-    ev.LayerTimes: lambda p, e: layers.layer_times(p.layers, e),
+    ev.LayerTimes: _layer_times,
     ev.UnrolledLoop: lambda p, e: layers.unrolled(p.layers, e),
     ev.GraphPython: lambda p, e: layers.graph_python(p.layers, e),
     ev.Knobs: lambda p, e: layers.knobs(p.layers, e),

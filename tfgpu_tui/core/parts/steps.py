@@ -23,7 +23,7 @@ class Steps:
     totals: dict[str, StepTotals] = field(default_factory=dict)
     """All steps by phase (train, test, predict), warm-up included: exact counts."""
     steady: dict[str, StepTotals] = field(default_factory=dict)
-    """The same without warm-up: what is judged."""
+    """The same without warm-up and what ran under the profiler: what is judged."""
     recent: deque[ev.Steps] = field(default_factory=lambda: deque(maxlen=256))
     """Train windows of the last 15 seconds: the speed right now."""
     window_ms: Decimated = field(default_factory=Decimated)
@@ -66,7 +66,7 @@ def add(steps: Steps, e: ev.Steps) -> None:
     """One more window."""
     steps._current = None
     steps.totals.setdefault(e.phase, StepTotals()).add(e)
-    if not e.warmup:
+    if not (e.warmup or e.profiled):
         steps.steady.setdefault(e.phase, StepTotals()).add(e)
     if e.phase != "train":
         return
@@ -81,7 +81,7 @@ def add(steps: Steps, e: ev.Steps) -> None:
     for name, seconds in (("wait_ms", e.wait_s), ("compute_ms", e.compute_s), ("host_ms", e.host_s)):
         if seconds is not None:
             steps.step_series[name].add_span(e.t - e.wall_s, e.t, seconds / e.steps * 1e3, e.steps)
-    if e.warmup:
+    if e.warmup or e.profiled:
         return
     steps.window_ms.add(e.t, e.wall_s / e.steps * 1e3)
     steps.recent.append(e)

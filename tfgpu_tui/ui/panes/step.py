@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tfgpu_tui.core import units
+from tfgpu_tui.core import compute_parts, units
 from tfgpu_tui.core.totals import StepTotals
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import plot
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, clip, note, static, width_of
 from tfgpu_tui.ui.view import View
@@ -12,6 +13,10 @@ LAYERS: tuple[tuple[str, Role], ...] = (("input_wait", "input"), ("compute", "co
 SERIES = ("wait_ms", "compute_ms", "host_ms")
 ROLES: tuple[Role, ...] = ("input", "compute", "host")
 DETAIL_ROWS = 9
+LEAST_HEIGHT, ROOMY_HEIGHT = 6, 9
+"""Rows of the pane from which on compute has one line, and two."""
+ROOMY_WIDTH = 50
+MOST_NAME = 24
 
 
 def content(view: View, box: Box) -> Content:
@@ -21,6 +26,7 @@ def content(view: View, box: Box) -> Content:
         return note((("step time", ""),), view.waiting_words(), box.width)
     title: Row = ((f"step {units.duration(current.mean_s)}", ""),)
     legend = _legend(current, view, box.width)
+    legend += _compute(view, box)
     details = _details(view, box.width) if box.zoomed and box.height >= 24 else []
     height = max(1, box.height - len(legend) - len(details) - 1)
     return static(title, [*legend, *_plot(view, box.width, height), *details])
@@ -36,6 +42,31 @@ def _legend(current: StepTotals, view: View, width: int) -> list[Row]:
         if width_of(row) - len(gap) <= width:
             break
     return [tuple(row[:-1])]
+
+
+def _compute(view: View, box: Box) -> list[Row]:
+    """`backward 62 %  forward 20 %  optimizer 14 %  …`: what compute is made of, the greatest first, and the layers
+    with most of it where there is room for two lines; nothing where that isn't known, or the plot needs the room."""
+    times, shares = view.state.layer_times, view.state.compute_parts()
+    if times is None or not shares or box.height < LEAST_HEIGHT:
+        return []
+    label = "of compute:" if box.width >= ROOMY_WIDTH else "of it:"
+    lines = [_listed(label, [(compute_parts.words(part), share) for part, share in shares.items()], box.width)]
+    hottest = [(printable(name), sum(row.values())) for name, row in compute_parts.layers(times)]
+    if hottest and box.height >= ROOMY_HEIGHT:
+        lines.append(_listed("by layer:", hottest, box.width))
+    return lines
+
+
+def _listed(label: str, items: list[tuple[str, float]], width: int) -> Row:
+    """As many as fit, without those below half a percent."""
+    row: list[Span] = [(" ", ""), (label, "muted")]
+    for name, share in items:
+        more: list[Span] = [("  ", ""), (f"{clip(name, MOST_NAME)} ", ""), (units.share(share), "bold")]
+        if share < 0.005 or width_of([*row, *more]) > width:
+            break
+        row += more
+    return tuple(row)
 
 
 def _plot(view: View, width: int, height: int) -> list[Row]:
