@@ -13,6 +13,7 @@ import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..hooks.before_init import variable_at
+from ..hooks.libraries import library_of
 from ..hooks.runtime import after_execution, asked_knobs, guarded, on_import, send
 from ..hooks.tf_context import initialised_context
 from ..looks import model_facts, script_calls
@@ -245,7 +246,8 @@ def _policy_call(module: Any, name: str, said: str) -> None:
     @functools.wraps(original)
     def call(value: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(value, *args, **kwargs)
-        script_calls.note(said, getattr(value, "name", value), sys._getframe(1))
+        if library_of(sys._getframe(1).f_code.co_filename) is None:  # Keras sets its default by the same function
+            script_calls.note(said, getattr(value, "name", value), sys._getframe(1))
         return result
 
     setattr(module, name, call)
