@@ -69,6 +69,19 @@ def capable(*capability: int) -> RunState:
     return gpus.trained(gpus.machine(listed), gpus.samples(gpus.row(0)))
 
 
+def clocked(mhz: int, throttle: list[str], **more: Any) -> RunState:
+    """A training on one GPU at this clock, of 1980 MHz at most."""
+    one = gpus.row(0, sm_clock_mhz=mhz, sm_clock_max_mhz=1980, throttle=throttle, **more)
+    return gpus.trained(gpus.machine(gpus.listed(0)), gpus.samples(one))
+
+
+def linked(lanes: int, generation: int = 5, **more: Any) -> RunState:
+    """A training on one GPU whose PCIe link has so many lanes, of 16."""
+    best = {"pcie_generation_max": 5, "pcie_width_max": 16}
+    one = gpus.row(0, pcie_generation=generation, pcie_width=lanes, **best, **more)
+    return gpus.trained(gpus.machine(gpus.listed(0)), gpus.samples(one))
+
+
 def two_gpus(*last: list[ev.Event], **second: Any) -> RunState:
     both = gpus.samples(gpus.row(0), gpus.row(1, **second))
     return gpus.trained(gpus.machine(gpus.listed(0, 1)), both, *last)
@@ -176,6 +189,8 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: two_gpus([gpus.lost(0)]),
         lambda: two_gpus([gpus.lost(0)], gpus.samples(gpus.row(0), gpus.row(1))),
     ),
+    "gpu.throttled": (lambda: clocked(1200, ["thermal (hardware)"]), lambda: clocked(1900, ["thermal (hardware)"])),
+    "gpu.link_degraded": (lambda: linked(8), lambda: linked(16)),
     "place.pinned_cpu": (
         lambda: layer(asked="CPU:0", forward={"CPU:0": 2}, not_on_gpu=[places.cause("pinned", "MatMul")]),
         lambda: layer(asked="GPU:0", forward={"GPU:0": 2}),

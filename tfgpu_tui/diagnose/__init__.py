@@ -13,6 +13,7 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     by_process,
     gpu,
+    gpu_held,
     gpu_run,
     host,
     host_calls,
@@ -31,7 +32,7 @@ from tfgpu_tui.diagnose import (
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import FindingLog, ranked
 
-OF_RUN = (run.findings, memory.findings, gpu.findings, gpu_run.findings)
+OF_RUN = (run.findings, memory.findings, gpu.findings, gpu_run.findings, gpu_held.findings)
 """Of the run and the machine: asked once, of all processes together."""
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
