@@ -4,6 +4,7 @@ not. They differ in the one fact that the finding is about."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,16 @@ def imports(numpy: str) -> RunState:
     looked = ev.Preflight(t=T0, facts=facts)
     error = ev.ScriptError(t=T0 + 1, exception="ImportError", message="numpy.core.umath failed to import", line=1)
     return state_of(start(), [looked, error, ev.RunEnded(t=T0 + 2, exit_code=1)])
+
+
+def cluster(workers: int, flavour: str = "keras3") -> RunState:
+    """A fit over so many workers that failed before its first step."""
+    strategy = "CollectiveAllReduceStrategy"
+    data = ev.Dataset(t=T0 + 2, src="agent", kind="tf.data", strategy=strategy, strategy_workers=workers)
+    keras = ev.Environment(t=T0 + 2, src="agent", keras="3.15.1", keras_flavour=flavour)
+    message = "Attempt to convert a value (PerReplica:{…}) with an unsupported type"
+    error = ev.ScriptError(t=T0 + 3, exception="ValueError", message=message, file="/h/u/train.py", line=17)
+    return state_of(start(), [keras, data, error, *FAILED])
 
 
 def loss(value: float | str) -> RunState:
@@ -265,6 +276,10 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: switched(DEBUGS),
         lambda: switched(DEBUGS, ev.DebugSwitch(t=T0 + 1, name="check_numerics", on=False, place="train.py:9")),
     ),
+    "host.determinism": (
+        lambda: switched(replace(DEBUGS, name="op_determinism")),
+        lambda: switched(replace(DEBUGS, name="op_determinism"), replace(DEBUGS, name="op_determinism", on=False)),
+    ),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
     "memory.foreign": (lambda: shared(30_000), lambda: shared(200)),
     "memory.oom": (
@@ -290,6 +305,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "run.broken_environment": (
         lambda: imports("2.2.6"), lambda: imports("1.26.4"),
     ),
+    "run.multi_worker_keras3": (lambda: cluster(2), lambda: cluster(1)),
     "run.nan_loss": (lambda: loss("nan"), lambda: loss(0.5)),
     "run.slow_exit": (lambda: closing(32.0), lambda: closing(8.0)),
     "run.other_backend": (lambda: backend("jax"), lambda: backend("tensorflow")),

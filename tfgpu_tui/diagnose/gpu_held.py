@@ -78,7 +78,11 @@ def _why(view: GpuView, reason: str) -> tuple[str, str, str]:
     if limit and own and limit < LOWERED * own:
         raise_it = f"sudo nvidia-smi -i {view.index} -pl {own:.0f}"
         return "warning", f"a lowered power limit ({limit:.0f} of {own:.0f} W)", f"Raise it: {raise_it}."
-    return "info", "its power limit", "Nothing to repair: fewer or cheaper operations (mixed precision) cost less power."
+    return (
+        "info",
+        "its power limit",
+        "Nothing to repair: fewer or cheaper operations (mixed precision) cost less power.",
+    )
 
 
 def _power_words(view: GpuView) -> str | None:

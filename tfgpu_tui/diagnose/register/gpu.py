@@ -308,8 +308,8 @@ ENTRIES = (
     Entry(
         id="gpu.throttled",
         means="a GPU at work runs far below its clock",
-        seen="""Steps that take longer than on the same GPU elsewhere, or that become longer after some minutes; GPU busy
-        says 100 % all the same, for it tells that a kernel runs, not how fast. The GPU pane names the reason.""",
+        seen="""Steps that take longer than on the same GPU elsewhere, or that become longer after some minutes. GPU
+        busy says 100 % all the same, for it tells that a kernel runs, not how fast. The GPU pane names the reason.""",
         why="""A GPU lowers its clock by itself: near its highest temperature, at its power limit, or where its power
         supply or a sensor on the board says stop. Heat is a matter of fans, dust, a warm room, or a GPU between two
         others. A limit below the board's own was set by somebody (nvidia-smi -pl, a machine room's power budget).
@@ -352,9 +352,9 @@ ENTRIES = (
 
         An idle GPU lowers the generation by itself to save power (not the lanes): so a link is looked at only under
         load.""",
-        signal="""Generation and lanes as they are, and the most that this GPU has in common with this slot (NVML), every
-        few seconds; only readings count while the GPU works or the link carries much. The traffic is NVML's count of
-        bytes that the GPU received.""",
+        signal="""Generation and lanes as they are, and the most that this GPU has in common with this slot (NVML),
+        every few seconds; only readings count while the GPU works or the link carries much. The traffic is NVML's
+        count of bytes that the GPU received.""",
         steps=(
             """See what both ends can do (LnkCap) and what they do (LnkSta), while it trains:
             | nvidia-smi -q -i 0 | grep -A 12 "GPU Link Info"
@@ -363,7 +363,7 @@ ENTRIES = (
             "An older generation: the slot's setting in the BIOS, then the riser.",
             "Meanwhile copy less: uint8 images that the model scales, float16, or data that stays on the GPU.",
         ),
-        harmless="""As information, while the copies are far below what the link carries: then nothing waits for it. Some
+        harmless="""As information, while the copies are far below what the link carries: nothing waits for it. Some
         boards have slots of 16 places with 8 lanes; NVML may call the wider one possible.""",
         limits=(
             JUDGED,
