@@ -31,6 +31,8 @@ def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int
         interval_s=settings.interval_s,
         stop_after=_stop_after(options.stop_after),
         report_json=_writable(options.report_json, _files_of(command, options)),
+        on_finding=settings.on_finding,
+        on_finding_severity=settings.on_finding_severity,
     )
     if settings.headless or settings.plain or not streams.screen_is_possible():
         from tfgpu_tui.supervisor.main import run_foreground

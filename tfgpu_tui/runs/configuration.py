@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from tfgpu_tui.runs import files, folders
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
+SEVERITIES = ("critical", "warning", "info")
+"""Of a finding (`diagnose.finding`, which a run on disk knows nothing of)."""
 MOST_BYTES = 1 << 20
 """Of a configuration file."""
 
@@ -33,8 +35,14 @@ class Settings(NamedTuple):
     """Status lines instead of the screen."""
     ascii: bool = False
     """Only ASCII glyphs in the screen."""
+    tour: bool = True
+    """Three hints on a new user's first screen."""
     theme: str | None = None
     """A theme of Textual by name; None: chosen to suit the terminal."""
+    on_finding: str | None = None
+    """A shell's command that runs once for each new finding."""
+    on_finding_severity: str = "warning"
+    """The least severe that it is run for."""
     knobs: dict[str, str] = {}
     """Knobs of every run, as written in the file's [set]: KNOB -> VALUE. Those of --set win."""
     keys: dict[str, str] = {}
@@ -48,7 +56,10 @@ _FIELDS = {
     "headless": "headless",
     "plain": "plain",
     "ascii": "ascii",
+    "tour": "tour",
     "theme": "theme",
+    "on_finding": "on_finding",
+    "on_finding_severity": "on_finding_severity",
 }
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
@@ -136,7 +147,7 @@ def _value(key: str, value: Any, where: str) -> Any:
     """A value of the file or the environment as its field wants it."""
     if key == "interval":
         return interval(value, where)
-    if key in ("headless", "plain", "ascii"):
+    if key in ("headless", "plain", "ascii", "tour"):
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
@@ -144,4 +155,13 @@ def _value(key: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {_short(value)} is neither true nor false")
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {_short(value)} is no text")
+    if key == "on_finding_severity":
+        return severity(value, where)
     return value or None
+
+
+def severity(value: str, where: str) -> str:
+    """How severe a finding is. Raises ConfigError."""
+    if value not in SEVERITIES:
+        raise ConfigError(f"{where}: {_short(value)} is none of {', '.join(SEVERITIES)}")
+    return value

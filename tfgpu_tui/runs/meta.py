@@ -43,6 +43,10 @@ class Meta(NamedTuple):
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends."""
+    on_finding: str | None = None
+    """A shell's command that runs once for each new finding."""
+    on_finding_severity: str = "warning"
+    """The least severe that it is run for."""
     columns: int = 80
     rows: int = 24
     host: str = ""
@@ -130,6 +134,8 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "interval_s": _number(0.001, 1e6),
     "stop_after": _or_none(_whole(1, 1 << 63)),
     "report_json": _or_none(_text),
+    "on_finding": _or_none(_text),
+    "on_finding_severity": lambda value: value in ("critical", "warning", "info") if isinstance(value, str) else False,
     "columns": _whole(0, 1 << 20),
     "rows": _whole(0, 1 << 20),
     "host": _text,

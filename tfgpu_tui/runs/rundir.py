@@ -148,6 +148,8 @@ def create(
     interval_s: float = 0.5,
     stop_after: int | None = None,
     report_json: str | None = None,
+    on_finding: str | None = None,
+    on_finding_severity: str = "warning",
     columns: int = 80,
     rows: int = 24,
 ) -> RunDir:
@@ -170,6 +172,8 @@ def create(
             interval_s=interval_s,
             stop_after=stop_after,
             report_json=report_json,
+            on_finding=on_finding,
+            on_finding_severity=on_finding_severity,
             columns=columns,
             rows=rows,
             **meta_file.here()._asdict(),
