@@ -13,6 +13,7 @@ from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windo
 from tests.unit import test_diagnose as common
 from tests.unit import test_diagnose_gpu as gpus
 from tests.unit import test_diagnose_placement as places
+from tests.unit import test_gpu_growth as gpu_growths
 from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
 from tests.unit import test_input_findings as inputs
@@ -159,6 +160,10 @@ def grown(a_step: float) -> RunState:
     return state_of(start(), windows(40), [ev.ProcessMemory(t=T0 + 5, src="agent", pid=4711, points=points)])
 
 
+def gpu_grown(a_step: float) -> RunState:
+    return gpu_growths.run(lambda step: a_step * step)
+
+
 def closing(seconds: float) -> RunState:
     exiting = ev.Phase(t=T0 + 8, src="agent", phase="exiting")
     return state_of(start(), windows(5), [exiting, ev.HostSample(t=T0 + 8 + seconds)])
@@ -288,6 +293,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     ),
     "memory.growth_overridden": (lambda: memories.growth("off", {}, note=LATE), lambda: memories.growth("on", {})),
     "memory.host_growth": (lambda: grown(256 << 10), lambda: grown(0.0)),
+    "memory.gpu_growth": (lambda: gpu_grown(256 << 10), lambda: gpu_grown(0.0)),
     "run.failed": (lambda: failing("ValueError", "bad", FAILED), lambda: failing("ValueError", "bad", ENDED)),
     "run.killed": (
         lambda: state_of(start(), windows(5), [ev.RunEnded(t=T0 + 90, signal=9)]),

@@ -189,6 +189,8 @@ class RunState:
     knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
     tf_memory = _Of(lambda s: s.described.memory.tf_memory)
     tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)
+    tf_memory_by_step = _Of(lambda s: s.described.memory.tf_memory_by_step)
+    tf_peak_by_step = _Of(lambda s: s.described.memory.tf_peak_by_step)
     process_memory = _Of(lambda s: s.described.memory.process_memory)
     trainings = _Of(lambda s: s.described.memory.trainings)
     growth_causes = _Of(lambda s: s.described.memory.growth_causes)

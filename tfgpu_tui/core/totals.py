@@ -140,6 +140,8 @@ class Training:
     traces: int = 0
     memory: Decimated = field(default_factory=lambda: Decimated(16))
     """(the process' training steps, its resident bytes)."""
+    gpu_memory: Decimated = field(default_factory=lambda: Decimated(16))
+    """(the process' training steps, bytes that TensorFlow's allocators gave to tensors on all GPUs)."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     by_process,
     gpu,
+    gpu_growth,
     gpu_held,
     gpu_run,
     host,
@@ -37,7 +38,7 @@ OF_RUN = (run.findings, memory.findings, gpu.findings, gpu_run.findings, gpu_hel
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
     host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings, precision.findings,
-    memory.of_process,
+    memory.of_process, gpu_growth.findings,
 )  # fmt: skip
 """Of a process that trains: asked of each."""
 
