@@ -276,8 +276,10 @@ class RunState:
 
     def examples_per_s(self, totals: StepTotals) -> float | None:
         """Examples through the optimiser per second of step time. Where the shape of a batch has no fixed size (its
-        last one may be smaller), the dataset's batch size stands for it; None where neither is known."""
-        if totals.examples and totals.wall_s:
+        last one may be smaller), the dataset's batch size stands for it, and also under tf.distribute, where the steps
+        show the part of one replica; None where neither is known."""
+        spread = self.dataset is not None and self.dataset.strategy is not None and self.dataset.batch_size is not None
+        if totals.examples and totals.wall_s and not spread:
             return totals.examples / totals.wall_s
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 

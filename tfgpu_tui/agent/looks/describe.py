@@ -270,7 +270,15 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
         handler._inferred_steps,
         asked.get("workers"),
         asked.get("use_multiprocessing"),
+        _strategy_in_force(),
     )
+
+
+def _strategy_in_force() -> Any:
+    """The strategy in whose scope the caller is; None outside of one (`has_strategy` and `get_strategy` in
+    tensorflow/python/distribute/distribute_lib.py)."""
+    library = sys.modules.get("tensorflow.python.distribute.distribute_lib")
+    return library.get_strategy() if library is not None and library.has_strategy() else None
 
 
 for _name in DATA_HANDLERS:
