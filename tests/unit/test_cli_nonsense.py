@@ -25,7 +25,7 @@ from tfgpu_tui.supervisor import launch
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "demo" / "recordings" / "script-failed.jsonl"
 RUN_OPTIONS = ["--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
-               "--on-finding-severity"]  # fmt: skip
+               "--on-finding-severity", "--metrics"]  # fmt: skip
 VERB_OPTIONS = {
     "attach": ["--interval", "--config", "--theme"],
     "runs": ["--prune"],
@@ -34,9 +34,10 @@ VERB_OPTIONS = {
     "replay": ["--speed", "--at", "--size", "--interval", "--config", "--theme"],
     "report": ["--html", "--tensorboard"],
     "compare": ["--size", "--fail-if", "--interval", "--config", "--theme"],
+    "exporter": ["--metrics"],
     "doctor": ["--python"],
 }
-RUNS = {"attach": 1, "stop": 1, "replay": 1, "report": 1, "compare": 2}
+RUNS = {"attach": 1, "stop": 1, "replay": 1, "report": 1, "compare": 2, "exporter": 1}
 """How many runs a verb wants."""
 
 

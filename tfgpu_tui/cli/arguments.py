@@ -14,7 +14,7 @@ from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
 from tfgpu_tui.core import python_options
 
 _WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
-               "--on-finding", "--on-finding-severity")  # fmt: skip
+               "--on-finding", "--on-finding-severity", "--metrics")  # fmt: skip
 FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
 

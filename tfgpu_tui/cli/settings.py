@@ -11,7 +11,8 @@ from tfgpu_tui.runs import configuration
 def settings_of(options: argparse.Namespace) -> configuration.Settings:
     """The settings with this command line's flags. Raises configuration.ConfigError."""
     flags: dict[str, Any] = {
-        name: getattr(options, name, None) for name in ("python", "headless", "plain", "ascii", "theme", "on_finding")
+        name: getattr(options, name, None)
+        for name in ("python", "headless", "plain", "ascii", "theme", "metrics", "on_finding")
     }
     if getattr(options, "interval", None) is not None:
         flags["interval_s"] = configuration.interval(options.interval, "--interval")

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int
         interval_s=settings.interval_s,
         stop_after=_stop_after(options.stop_after),
         report_json=_writable(options.report_json, _files_of(command, options)),
+        metrics=_metrics(settings.metrics),
         on_finding=settings.on_finding,
         on_finding_severity=settings.on_finding_severity,
     )
@@ -122,6 +123,20 @@ def _writable(path: str | None, needed: Sequence[str]) -> str | None:
     if not writable:
         raise UsageError(f"--report-json {path}: this can't be written: permission denied")
     return target
+
+
+def _metrics(where: str | None) -> str | None:
+    """With an absolute path. Raises UsageError where it is none, or nothing here can tell them."""
+    if where is None:
+        return None
+    from tfgpu_tui.cli import exporting  # late: few ask for them
+    from tfgpu_tui.report import prometheus
+
+    try:
+        prometheus.library()
+    except prometheus.PrometheusMissing as error:
+        raise UsageError(f"--metrics: {error}") from error
+    return str(exporting.target(where))
 
 
 def _descriptor_of(path: str) -> int | None:

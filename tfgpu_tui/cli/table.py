@@ -40,6 +40,9 @@ def add_run_options(parser: Any) -> None:
         "needed")  # fmt: skip
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add(
+        "--metrics", metavar="WHERE", help="tell them to Prometheus while it runs: HOST:PORT, unix:PATH, or a FILE.prom"
+    )
     add("--on-finding", metavar="COMMAND", help="run it once for each new finding, with the finding as JSON on stdin")
     add("--on-finding-severity", metavar="LEVEL", help="for findings from here on: critical, warning (default), info")
     add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
@@ -142,6 +145,20 @@ def _demo_arguments(parser: ArgumentParser) -> None:
     add_screen_options(parser)
 
 
+def _exporter_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="only this one, until it has ended (default: all live runs)"
+    )
+    parser.add_argument("--metrics", metavar="WHERE", default="127.0.0.1:9455",
+                        help="HOST:PORT (default 127.0.0.1:9455), unix:PATH, or a FILE.prom")  # fmt: skip
+
+
+def _exporter(options: Namespace) -> int:
+    from tfgpu_tui.cli import exporting
+
+    return exporting.exporter(options)
+
+
 def _attach(options: Namespace) -> int:
     from tfgpu_tui.cli import watching
 
@@ -219,6 +236,7 @@ VERBS = {
         _explain_arguments,
         _explain,
     ),
+    "exporter": Verb("[RUN] [--metrics WHERE]", "live runs as Prometheus metrics", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
     ),

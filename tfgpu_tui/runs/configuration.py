@@ -39,6 +39,8 @@ class Settings(NamedTuple):
     """Three hints on a new user's first screen."""
     theme: str | None = None
     """A theme of Textual by name; None: chosen to suit the terminal."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
     on_finding: str | None = None
     """A shell's command that runs once for each new finding."""
     on_finding_severity: str = "warning"
@@ -58,6 +60,7 @@ _FIELDS = {
     "ascii": "ascii",
     "tour": "tour",
     "theme": "theme",
+    "metrics": "metrics",
     "on_finding": "on_finding",
     "on_finding_severity": "on_finding_severity",
 }

@@ -43,6 +43,8 @@ class Meta(NamedTuple):
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
     on_finding: str | None = None
     """A shell's command that runs once for each new finding."""
     on_finding_severity: str = "warning"
@@ -134,6 +136,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "interval_s": _number(0.001, 1e6),
     "stop_after": _or_none(_whole(1, 1 << 63)),
     "report_json": _or_none(_text),
+    "metrics": _or_none(_text),
     "on_finding": _or_none(_text),
     "on_finding_severity": lambda value: value in ("critical", "warning", "info") if isinstance(value, str) else False,
     "columns": _whole(0, 1 << 20),

@@ -40,6 +40,8 @@ class LaunchSpec(NamedTuple):
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends; a rerun does not overwrite it."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
     on_finding: str | None = None
     """A shell's command that runs once for each new finding."""
     on_finding_severity: str = "warning"
@@ -59,6 +61,7 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
         interval_s=spec.interval_s,
         stop_after=spec.stop_after,
         report_json=spec.report_json,
+        metrics=spec.metrics,
         on_finding=spec.on_finding,
         on_finding_severity=spec.on_finding_severity,
         columns=spec.columns,
@@ -146,6 +149,7 @@ def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
         parent=meta.id,
         interval_s=meta.interval_s,
         stop_after=meta.stop_after,
+        metrics=meta.metrics,
         on_finding=meta.on_finding,
         on_finding_severity=meta.on_finding_severity,
         columns=meta.columns,

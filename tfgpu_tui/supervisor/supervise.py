@@ -35,6 +35,7 @@ from tfgpu_tui.supervisor.kept import KeptScript
 from tfgpu_tui.supervisor.listening import listen
 from tfgpu_tui.supervisor.memory_dumps import MemoryDumps
 from tfgpu_tui.supervisor.messages import Messages, StderrFile
+from tfgpu_tui.supervisor.metrics_child import MetricsChild
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
@@ -227,6 +228,7 @@ class _Run:
         self._closing = Closing(script.pid, recorder.state, recorder.record)
         self._reaper = children.Reaper()
         self._commands = commands
+        self._metrics = MetricsChild(started.run, started.meta.metrics, recorder.fault)
         self._log_told: tuple[int, bool] = (0, False)
 
     async def until_ended(self) -> tuple[int | None, int | None]:
@@ -234,6 +236,7 @@ class _Run:
         if self._recorder.state.child_pid is None:
             self._recorder.record(ChildStarted(t=self._started.begun, src="child", pid=self._script.pid))
         self._handle_signals()
+        self._metrics.start()
         if self._started.kept is not None:
             asyncio.get_running_loop().add_reader(self._started.kept, self._hear_keeper, self._started.kept)
         if self._started.listener is not None:
@@ -268,14 +271,15 @@ class _Run:
         return status
 
     def close_sampler(self) -> None:
-        """Ends the NVML child, where there is one."""
+        """Ends the NVML child, where there is one, and that of the metrics."""
         self._gpu.close()
+        self._metrics.close()
 
     def _own_children(self) -> set[int]:
         """The monitor's own processes among this one's children: neither the script's, nor to be taken leave of."""
         relay = self._started.relay
         lasting = (self._gpu.child_pid, relay.witness if relay else None)
-        return {pid for pid in lasting if pid is not None} | self._commands.pids
+        return {pid for pid in lasting if pid is not None} | self._commands.pids | self._metrics.pids
 
     def _look_for_oom_killer(self, status: tuple[int | None, int | None]) -> None:
         """The last sample came before the kill that it has to count."""
@@ -352,6 +356,7 @@ class _Run:
                 self._closing.look()
             self._gpu.tick()
             self._commands.look()
+            self._metrics.look()
             if self._started.kept is None:
                 self._reaper.look(self._own_children() | {self._script.pid})
             self._recorder.report_drops()
