@@ -257,3 +257,15 @@ def test_keras_3_over_two_workers_is_named_and_over_one_it_trains(environment: d
     report, done = headless(environment, tmp_path / "r.json", str(DEMO / "multi_worker.py"), "1")
     assert done.returncode == 0 and report["training"]["steps"] == 80
     assert "run.multi_worker_keras3" not in [f["id"] for f in report["findings"]]
+
+
+def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("a PyDataset")
+    script = str(DEMO / "stalled_worker.py")
+    report, _ = headless(environment, tmp_path / "r.json", "--stall-after", "5", script, "25")
+    stalled = finding(report, "run.stalled")
+    assert (stalled["severity"], stalled["evidence"]["cause"]) == ("critical", "forked_worker")
+    assert stalled["evidence"]["place"].startswith("stalled_worker.py:") and "NumPy" in stalled["next"]
+    healthy, done = headless(environment, tmp_path / "h.json", "--stall-after", "5", script, "numpy")
+    assert done.returncode == 0
+    assert "run.stalled" not in [f["id"] for f in healthy["findings"]]

@@ -25,7 +25,7 @@ from tfgpu_tui.supervisor import launch
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "demo" / "recordings" / "script-failed.jsonl"
 RUN_OPTIONS = ["--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
-               "--on-finding-severity", "--metrics"]  # fmt: skip
+               "--on-finding-severity", "--metrics", "--stall-after"]  # fmt: skip
 VERB_OPTIONS = {
     "attach": ["--interval", "--config", "--theme"],
     "runs": ["--prune"],

@@ -18,6 +18,7 @@ from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
 from tests.unit import test_input_findings as inputs
 from tests.unit import test_memory_findings as memories
+from tests.unit import test_stalled as stalls
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs, rows
 from tfgpu_tui.core.state import RunState
@@ -314,6 +315,10 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "run.multi_worker_keras3": (lambda: cluster(2), lambda: cluster(1)),
     "run.nan_loss": (lambda: loss("nan"), lambda: loss(0.5)),
     "run.slow_exit": (lambda: closing(32.0), lambda: closing(8.0)),
+    "run.stalled": (
+        lambda: stalls.standing(stalls.stacks(), stalls.look()),
+        lambda: stalls.standing(stalls.stacks(), stalls.look(still_s=2.0)),
+    ),
     "run.other_backend": (lambda: backend("jax"), lambda: backend("tensorflow")),
     "run.no_steps": (lambda: state_of(start(), ENDED), lambda: state_of(start(), windows(2), ENDED)),
     "run.multi_gpu_idle": (lambda: two_gpus(busy_percent=0), lambda: two_gpus()),

@@ -37,6 +37,7 @@ HOOKS = (
     "looks.retraces",
     "steps.fit_calls",
     "looks.script_lines",
+    "looks.stacks",
     "looks.debug_switches",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""

@@ -110,7 +110,8 @@ class Runs:
 
 def exporter(options: argparse.Namespace) -> int:
     """Tells until it is ended by a signal; for one run, until that has ended. Raises UsageError."""
-    where = target(options.metrics)
+    told = DEFAULT if options.metrics is None else options.metrics
+    where = target(told)
     run = rundir.find(options.run) if options.run else None
     try:
         registry = prometheus.library().CollectorRegistry()
@@ -131,7 +132,7 @@ def exporter(options: argparse.Namespace) -> int:
                 if run is not None and runs.over():
                     break
     except OSError as error:
-        raise UsageError(f"--metrics {options.metrics}: {error.strerror or error}") from error
+        raise UsageError(f"--metrics {told}: {error.strerror or error}") from error
     return 0
 
 

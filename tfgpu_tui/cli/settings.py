@@ -16,6 +16,8 @@ def settings_of(options: argparse.Namespace) -> configuration.Settings:
     }
     if getattr(options, "interval", None) is not None:
         flags["interval_s"] = configuration.interval(options.interval, "--interval")
+    if getattr(options, "stall_after", None) is not None:
+        flags["stall_after_s"] = configuration.stall_after(options.stall_after, "--stall-after")
     if getattr(options, "on_finding_severity", None) is not None:
         flags["on_finding_severity"] = configuration.severity(options.on_finding_severity, "--on-finding-severity")
     settings = configuration.load(flags, file=getattr(options, "config", None))

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int
         python=interpreter.choose(settings.python),
         knobs=knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set]),
         interval_s=settings.interval_s,
+        stall_after_s=settings.stall_after_s,
         stop_after=_stop_after(options.stop_after),
         report_json=_writable(options.report_json, _files_of(command, options)),
         metrics=_metrics(settings.metrics),

@@ -40,6 +40,8 @@ def add_run_options(parser: Any) -> None:
         "needed")  # fmt: skip
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--stall-after", metavar="SECONDS", help="say that the training stands still after so long without a step "
+        "(default 60, and 20 times a step); 0 is never")  # fmt: skip
     add(
         "--metrics", metavar="WHERE", help="tell them to Prometheus while it runs: HOST:PORT, unix:PATH, or a FILE.prom"
     )
@@ -145,11 +147,18 @@ def _demo_arguments(parser: ArgumentParser) -> None:
     add_screen_options(parser)
 
 
+def _bundle_arguments(parser: ArgumentParser) -> None:
+    _add_run(parser)
+    add = parser.add_argument
+    add("--output", metavar="FILE", help="default: tfgpu-tui-report.tar.gz in this folder")
+    add("--yes", action="store_true", help="write it without being asked")
+
+
 def _exporter_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="only this one, until it has ended (default: all live runs)"
     )
-    parser.add_argument("--metrics", metavar="WHERE", default="127.0.0.1:9455",
+    parser.add_argument("--metrics", metavar="WHERE",
                         help="HOST:PORT (default 127.0.0.1:9455), unix:PATH, or a FILE.prom")  # fmt: skip
 
 
@@ -219,6 +228,12 @@ def _doctor(options: Namespace) -> int:
     return telling.doctor(options)
 
 
+def _bundle(options: Namespace) -> int:
+    from tfgpu_tui.cli import bundling
+
+    return bundling.bundle(options)
+
+
 VERBS = {
     "demo": Verb("[NAME]", "try it: a training that waits for its input;  --list shows all", _demo_arguments, _demo),
     "attach": Verb("[RUN]", "the screen of a run (default: the newest that is running)", _attach_arguments, _attach),
@@ -239,6 +254,9 @@ VERBS = {
     "exporter": Verb("[RUN] [--metrics WHERE]", "live runs as Prometheus metrics", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
+    ),
+    "bundle": Verb(
+        "RUN", "an archive for a bug report: journal, report, doctor; names are replaced", _bundle_arguments, _bundle
     ),
 }
 """In the order of the usage."""

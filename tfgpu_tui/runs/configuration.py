@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tfgpu_tui.runs import files, folders
 
+MOST_STALL_S = 1e6
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 SEVERITIES = ("critical", "warning", "info")
 """Of a finding (`diagnose.finding`, which a run on disk knows nothing of)."""
@@ -28,6 +29,8 @@ class Settings(NamedTuple):
 
     interval_s: float = 0.5
     """Sampling period of the machine and the GPUs."""
+    stall_after_s: float = 60.0
+    """Without a step for so long it is asked whether the training stands still; 0 is never."""
     python: str | None = None
     """Interpreter for scripts; None: the active environment's."""
     headless: bool = False
@@ -54,6 +57,7 @@ class Settings(NamedTuple):
 # Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field.
 _FIELDS = {
     "interval": "interval_s",
+    "stall_after": "stall_after_s",
     "python": "python",
     "headless": "headless",
     "plain": "plain",
@@ -85,6 +89,15 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 def interval(value: Any, where: str) -> float:
     """A sampling period in seconds. Raises ConfigError."""
+    return _seconds(value, where, MIN_INTERVAL_S, MAX_INTERVAL_S)
+
+
+def stall_after(value: Any, where: str) -> float:
+    """Seconds without a step, or 0. Raises ConfigError."""
+    return _seconds(value, where, 0.0, MOST_STALL_S)
+
+
+def _seconds(value: Any, where: str, least: float, most: float) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
@@ -93,8 +106,8 @@ def interval(value: Any, where: str) -> float:
         raise ConfigError(f"{where}: {_short(value)} is no number of seconds") from None
     except OverflowError:
         seconds = math.inf
-    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        raise ConfigError(f"{where}: {_short(value, str)} s is outside {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} s")
+    if not least <= seconds <= most:
+        raise ConfigError(f"{where}: {_short(value, str)} s is outside {least:g} to {most:g} s")
     return seconds
 
 
@@ -150,6 +163,8 @@ def _value(key: str, value: Any, where: str) -> Any:
     """A value of the file or the environment as its field wants it."""
     if key == "interval":
         return interval(value, where)
+    if key == "stall_after":
+        return stall_after(value, where)
     if key in ("headless", "plain", "ascii", "tour"):
         if isinstance(value, bool):
             return value

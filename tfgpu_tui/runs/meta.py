@@ -40,6 +40,8 @@ class Meta(NamedTuple):
     script_started: int | None = None
     started: float = 0.0
     interval_s: float = 0.5
+    stall_after_s: float = 60.0
+    """See `events.RunStarted`."""
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends."""
@@ -134,6 +136,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "script_started": _TICKS,
     "started": _number(0, LATEST),
     "interval_s": _number(0.001, 1e6),
+    "stall_after_s": _number(0, 1e9),
     "stop_after": _or_none(_whole(1, 1 << 63)),
     "report_json": _or_none(_text),
     "metrics": _or_none(_text),

@@ -37,6 +37,7 @@ class LaunchSpec(NamedTuple):
     parent: str | None = None
     """Id of the run that this one reruns."""
     interval_s: float = 0.5
+    stall_after_s: float = 60.0
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends; a rerun does not overwrite it."""
@@ -59,6 +60,7 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
         knobs=spec.knobs,
         parent=spec.parent,
         interval_s=spec.interval_s,
+        stall_after_s=spec.stall_after_s,
         stop_after=spec.stop_after,
         report_json=spec.report_json,
         metrics=spec.metrics,
@@ -148,6 +150,7 @@ def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
         knobs=dict(knobs),
         parent=meta.id,
         interval_s=meta.interval_s,
+        stall_after_s=meta.stall_after_s,
         stop_after=meta.stop_after,
         metrics=meta.metrics,
         on_finding=meta.on_finding,

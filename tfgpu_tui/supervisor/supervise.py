@@ -42,6 +42,7 @@ from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.relay import Relay
 from tfgpu_tui.supervisor.rerun import PendingRerun
 from tfgpu_tui.supervisor.server import Server
+from tfgpu_tui.supervisor.standstill import TURN_S, StandstillWatch
 from tfgpu_tui.terminal.lines import printable_lines
 
 WATCH_S = 0.25
@@ -183,6 +184,7 @@ def _run_started(started: Started) -> RunStarted:
         parent=meta.parent,
         tool_version=tfgpu_tui.__version__,
         interval_s=meta.interval_s,
+        stall_after_s=meta.stall_after_s,
         simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
     )
 
@@ -226,6 +228,9 @@ class _Run:
         self._stderr = StderrFile(started.stderr_from)
         self._control = Control(script, started.kept, self._server, recorder, rerun, self._own_children)
         self._closing = Closing(script.pid, recorder.state, recorder.record)
+        self._standstill = StandstillWatch(
+            script.pid, recorder.state, recorder.record, self._server.ask_agents, self._own_children
+        )
         self._reaper = children.Reaper()
         self._commands = commands
         self._metrics = MetricsChild(started.run, started.meta.metrics, recorder.fault)
@@ -249,6 +254,7 @@ class _Run:
             ("socket", self._keep_reachable()),
             ("preflight", self._preflight()),
             ("findings", self._judge()),
+            ("standstill", self._look_while_still()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -391,6 +397,11 @@ class _Run:
             due = max(due + self._meta.interval_s, loop.time())
             await asyncio.sleep(due - loop.time())
             self._recorder.record(self._host.sample())
+
+    async def _look_while_still(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_S)
+            self._standstill.turn()
 
     async def _follow_output(self) -> None:
         while True:

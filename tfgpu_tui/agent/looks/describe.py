@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional
 
+from ..hooks.keras_models import WITH_FIT, classes_with
 from ..hooks.runtime import after_execution, found, guarded, on_import, send, send_latest
 from ..hooks.tf_context import initialised_context
 from ..input import dataset_facts, pipeline, pipeline_user
@@ -118,8 +119,7 @@ def _tell_model(model: Any) -> None:
 
 def _before_training(module: ModuleType) -> None:
     """`make_train_function` is called in every fit, once the model is compiled (Keras 2 and 3)."""
-    classes = [getattr(module, name, None) for name in ("TensorFlowTrainer", "Model")]
-    known = [cls for cls in classes if cls is not None and "make_train_function" in vars(cls)]
+    known = classes_with("make_train_function", module, (*WITH_FIT, "Model"))
     for cls in found(f"make_train_function in {module.__name__}", known):
         cls.make_train_function = _telling(cls.make_train_function)
 

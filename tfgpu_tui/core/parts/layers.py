@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tfgpu_tui.core import events as ev
@@ -37,3 +38,9 @@ def knobs(layers: Layers, e: ev.Knobs) -> None:
     if before is not None:
         e = replace(e, in_force={**before.in_force, **e.in_force}, notes={**before.notes, **e.notes})
     layers.knobs_in_force = e
+
+
+def on_a_gpu(ops: Mapping[str, int]) -> str:
+    """Where a layer would run on a machine with a GPU: `GPU`, or with the operations that would not: `GPU, CPU 2`."""
+    on, off = ops.get("GPU"), ops.get("CPU")
+    return ", ".join([*(["GPU"] if on else []), *([f"CPU {off}"] if off else [])])
