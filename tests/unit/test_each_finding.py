@@ -162,7 +162,7 @@ def grown(a_step: float) -> RunState:
 
 
 def gpu_grown(a_step: float) -> RunState:
-    return gpu_growths.run(lambda step: a_step * step)
+    return gpu_growths.run(lambda step: a_step * step, swing=64 << 20)
 
 
 def closing(seconds: float) -> RunState:

@@ -342,7 +342,7 @@ ENTRIES = (
     ),
     Entry(
         id="gpu.link_degraded",
-        means="a GPU's PCIe link is slower than GPU and slot can do",
+        means="a GPU's PCIe link is slower than it could be",
         seen="""Copies to the GPU that take longer than on the same GPU elsewhere. A training whose data is small, or
         already there, shows nothing of it.""",
         why="""GPU and slot agree on a generation and a number of lanes when the machine starts, and take the best that

@@ -330,7 +330,7 @@ ENTRIES = (
     ),
     Entry(
         id="host.determinism",
-        means="deterministic results were asked for, at the price of speed",
+        means="results are made deterministic, at a price",
         seen="""A training that gives the same numbers in each run, and is slower than the same script without. The
         input wait is shown as not measured.""",
         why="""tf.config.experimental.enable_op_determinism(), or TF_DETERMINISTIC_OPS=1, makes TensorFlow take only

@@ -180,7 +180,7 @@ ENTRIES = (
     ),
     Entry(
         id="memory.gpu_growth",
-        means="the memory that tensors hold on a GPU grows and grows",
+        means="what tensors hold on a GPU grows and grows",
         seen="""In the memory pane "in use" rises and does not level off, while nvidia-smi shows the same number all
         the time (what TensorFlow has reserved). After hours, or after some folds or trials, ResourceExhaustedError
         with a model that fitted at first.""",
