@@ -321,6 +321,24 @@ class ScriptLine(_ScriptLine, total=False):
     function: str | None
 
 
+class _GraphFunction(TypedDict):
+    name: str
+    calls: int
+    seconds: float
+    """Of all calls."""
+
+
+class GraphFunction(_GraphFunction, total=False):
+    """A Python function in the graph of a training step."""
+
+    kind: str | None
+    """py_function | numpy_function."""
+    file: str | None
+    line: int | None
+    at: str | None
+    """The script's line that put it into the graph, `train.py:12`."""
+
+
 # Where everything stands while no steps come.
 
 

@@ -23,6 +23,7 @@ from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
     Dataset,
+    GraphPython,
     GrowthCause,
     Job,
     Knobs,
@@ -34,6 +35,7 @@ from tfgpu_tui.core.events.program import (
     ScriptLines,
     Stacks,
     TfMemory,
+    UnrolledLoop,
     UserCode,
 )
 from tfgpu_tui.core.events.run import (
@@ -84,6 +86,7 @@ __all__ = [
     "Fault",
     "FitCalls",
     "GpuSample",
+    "GraphPython",
     "GrowthCause",
     "HookOff",
     "HostSample",
@@ -113,6 +116,7 @@ __all__ = [
     "Stopping",
     "TfMemory",
     "TrainEnd",
+    "UnrolledLoop",
     "UserCode",
     "decode",
     "encode",
