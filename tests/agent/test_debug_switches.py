@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -27,3 +28,44 @@ def test_each_turn_of_a_switch_is_told_with_its_line(python: str, tmp_path: obje
         "debug_mode": (True, "train.py:5"),
         "dump_debug_info": (True, "train.py:6"),
     }
+
+
+DETERMINISTIC = """
+    import os
+    VARIABLE
+    import numpy as np
+    import keras
+    import tensorflow as tf
+    keras.utils.set_random_seed(1)
+    CALL
+    m = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    m.compile("sgd", "mse")
+    m.fit(np.ones((64, 4), "f"), np.ones((64, 1), "f"), verbose=0)
+    from tensorflow.python.framework import config
+    print(config.is_op_determinism_enabled())
+"""
+CALL, VARIABLE = "tf.config.experimental.enable_op_determinism()", "os.environ['TF_DETERMINISTIC_OPS'] = '1'"
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+@pytest.mark.parametrize(
+    ("variable", "call", "knobs", "place"),
+    [
+        ("", CALL, {}, "train.py:8"),
+        (VARIABLE, "", {}, 'os.environ["TF_DETERMINISTIC_OPS"] = "1" at train.py:3'),
+        ("", "", {}, None),
+        ("", CALL, {"determinism": "off"}, None),
+    ],
+    ids=["call", "variable", "none", "taken back by the knob"],
+)
+def test_deterministic_results_are_told_with_what_asked_for_them(
+    python: str, variable: str, call: str, knobs: dict[str, str], place: str | None
+) -> None:
+    script = DETERMINISTIC.replace("VARIABLE", variable or "pass").replace("CALL", call or "pass")
+    events, process = run_script(script, python, environment={"TFGPU_TUI_KNOBS": json.dumps(knobs)})
+    assert process.stdout.split() == [str(place is not None)], process.stderr
+    told = of_type(events, "debug_switch", name="op_determinism")
+    assert [e["place"] for e in told if e["on"]] == ([place] if place else [])
+    (knob,) = {e["in_force"]["determinism"] for e in of_type(events, "knobs") if "determinism" in e["in_force"]}
+    assert knob == ("on" if place else "off")
+    assert of_type(events, "hook_off") == []

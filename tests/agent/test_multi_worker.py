@@ -114,3 +114,38 @@ def test_what_tf_config_says(config: object, place: tuple[str, int, int, bool] |
 @pytest.mark.parametrize("config", [None, "", "{", "null"])
 def test_what_is_no_tf_config_says_nothing(config: str | None) -> None:
     assert job.job_of(config) is None
+
+
+KERAS_FIT = """
+    import json, os, subprocess, sys
+
+    if "TF_CONFIG" not in os.environ:
+        workers = {"worker": ["localhost:" + port for port in sys.argv[1:]]}
+        started = []
+        for index in range(len(workers["worker"])):
+            config = json.dumps({"cluster": workers, "task": {"type": "worker", "index": index}})
+            started.append(subprocess.Popen([sys.executable, __file__], env={**os.environ, "TF_CONFIG": config}))
+        sys.exit(max(process.wait() for process in started))
+
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        m = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        m.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensor_slices((np.ones((64, 4), "f"), np.ones((64, 1), "f"))).batch(8)
+    m.fit(data, verbose=0)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_fit_of_keras_3_tells_its_strategy_and_cluster(workers: int) -> None:
+    events, process = run_script(KERAS_FIT, sys.executable, free_ports()[:workers])
+    told = of_type(events, "dataset", phase="train")
+    assert len({e["pid"] for e in told}) == workers
+    assert {(e["strategy"], e["strategy_workers"]) for e in told} == {("CollectiveAllReduceStrategy", workers)}
+    assert {e["keras_flavour"] for e in of_type(events, "environment") if e.get("keras_flavour")} == {"keras3"}
+    # Keras 3.15 can't do it with two; the finding asks for the failure, so that a Keras that can is not accused.
+    assert bool(of_type(events, "steps", phase="train")) == (process.returncode == 0)
+    assert of_type(events, "hook_off") == []

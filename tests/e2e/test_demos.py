@@ -233,6 +233,32 @@ def test_a_crashed_child_is_said_though_the_script_ended_well(environment: dict[
     assert report["findings"][0] == failed
 
 
+def test_deterministic_results_are_named_with_their_line(environment: dict[str, str], tmp_path: Path) -> None:
+    script = str(DEMO / "deterministic.py")
+    report, done = headless(environment, tmp_path / "r.json", script, "2")
+    assert done.returncode == 0, done.stderr.decode()
+    named = finding(report, "host.determinism")
+    assert "deterministic.py:17" in named["lines"][0] and named["knob"] == "determinism=off"
+    assert report["run"]["knobs_in_force"]["determinism"] == "on"
+    report, done = headless(environment, tmp_path / "r.json", "--set", "determinism=off", script, "2")
+    assert done.returncode == 0
+    assert report["run"]["knobs_in_force"]["determinism"] == "off"
+    assert "host.determinism" not in [f["id"] for f in report["findings"]]
+
+
+@pytest.mark.slow
+def test_keras_3_over_two_workers_is_named_and_over_one_it_trains(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("Keras 2 can do it")
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "multi_worker.py"))
+    assert done.returncode == 1
+    failed = finding(report, "run.multi_worker_keras3")
+    assert report["findings"][0] == failed and failed["evidence"]["workers"] == 2
+    assert weighty(report) == ["run.multi_worker_keras3"]
+    report, done = headless(environment, tmp_path / "r.json", str(DEMO / "multi_worker.py"), "1")
+    assert done.returncode == 0 and report["training"]["steps"] == 80
+    assert "run.multi_worker_keras3" not in [f["id"] for f in report["findings"]]
+
+
 def test_a_loop_that_tracing_unrolled_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "unrolled_loop.py"), "2")
     assert weighty(report) == ["compute.unrolled"]

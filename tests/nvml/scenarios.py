@@ -1,8 +1,8 @@
 """Scenarios for the NVML stand-in: plain JSON, written as Python. What the keys mean is in here, once.
 
 A scenario: `driver`, `gpus` and `faults`. A GPU: strings `name`, `uuid`, `pci`; numbers `busy_percent`,
-`memory_busy_percent`, `memory_{total,used,reserved}_mib`, `power_mw`, `power_limit_mw`, `temperature_c`,
-`{sm,memory}_clock[_max]_mhz`, `throttle_mask` (nvml.h's bits), `pcie_generation[_max]`, `pcie_width[_max]`,
+`memory_busy_percent`, `memory_{total,used,reserved}_mib`, `power_mw`, `power_limit[_default]_mw`, `temperature_c`,
+`{sm,memory}_clock[_max]_mhz`, `throttle_mask` (nvml.h's bits), `pcie_generation[_max|_gpu_max]`, `pcie_width[_max]`,
 `pcie_{rx,tx}_kb_per_s` (the counters run with the clock), `ecc_{corrected,uncorrected}`,
 `{sm,tensor,dram}_active_percent` (GPM); `processes` (each `pid`, `memory_mib`, `busy_percent`); `mig`, a list of slices
 with their own `uuid`, `name`, `memory_…` and `processes` ([] where MIG is off, None where the board has none). For the
@@ -37,6 +37,7 @@ def gpu(index: int = 0, **changes: Any) -> Gpu:
         "memory_reserved_mib": 596,
         "power_mw": 512345,
         "power_limit_mw": 700000,
+        "power_limit_default_mw": 700000,
         "temperature_c": 63,
         "sm_clock_mhz": 1965,
         "sm_clock_max_mhz": 1980,
@@ -45,6 +46,7 @@ def gpu(index: int = 0, **changes: Any) -> Gpu:
         "throttle_mask": 0x4,
         "pcie_generation": 5,
         "pcie_generation_max": 5,
+        "pcie_generation_gpu_max": 5,
         "pcie_width": 8,
         "pcie_width_max": 16,
         "pcie_rx_kb_per_s": 8_750_000,

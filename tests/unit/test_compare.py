@@ -77,3 +77,35 @@ def test_metrics_mean_something_where_the_knob_did_nothing() -> None:
     state.apply(ev.Knobs(t=state.now, in_force={"input": "script"}, notes={"input": "no tf.data pipeline"}))
     assert state.metrics_meaningless is None
     assert run().metrics_meaningless is None
+
+
+def replicated(count: int, step_ms: float) -> RunState:
+    """A fit of batches of 64 on so many GPUs; a step sees the part of one of them."""
+    strategy = "MirroredStrategy" if count > 1 else None
+    told: list[ev.Event] = [
+        ev.Model(t=2.0, src="agent", pid=4711, name="m", replicas=count),
+        ev.Dataset(t=2.0, src="agent", pid=4711, kind="tf.data", batch_size=64, strategy=strategy),
+    ]
+    return state_of(start({}), told, windows(40, 0.0, step_ms, batch_size=64 // count, examples=1600 // count))
+
+
+def test_more_replicas_are_told_by_what_each_of_them_does() -> None:
+    one, two = replicated(1, 10.0), replicated(2, 8.0)
+    assert (one.batch_size, two.batch_size) == (64, 64)
+    assert "2 replicas process 1.2x the examples of one: scaling efficiency 62 %" in compare.sentence(one, two)
+    assert compare.as_json(two, one)["scaling"]["replicas"] == [1, 2], "in this order, whichever came first"
+    labels = {row.label: (row.before, row.after) for row in compare.rows(one, two)}
+    assert labels["replicas"] == ("1", "2") and labels["batch of a replica"] == ("64", "32")
+
+
+def test_two_gpus_that_are_no_faster() -> None:
+    assert "no more examples than one: scaling efficiency 50 %" in compare.sentence(
+        replicated(1, 10.0), replicated(2, 9.95)
+    )
+    assert compare.as_json(replicated(2, 10.0), replicated(2, 8.0))["scaling"] is None
+
+
+def test_the_same_step_time_with_twice_the_batch_is_twice_the_work() -> None:
+    one, two = replicated(1, 10.0), replicated(2, 10.0)
+    two.apply(ev.Dataset(t=3.0, src="agent", pid=4711, kind="tf.data", batch_size=128, strategy="MirroredStrategy"))
+    assert "2 replicas process 2x the examples of one: scaling efficiency 100 %" in compare.sentence(one, two)

@@ -4,6 +4,7 @@ not. They differ in the one fact that the finding is about."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windo
 from tests.unit import test_diagnose as common
 from tests.unit import test_diagnose_gpu as gpus
 from tests.unit import test_diagnose_placement as places
+from tests.unit import test_gpu_growth as gpu_growths
 from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
 from tests.unit import test_input_findings as inputs
@@ -59,6 +61,16 @@ def imports(numpy: str) -> RunState:
     return state_of(start(), [looked, error, ev.RunEnded(t=T0 + 2, exit_code=1)])
 
 
+def cluster(workers: int, flavour: str = "keras3") -> RunState:
+    """A fit over so many workers that failed before its first step."""
+    strategy = "CollectiveAllReduceStrategy"
+    data = ev.Dataset(t=T0 + 2, src="agent", kind="tf.data", strategy=strategy, strategy_workers=workers)
+    keras = ev.Environment(t=T0 + 2, src="agent", keras="3.15.1", keras_flavour=flavour)
+    message = "Attempt to convert a value (PerReplica:{…}) with an unsupported type"
+    error = ev.ScriptError(t=T0 + 3, exception="ValueError", message=message, file="/h/u/train.py", line=17)
+    return state_of(start(), [keras, data, error, *FAILED])
+
+
 def loss(value: float | str) -> RunState:
     return state_of(start(), windows(2), [ev.Metrics(t=T0 + 9, step=20, values={"loss": value})])
 
@@ -68,6 +80,19 @@ def capable(*capability: int) -> RunState:
     listed = gpus.listed(0)
     listed[0]["capability"] = list(capability)
     return gpus.trained(gpus.machine(listed), gpus.samples(gpus.row(0)))
+
+
+def clocked(mhz: int, throttle: list[str], **more: Any) -> RunState:
+    """A training on one GPU at this clock, of 1980 MHz at most."""
+    one = gpus.row(0, sm_clock_mhz=mhz, sm_clock_max_mhz=1980, throttle=throttle, **more)
+    return gpus.trained(gpus.machine(gpus.listed(0)), gpus.samples(one))
+
+
+def linked(lanes: int, generation: int = 5, **more: Any) -> RunState:
+    """A training on one GPU whose PCIe link has so many lanes, of 16."""
+    best = {"pcie_generation_max": 5, "pcie_width_max": 16}
+    one = gpus.row(0, pcie_generation=generation, pcie_width=lanes, **best, **more)
+    return gpus.trained(gpus.machine(gpus.listed(0)), gpus.samples(one))
 
 
 def two_gpus(*last: list[ev.Event], **second: Any) -> RunState:
@@ -134,6 +159,10 @@ def failing(exception: str, message: str, ended: list[ev.Event]) -> RunState:
 def grown(a_step: float) -> RunState:
     points = growths.points(lambda step: a_step * step)
     return state_of(start(), windows(40), [ev.ProcessMemory(t=T0 + 5, src="agent", pid=4711, points=points)])
+
+
+def gpu_grown(a_step: float) -> RunState:
+    return gpu_growths.run(lambda step: a_step * step, swing=64 << 20)
 
 
 def unrolled(seconds: float) -> RunState:
@@ -203,6 +232,8 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: two_gpus([gpus.lost(0)]),
         lambda: two_gpus([gpus.lost(0)], gpus.samples(gpus.row(0), gpus.row(1))),
     ),
+    "gpu.throttled": (lambda: clocked(1200, ["thermal (hardware)"]), lambda: clocked(1900, ["thermal (hardware)"])),
+    "gpu.link_degraded": (lambda: linked(8), lambda: linked(16)),
     "place.pinned_cpu": (
         lambda: layer(asked="CPU:0", forward={"CPU:0": 2}, not_on_gpu=[places.cause("pinned", "MatMul")]),
         lambda: layer(asked="GPU:0", forward={"GPU:0": 2}),
@@ -278,6 +309,10 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: switched(DEBUGS),
         lambda: switched(DEBUGS, ev.DebugSwitch(t=T0 + 1, name="check_numerics", on=False, place="train.py:9")),
     ),
+    "host.determinism": (
+        lambda: switched(replace(DEBUGS, name="op_determinism")),
+        lambda: switched(replace(DEBUGS, name="op_determinism"), replace(DEBUGS, name="op_determinism", on=False)),
+    ),
     "compute.unrolled": (lambda: unrolled(6.0), lambda: unrolled(0.5)),
     "compute.python": (lambda: in_graph(5.0), lambda: in_graph(0.2)),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
@@ -288,6 +323,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     ),
     "memory.growth_overridden": (lambda: memories.growth("off", {}, note=LATE), lambda: memories.growth("on", {})),
     "memory.host_growth": (lambda: grown(256 << 10), lambda: grown(0.0)),
+    "memory.gpu_growth": (lambda: gpu_grown(256 << 10), lambda: gpu_grown(0.0)),
     "run.failed": (lambda: failing("ValueError", "bad", FAILED), lambda: failing("ValueError", "bad", ENDED)),
     "run.killed": (
         lambda: state_of(start(), windows(5), [ev.RunEnded(t=T0 + 90, signal=9)]),
@@ -305,6 +341,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "run.broken_environment": (
         lambda: imports("2.2.6"), lambda: imports("1.26.4"),
     ),
+    "run.multi_worker_keras3": (lambda: cluster(2), lambda: cluster(1)),
     "run.nan_loss": (lambda: loss("nan"), lambda: loss(0.5)),
     "run.slow_exit": (lambda: closing(32.0), lambda: closing(8.0)),
     "run.stalled": (

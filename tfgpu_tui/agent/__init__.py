@@ -45,6 +45,7 @@ HOOKS = (
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""
 
 KNOB_HOOKS: dict[str, str] = {
+    "determinism": "knobs.knob_determinism",
     "gpu_memory_limit": "knobs.knob_devices",
     "input": "knobs.knob_input",
     "jit_compile": "knobs.knob_compile",

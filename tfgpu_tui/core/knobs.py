@@ -182,6 +182,13 @@ PROFILE = Knob(
     "many steps at once after the first 20 (slower meanwhile), too; off = never by itself",
     free=whole_number("a number of steps, for example 3", highest=1000),
 )
+DETERMINISM = Knob(
+    name="determinism",
+    values=(SCRIPT, "off"),
+    summary="off = as fast as can be, also where the script asks for the same numbers in each run",
+    # OpDeterminismRequired in tensorflow/core/util/determinism.cc; the script's call is the agent's to take back.
+    variables=_by_variable("TF_DETERMINISTIC_OPS", {"off": "0"}),
+)
 LIBRARY_PATH = Knob(
     name="library_path",
     values=(SCRIPT, AUTOMATIC),
@@ -205,6 +212,7 @@ ALL: dict[str, Knob] = {
         STEPS_PER_EXECUTION,
         INPUT,
         PROFILE,
+        DETERMINISM,
         LIBRARY_PATH,
     )
 }

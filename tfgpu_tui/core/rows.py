@@ -59,11 +59,17 @@ class GpuPart(TypedDict, total=False):
     memory_reserved_bytes: int | None
     """By the driver; an old one counts it as used."""
     power_limit_w: float | None
+    """In force."""
+    power_limit_default_w: float | None
+    """As the board comes."""
     sm_clock_max_mhz: float | None
     memory_clock_mhz: float | None
     memory_clock_max_mhz: float | None
     pcie_generation: int | None
     pcie_generation_max: int | None
+    """That GPU and slot have in common."""
+    pcie_generation_gpu_max: int | None
+    """Of the GPU alone, whatever the slot can."""
     pcie_width: int | None
     """Lanes."""
     pcie_width_max: int | None

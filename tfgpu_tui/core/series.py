@@ -173,6 +173,11 @@ class Decimated:
         self._stride = 1
         self._seen = 0
 
+    @property
+    def latest_x(self) -> float:
+        """Of the newest sample that was kept."""
+        return self.points[-1][0] if self.points else float("-inf")
+
     def add(self, x: float, y: float) -> None:
         """Keeps every `stride`-th sample."""
         if self._seen % self._stride == 0:

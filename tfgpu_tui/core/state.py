@@ -195,6 +195,8 @@ class RunState:
     knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
     tf_memory = _Of(lambda s: s.described.memory.tf_memory)
     tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)
+    tf_memory_by_step = _Of(lambda s: s.described.memory.tf_memory_by_step)
+    tf_peak_by_step = _Of(lambda s: s.described.memory.tf_peak_by_step)
     process_memory = _Of(lambda s: s.described.memory.process_memory)
     trainings = _Of(lambda s: s.described.memory.trainings)
     growth_causes = _Of(lambda s: s.described.memory.growth_causes)
@@ -286,8 +288,10 @@ class RunState:
 
     def examples_per_s(self, totals: StepTotals) -> float | None:
         """Examples through the optimiser per second of step time, over the windows whose examples are known, which
-        have to be half of the time. Where none is, the dataset's batch size stands for all; None without one."""
-        if totals.examples and totals.sized_s:
+        have to be half of the time. Where none is, the dataset's batch size stands for all, and also under
+        tf.distribute, where the steps show the part of one replica; None without one."""
+        spread = self.dataset is not None and self.dataset.strategy is not None and self.dataset.batch_size is not None
+        if totals.examples and totals.sized_s and not spread:
             return totals.examples / totals.sized_s if totals.sized_s >= 0.5 * totals.wall_s else None
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 

@@ -102,6 +102,18 @@ class GpuView:
     """Reason for lower clocks -> samples in which it held."""
     samples: int = 0
     """Samples in which the reasons for lower clocks were read."""
+    loaded_clock: Series = field(default_factory=Series)
+    """MHz of its processors while it worked."""
+    loaded_samples: int = 0
+    """Samples in which it worked, and the reasons for lower clocks and its highest clock were known."""
+    slowed: dict[str, int] = field(default_factory=dict)
+    """Reason for lower clocks -> such samples in which it held, and the clock was far below the highest."""
+    link_samples: int = 0
+    """Readings of its PCIe link while it worked, or while the link carried much."""
+    link_below: int = 0
+    """Of those, readings in which the link was slower than GPU and slot can."""
+    link_received: Series = field(default_factory=Series)
+    """Bytes a second from the host, in those readings."""
     lost: tuple[float, str] | None = None
     """When it stopped answering, and why; None while it answers, also again."""
 
@@ -134,6 +146,8 @@ class Training:
     traces: int = 0
     memory: Decimated = field(default_factory=lambda: Decimated(16))
     """(the process' training steps, its resident bytes)."""
+    gpu_memory: Decimated = field(default_factory=lambda: Decimated(16))
+    """(the process' training steps, bytes that TensorFlow's allocators gave to tensors on all GPUs)."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from tfgpu_tui.diagnose import (
     by_process,
     compute,
     gpu,
+    gpu_growth,
+    gpu_held,
     gpu_run,
     host,
     host_calls,
@@ -33,12 +35,14 @@ from tfgpu_tui.diagnose import (
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import FindingLog, ranked
 
-OF_RUN = (run.findings, stalled.findings, memory.findings, gpu.findings, gpu_run.findings)
+OF_RUN = (
+    run.findings, stalled.findings, memory.findings, gpu.findings, gpu_run.findings, gpu_held.findings,
+)  # fmt: skip
 """Of the run and the machine: asked once, of all processes together."""
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
     host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings, precision.findings,
-    compute.findings, memory.of_process,
+    compute.findings, memory.of_process, gpu_growth.findings,
 )  # fmt: skip
 """Of a process that trains: asked of each."""
 

@@ -1,7 +1,8 @@
-"""Family E: whether host memory grows as trainings start, one after the other, rather than with their steps (pure)."""
+"""Family E: whether memory grows as trainings start, one after the other, rather than with their steps (pure)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
@@ -34,25 +35,38 @@ class ByTraining:
     """Whether (nearly) each of them traced a train function of its own: a new model, or one compiled anew."""
 
 
-def by_training(state: RunState) -> ByTraining | None:
+Points = Callable[[Training], list[tuple[float, float]]]
+"""(steps, bytes) of a training."""
+
+
+def host_memory(training: Training) -> list[tuple[float, float]]:
+    """Resident bytes."""
+    return training.memory.points
+
+
+def gpu_memory(training: Training) -> list[tuple[float, float]]:
+    """Bytes in tensors on the GPUs: of two readings the lower, for they swing within each step."""
+    points = training.gpu_memory.points
+    return [min(pair, key=lambda point: point[1]) for pair in zip(points[::2], points[1::2], strict=False)]
+
+
+def by_training(state: RunState, points: Points = host_memory) -> ByTraining | None:
     """How much memory each training adds; None where memory grows with the steps, or where that can't be told."""
     processes: dict[int | None, list[Training]] = {}
     for (pid, _), training in sorted(state.trainings.items(), key=lambda item: item[1].fit):
         processes.setdefault(pid, []).append(training)
-    found = [growth for trainings in processes.values() if (growth := _of_process(trainings)) is not None]
+    found = [growth for trainings in processes.values() if (growth := _of_process(trainings, points)) is not None]
     return max(found, key=lambda growth: growth.bytes_each, default=None)
 
 
-def _of_process(trainings: list[Training]) -> ByTraining | None:
+def _of_process(trainings: list[Training], points: Points) -> ByTraining | None:
     # The first third of each training is its own warm-up.
-    settled = [(t.fit, t.memory.points[len(t.memory.points) // 3 :]) for t in trainings if t.memory.points]
-    slopes = [
-        (y2 - y1) / (x2 - x1) for _, points in settled for (x1, y1), (x2, y2) in combinations(points, 2) if x2 > x1
-    ]
+    settled = [(t.fit, of[len(of) // 3 :]) for t in trainings if (of := points(t))]
+    slopes = [(y2 - y1) / (x2 - x1) for _, of in settled for (x1, y1), (x2, y2) in combinations(of, 2) if x2 > x1]
     if len(settled) < MIN_TRAININGS or len(slopes) < MIN_PAIRS:
         return None
     within = max(0.0, median(slopes))
-    levels = [(fit, median(x for x, _ in points), median(y for _, y in points)) for fit, points in settled]
+    levels = [(fit, median(x for x, _ in of), median(y for _, y in of)) for fit, of in settled]
     (_, first_step, first), (_, last_step, last) = levels[0], levels[-1]
     if last <= first or within * (last_step - first_step) > WITHIN_SHARE * (last - first):
         return None

@@ -27,6 +27,7 @@ STILL_SHARE = 0.8
 DROP_SHARE = 0.3
 """How much of all growth may be given back between two windows: what is given back now and then is a cycle."""
 EXPLAINS_SHARE = 0.5
+TRACES_A_STEP = 0.01
 TRACE_BYTES = 40_000
 """What a small traced function keeps at least (measured: 134 kB for a sum of two operations)."""
 
@@ -198,7 +199,7 @@ def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple
     traces = cause.traces / cause.steps if cause is not None and cause.steps else 0.0
     steps = state.judged.steps
     traces = max(traces, state.judged.traces / steps if steps else 0.0)
-    if traces * TRACE_BYTES >= 0.25 * growth.bytes_per_step and traces >= 0.01:
+    if traces * TRACE_BYTES >= 0.25 * growth.bytes_per_step and traces >= TRACES_A_STEP:
         return (
             f"functions are traced again and again ({traces:.2g} a step): each trace keeps its graph",
             "Stop the retracing: pass tensors instead of Python numbers, or give tf.function an input_signature.",

@@ -9,7 +9,7 @@ from tfgpu_tui.core import units
 from tfgpu_tui.core.events import ChildEnded, RunEnded, ScriptError
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.diagnose import broken_environment, legacy_api, xla
+from tfgpu_tui.diagnose import broken_environment, legacy_api, multi_worker, xla
 from tfgpu_tui.diagnose.error_words import headline, place
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.stages import python_stage, stage_label
@@ -21,9 +21,10 @@ CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /pro
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """run.legacy_api, xla.unsupported_op, run.broken_environment, run.failed, run.killed, run.slow_exit,
-    run.other_backend, run.no_steps."""
-    known = [*legacy_api.findings(state), *xla.findings(state), *broken_environment.findings(state)]
+    """run.legacy_api, xla.unsupported_op, run.broken_environment, run.multi_worker_keras3, run.failed, run.killed,
+    run.slow_exit, run.other_backend, run.no_steps."""
+    causes = (legacy_api.findings, xla.findings, broken_environment.findings, multi_worker.findings)
+    known = [finding for cause in causes for finding in cause(state)]
     yield from known or _failed(state)
     yield from _slow_exit(state)
     yield from _other_backend(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import hypot, isfinite
 from statistics import median, stdev
 from typing import Any
 
@@ -13,6 +13,7 @@ from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.input_wait import gpu_busy
+from tfgpu_tui.report import scaling
 
 MIN_STEADY_S = 1.5
 MIN_WINDOWS = 6
@@ -97,6 +98,12 @@ def faster(a: RunState, b: RunState) -> tuple[float, bool] | None:
     return ratio, real
 
 
+def _rate_noise(a: RunState, b: RunState) -> float:
+    """By how much the ratio of the two runs' rates may differ from the truth, as a share."""
+    speeds = [s for s in (speed(a), speed(b)) if s is not None and s.median_ms]
+    return max(SMALLEST_CHANGE, 2 * hypot(*(s.error_ms / s.median_ms for s in speeds)))
+
+
 def verdict(state: RunState) -> str:
     """The run in two or three words: `input-bound 61 %`, `compute-bound`."""
     shares = state.judged.shares()
@@ -126,6 +133,9 @@ def sentence(a: RunState, b: RunState) -> str:
         parts.append(f"the step time did not change beyond the noise ({_change_percent(1 / ratio)})")
     else:
         parts.append(f"{_times(ratio)}x faster" if ratio > 1 else f"{_times(1 / ratio)}x slower")
+    replicas = scaling.scaling(a, b)
+    if replicas is not None:
+        parts.append(scaling.sentence(replicas, abs(replicas.gain - 1) > _rate_noise(a, b)))
     before, after = gpu_busy(a), gpu_busy(b)
     if before is not None and after is not None:
         parts.append(f"GPU busy {units.percent(before)} → {units.percent(after)}")
@@ -164,6 +174,8 @@ def rows(a: RunState, b: RunState) -> list[Row]:
     out.append(
         _plain("examples/s", a.examples_per_s(a.judged), b.examples_per_s(b.judged), units.number, less_is_better=False)
     )
+    if scaling.scaling(a, b) is not None:
+        out += _replica_rows(a, b)
     before, after = a.judged.shares(), b.judged.shares()
     for key, label in (("input_wait", "input wait"), ("compute", "compute"), ("host", "host")):
         out.append(_points(label, before[key], after[key]))
@@ -193,6 +205,20 @@ def rows(a: RunState, b: RunState) -> list[Row]:
         known = [v if isinstance(v, (int, float)) else None for v in (x, y)]
         out.append(_plain(f"{name} (last)", known[0], known[1], lambda v: units.number(v, 4), None))
     return out
+
+
+def _replica_rows(a: RunState, b: RunState) -> list[Row]:
+    counts, batches = [scaling.replicas(s) for s in (a, b)], [scaling.batch_per_replica(s) for s in (a, b)]
+    rates = [scaling.per_replica(s) for s in (a, b)]
+    return [
+        _plain("replicas", counts[0], counts[1], _whole, None),
+        _plain("batch of a replica", batches[0], batches[1], _whole, None),
+        _plain("examples/s of a replica", rates[0], rates[1], units.number, less_is_better=False),
+    ]
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
 
 
 def _knob_rows(a: RunState, b: RunState) -> list[Row]:
@@ -246,6 +272,18 @@ def text(a: RunState, b: RunState) -> str:
 _WORDS = {True: "better", False: "worse", None: ""}
 
 
+def _scaling_json(a: RunState, b: RunState) -> dict[str, Any] | None:
+    found = scaling.scaling(a, b)
+    if found is None:
+        return None
+    return {
+        "replicas": list(found.replicas),
+        "examples_per_s": [round(rate, 1) for rate in found.examples_per_s],
+        "gain": round(found.gain, 4),
+        "efficiency": round(found.efficiency, 4),
+    }
+
+
 def as_json(a: RunState, b: RunState) -> dict[str, Any]:
     """The comparison for scripts."""
     result = faster(a, b)
@@ -257,5 +295,6 @@ def as_json(a: RunState, b: RunState) -> dict[str, Any]:
         "sentence": sentence(a, b),
         "times_faster": round(result[0], 4) if result and isfinite(result[0]) else None,
         "beyond_noise": result[1] if result else None,
+        "scaling": _scaling_json(a, b),
         "rows": [vars(r) for r in rows(a, b)],
     }

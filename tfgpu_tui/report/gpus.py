@@ -9,9 +9,10 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import GpuView
 
 LAST = (
-    "memory_busy_percent", "temperature_c", "power_limit_w", "energy_j", "sm_clock_mhz", "sm_clock_max_mhz",
-    "memory_clock_mhz", "memory_clock_max_mhz", "throttle", "pcie_generation", "pcie_generation_max", "pcie_width",
-    "pcie_width_max", "pcie_rx_bytes_per_s", "pcie_tx_bytes_per_s", "ecc_corrected", "ecc_uncorrected",
+    "memory_busy_percent", "temperature_c", "power_limit_w", "power_limit_default_w", "energy_j", "sm_clock_mhz",
+    "sm_clock_max_mhz", "memory_clock_mhz", "memory_clock_max_mhz", "throttle", "pcie_generation",
+    "pcie_generation_max", "pcie_generation_gpu_max", "pcie_width", "pcie_width_max",
+    "pcie_rx_bytes_per_s", "pcie_tx_bytes_per_s", "ecc_corrected", "ecc_uncorrected",
     "sm_active_percent", "tensor_active_percent", "dram_active_percent", "processes", "slices",
 )  # fmt: skip
 """Fields of a GPU's sample that stand in the report as they were last read."""

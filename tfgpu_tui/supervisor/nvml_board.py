@@ -30,6 +30,7 @@ _HIGHEST = {
     "memory_busy_percent": 100,
     "power_w": 20_000,
     "power_limit_w": 20_000,
+    "power_limit_default_w": 20_000,
     "temperature_c": 200,
     "sm_clock_mhz": 100_000,
     "sm_clock_max_mhz": 100_000,

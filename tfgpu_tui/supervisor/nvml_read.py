@@ -71,15 +71,20 @@ def slow(board: Board, handle: Any, total_bytes: int | None) -> Values:
     def ecc(kind: int) -> tuple[int]:
         return (nvml.nvmlDeviceGetTotalEccErrors(handle, kind, nvml.NVML_VOLATILE_ECC),)
 
+    def default_limit() -> tuple[float]:
+        return (nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000,)
+
     out = {
         **board.read(("name",), lambda: (name(handle),)),
         **board.read(("pci",), lambda: (nvml.nvmlDeviceGetPciInfo(handle).busId,)),
         **board.read(("power_limit_w",), lambda: (nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,)),
+        **board.read(("power_limit_default_w",), default_limit),
         **board.read(("sm_clock_max_mhz",), lambda: (nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),)),
         **board.read(("memory_clock_mhz",), lambda: (nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),)),
         **board.read(("memory_clock_max_mhz",), lambda: (nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),)),
         **board.read(("pcie_generation",), lambda: (nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),)),
         **board.read(("pcie_generation_max",), lambda: (nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),)),
+        **board.read(("pcie_generation_gpu_max",), lambda: (nvml.nvmlDeviceGetGpuMaxPcieLinkGeneration(handle),)),
         **board.read(("pcie_width",), lambda: (nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),)),
         **board.read(("pcie_width_max",), lambda: (nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),)),
         **traffic(board, handle),

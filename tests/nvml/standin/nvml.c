@@ -220,6 +220,11 @@ EXPORT nvmlReturn nvmlDeviceGetEnforcedPowerLimit(Handle handle, unsigned *milli
   return finish(give_number(c.device, "power_limit_mw", milliwatts));
 }
 
+EXPORT nvmlReturn nvmlDeviceGetPowerManagementDefaultLimit(Handle handle, unsigned *milliwatts) {
+  BEGIN_ON(handle);
+  return finish(give_number(c.device, "power_limit_default_mw", milliwatts));
+}
+
 EXPORT nvmlReturn nvmlDeviceGetTemperature(Handle handle, unsigned sensor, unsigned *celsius) {
   BEGIN_ON(handle);
   return finish(sensor ? INVALID_ARGUMENT : give_number(c.device, "temperature_c", celsius));
@@ -266,6 +271,11 @@ EXPORT nvmlReturn nvmlDeviceGetCurrPcieLinkWidth(Handle handle, unsigned *out) {
 EXPORT nvmlReturn nvmlDeviceGetMaxPcieLinkGeneration(Handle handle, unsigned *out) {
   BEGIN_ON(handle);
   return finish(give_number(c.device, "pcie_generation_max", out));
+}
+
+EXPORT nvmlReturn nvmlDeviceGetGpuMaxPcieLinkGeneration(Handle handle, unsigned *out) {
+  BEGIN_ON(handle);
+  return finish(give_number(c.device, "pcie_generation_gpu_max", out));
 }
 
 EXPORT nvmlReturn nvmlDeviceGetMaxPcieLinkWidth(Handle handle, unsigned *out) {

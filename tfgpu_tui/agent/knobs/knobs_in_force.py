@@ -82,6 +82,16 @@ def tell(found: Dict[str, Found]) -> None:
     )
 
 
+@reader("determinism")
+def determinism(context: Any, model: Any) -> Found:
+    """`is_op_determinism_enabled` of tensorflow/python/framework/config.py, which knows call and variable."""
+    config = sys.modules["tensorflow.python.framework.config"]
+    call = script_calls.last_call("enable_op_determinism")
+    on = config.is_op_determinism_enabled()
+    changed = script_calls.changed_by_script("TF_DETERMINISTIC_OPS", variable_at("started", "TF_DETERMINISTIC_OPS"))
+    return Found("on" if on else "off", None, call.text if call is not None else changed)
+
+
 # -- the GPU
 
 

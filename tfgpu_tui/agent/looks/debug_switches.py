@@ -1,8 +1,11 @@
-"""TensorFlow's debugging switches, forgotten in a script: each makes every step, or every element, much slower.
+"""TensorFlow's debugging switches, forgotten in a script: each makes every step, or every element, much slower. And its
+switches for deterministic results, which have a price, too.
 
 Wrapped where they are defined (TensorFlow 2.15 to 2.21): `enable_check_numerics` and `disable_check_numerics`
 (tensorflow/python/debug/lib/check_numerics_callback.py), `enable_dump_debug_info` and `disable_dump_debug_info`
-(dumping_callback.py beside it), `enable_debug_mode` (tensorflow/python/data/ops/debug_mode.py).
+(dumping_callback.py beside it), `enable_debug_mode` (tensorflow/python/data/ops/debug_mode.py),
+`enable_op_determinism` and `disable_op_determinism` (tensorflow/python/framework/config.py, where
+`is_op_determinism_enabled` also knows the variable TF_DETERMINISTIC_OPS: run with 2.15 and 2.21).
 """
 
 from __future__ import annotations
@@ -12,15 +15,21 @@ import sys
 from types import FrameType
 from typing import Any
 
-from ..hooks.runtime import found, guarded, on_import, send_latest
-from .script_calls import place_of
+from ..hooks.before_init import variable_at
+from ..hooks.runtime import after_execution, found, guarded, on_import, send_latest
+from .script_calls import changed_by_script, place_of
 
 SWITCHES = {
     "tensorflow.python.debug.lib.check_numerics_callback": "check_numerics",
     "tensorflow.python.debug.lib.dumping_callback": "dump_debug_info",
     "tensorflow.python.data.ops.debug_mode": "debug_mode",
+    "tensorflow.python.framework.config": "op_determinism",
 }
 """Module -> the end of its functions' names, after `enable_` and `disable_`."""
+DETERMINISTIC = "TF_DETERMINISTIC_OPS"
+
+_told: "dict[str, bool]" = {}
+"""Switch -> whether the script turned it on or off last."""
 
 
 def _watch(module: Any) -> None:
@@ -42,7 +51,24 @@ def _telling(original: Any, name: str, on: bool) -> Any:
 
 @guarded("debug_switches")
 def _tell(name: str, on: bool, caller: FrameType) -> None:
+    if name == "op_determinism":
+        on = bool(sys.modules["tensorflow.python.framework.config"].is_op_determinism_enabled())
+        if not on and name not in _told:
+            return  # turned on in vain: this run was asked to leave it off
+    _told[name] = on
     send_latest("debug_switch", key=name, name=name, on=on, place=place_of(caller))
+
+
+@after_execution
+def _variable(model: Any, phase: str, steps: int) -> None:
+    """Results are deterministic without a call of the script: the variable says so."""
+    config = sys.modules.get("tensorflow.python.framework.config")
+    if "op_determinism" in _told or config is None or not config.is_op_determinism_enabled():
+        return
+    _told["op_determinism"] = True
+    value = variable_at("started", DETERMINISTIC)
+    place = changed_by_script(DETERMINISTIC, value) or f"{DETERMINISTIC}={value}, set where the run was started"
+    send_latest("debug_switch", key="op_determinism", name="op_determinism", on=True, place=place)
 
 
 for _name in SWITCHES:

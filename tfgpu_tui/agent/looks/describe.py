@@ -18,7 +18,7 @@ from ..input import dataset_facts, pipeline, pipeline_user
 from ..memory import gpu_identity
 from ..placement import placement_record
 from ..steps import keras_loop, windows
-from . import model_facts
+from . import job, model_facts
 
 DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adapter")
 
@@ -26,6 +26,7 @@ DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adap
 class _State:
     def __init__(self) -> None:
         self.gpus_told = False
+        self.keras_told = False
         self.trained = False
         self.dataset: Optional[Dict[str, Any]] = None
         """The training's, until its first step."""
@@ -61,7 +62,10 @@ def _tensorflow(module: ModuleType) -> None:
 
 @after_execution
 def _keras(model: Any, phase: str, steps: int) -> None:
-    flavour = model_facts.flavour_of(model if model is not None else placement_record.root_model())
+    _tell_keras(model_facts.flavour_of(model if model is not None else placement_record.root_model()))
+
+
+def _tell_keras(flavour: str) -> None:
     package = sys.modules.get("tf_keras" if flavour == "tf_keras" else "keras")
     version = getattr(package, "__version__", None) if flavour != "none" else None
     backend = None
@@ -142,9 +146,28 @@ for _name in ("keras.src.backend.tensorflow.trainer", "keras.src.engine.training
 # -- dataset
 
 
+def strategy_facts(strategy: Any) -> Dict[str, Any]:
+    """`strategy` and `strategy_workers` of a `dataset` event, from a tf.distribute strategy: its class, and the chief
+    and workers of its cluster (public: `Strategy.cluster_resolver`, `ClusterResolver.cluster_spec`)."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    spec = resolver.cluster_spec() if resolver is not None else None
+    tasks = spec.as_dict() if spec is not None else {}
+    return {
+        "strategy": type(strategy).__name__ if strategy is not None else None,
+        "strategy_workers": sum(len(tasks.get(kind) or ()) for kind in job.WORKERS) or None,
+    }
+
+
 @guarded("describe.dataset")
 def _tell_dataset(
-    kind: str, dataset: Any, phase: str, batch_size: Any, batches: Any, workers: Any, processes: Optional[bool]
+    kind: str,
+    dataset: Any,
+    phase: str,
+    batch_size: Any,
+    batches: Any,
+    workers: Any,
+    processes: Optional[bool],
+    strategy: Any = None,
 ) -> None:
     pipeline.feeds(dataset, phase, counted=batches is not None and batches > 0)
     fields = {
@@ -152,6 +175,7 @@ def _tell_dataset(
         "phase": phase,
         "workers": workers,
         "processes": processes,
+        **strategy_facts(strategy),
         **dataset_facts.dataset_fields(dataset),
     }
     fields["batches"] = int(batches) if batches is not None and batches >= 0 else None
@@ -200,6 +224,9 @@ def _epoch_iterators(module: ModuleType) -> None:
 
 @guarded("describe.dataset")
 def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> None:
+    if not _state.keras_told:
+        _state.keras_told = True
+        _tell_keras("keras3")  # a fit may fail before its first step
     adapter = iterator.data_adapter
     _state.calls_before = before
     source = getattr(adapter, "py_dataset", None)
@@ -215,6 +242,7 @@ def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> 
         batches,
         getattr(source, "workers", None),
         getattr(source, "use_multiprocessing", None),
+        iterator._distribute_strategy,
     )
 
 
@@ -252,7 +280,15 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
         handler._inferred_steps,
         asked.get("workers"),
         asked.get("use_multiprocessing"),
+        _strategy_in_force(),
     )
+
+
+def _strategy_in_force() -> Any:
+    """The strategy in whose scope the caller is; None outside of one (`has_strategy` and `get_strategy` in
+    tensorflow/python/distribute/distribute_lib.py)."""
+    library = sys.modules.get("tensorflow.python.distribute.distribute_lib")
+    return library.get_strategy() if library is not None and library.has_strategy() else None
 
 
 for _name in DATA_HANDLERS:

@@ -81,6 +81,10 @@ class Dataset(Event):
     workers: int | None = None
     processes: bool | None = None
     """Whether the workers are processes (`use_multiprocessing`), and no threads."""
+    strategy: str | None = None
+    """Class of the tf.distribute strategy that hands its batches out; None where there is none."""
+    strategy_workers: int | None = None
+    """Processes over which that strategy trains; None where it names no cluster."""
     phase: str = "train"
 
 

@@ -180,10 +180,10 @@ class DebugSwitch(Event):
 
     type: ClassVar[str] = "debug_switch"
     name: str
-    """check_numerics | dump_debug_info | debug_mode (of tf.data)."""
+    """check_numerics | dump_debug_info | debug_mode (of tf.data) | op_determinism."""
     on: bool
     place: str
-    """`train.py:12`."""
+    """`train.py:12`; of a variable what set it, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import rows
 from tfgpu_tui.core.parts.machine import held_since
 from tfgpu_tui.core.totals import GpuView
 
 DIAGNOSTICS = 64
+LOADED_PERCENT = 50.0
+"""GPU busy from which a GPU works: an idle one lowers its clocks and its link by itself, to save power."""
+SLOWED_CLOCK = 0.75
+"""Of its highest clock, below which a GPU that works is slowed."""
+LOADED_LINK = 0.2
+"""Of what its PCIe link can carry, from which the link works, whatever the processors do."""
+LANE_BYTES_PER_S = {1: 250e6, 2: 500e6, 3: 985e6, 4: 1969e6, 5: 3938e6, 6: 7563e6}
+"""Generation of PCIe -> what a lane carries in one direction, less its coding (PCI-SIG's rates: 2.5, 5, 8, 16, 32 and
+64 GT/s, of which 8b/10b leaves 80 %, 128b/130b 98.5 %, and the flits of generation 6 94.5 %)."""
 
 
 @dataclass
@@ -73,6 +83,7 @@ def gpu_sample(devices: Devices, e: ev.GpuSample, ours: set[str]) -> None:
             view.samples += 1
             for reason in throttle:
                 view.throttled[reason] = view.throttled.get(reason, 0) + 1
+        _under_load(view, gpu, e.t)
         parts = (gpu, *(gpu.get("slices") or ()))  # under MIG TensorFlow sees slices
         view.ours = (
             view.ours
@@ -83,3 +94,30 @@ def gpu_sample(devices: Devices, e: ev.GpuSample, ours: set[str]) -> None:
                               (view.power, gpu.get("power_w"))):  # fmt: skip
             if value is not None:
                 series.add_span(since, e.t, float(value))
+
+
+def link_bytes_per_s(generation: int | None, lanes: int | None) -> float | None:
+    """What a PCIe link of this kind carries in one direction; None where that is not known."""
+    a_lane = LANE_BYTES_PER_S.get(generation or 0)
+    return a_lane * lanes if a_lane is not None and lanes else None
+
+
+def _under_load(view: GpuView, gpu: rows.Gpu, t: float) -> None:
+    """Clock and link of a GPU that works; an idle one lowers both."""
+    busy, clock, highest = gpu.get("busy_percent"), gpu.get("sm_clock_mhz"), view.latest.get("sm_clock_max_mhz")
+    works, throttle = busy is not None and busy >= LOADED_PERCENT, gpu.get("throttle")
+    if works and throttle is not None and clock and highest:
+        view.loaded_samples += 1
+        view.loaded_clock.add(t, float(clock))
+        for reason in throttle if clock < SLOWED_CLOCK * highest else ():
+            view.slowed[reason] = view.slowed.get(reason, 0) + 1
+    generation, lanes = gpu.get("pcie_generation"), gpu.get("pcie_width")
+    carries, received = link_bytes_per_s(generation, lanes), gpu.get("pcie_rx_bytes_per_s")
+    most = gpu.get("pcie_generation_max"), gpu.get("pcie_width_max")
+    if carries is None or not generation or not lanes or most[0] is None or most[1] is None:
+        return
+    if works or (received is not None and received >= LOADED_LINK * carries):
+        view.link_samples += 1
+        view.link_below += generation < most[0] or lanes < most[1]
+        if received is not None:
+            view.link_received.add(t, received)

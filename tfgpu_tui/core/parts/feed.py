@@ -28,12 +28,13 @@ def dataset(source: Feed, e: ev.Dataset) -> None:
     if e.phase == "train" or source.dataset is None:
         source.dataset = e
     if e.phase == "train":
-        learn_batch_size(source, e.batch_size)
+        source.batch_size = e.batch_size if e.batch_size is not None else source.batch_size
 
 
 def learn_batch_size(source: Feed, size: int | None) -> None:
-    """None changes nothing."""
-    source.batch_size = size if size is not None else source.batch_size
+    """As seen at a step. None changes nothing, nor does the part of one replica where the whole is known."""
+    known = source.dataset is not None and source.dataset.strategy is not None and source.dataset.batch_size is not None
+    source.batch_size = size if size is not None and not known else source.batch_size
 
 
 def pipeline(source: Feed, e: ev.Pipeline) -> None:

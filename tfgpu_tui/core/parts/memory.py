@@ -18,6 +18,10 @@ class Memory:
 
     tf_memory: dict[str, MemoryUse] = field(default_factory=dict)
     tf_memory_series: dict[str, Series] = field(default_factory=dict)
+    tf_memory_by_step: dict[str, Decimated] = field(default_factory=dict)
+    """By device: (training steps, bytes in tensors), once a second of training."""
+    tf_peak_by_step: dict[str, Decimated] = field(default_factory=dict)
+    """By device, at the same moments: (training steps, the most bytes so far), as the allocator counts it."""
     process_memory: dict[int, Decimated] = field(default_factory=dict)
     """By process that trains: (its training steps, its resident bytes), measured in the process itself."""
     trainings: dict[tuple[int | None, int], Training] = field(default_factory=dict)
@@ -29,7 +33,9 @@ class Memory:
     """Of each of these series."""
 
 
-def tf_memory(memory: Memory, e: ev.TfMemory) -> None:
+def tf_memory(memory: Memory, e: ev.TfMemory, steps: int = 0, fit: int = 0) -> None:
+    """`steps`: training steps done, in `fit` the newest; 0 where none is."""
+    _by_step(memory, e, steps, fit)
     for device in e.devices:
         name, current = device["device"], device.get("current_bytes")
         before = memory.tf_memory.get(name, {})
@@ -39,6 +45,23 @@ def tf_memory(memory: Memory, e: ev.TfMemory) -> None:
         if current is not None:
             series = memory.tf_memory_series.setdefault(name, Series(memory.memory_buckets))
             series.add(e.t, float(current))
+
+
+def _by_step(memory: Memory, e: ev.TfMemory, steps: int, fit: int) -> None:
+    """Only where steps were done since the last time: what changes between trainings is not theirs."""
+    held = 0
+    for device in e.devices:
+        name, current, peak = device["device"], device.get("current_bytes"), device.get("peak_bytes")
+        points = memory.tf_memory_by_step.get(name)
+        if current is None or peak is None or not steps or (points and points.latest_x >= steps):
+            continue
+        if points is None and len(memory.tf_memory_by_step) >= 16:
+            continue
+        memory.tf_memory_by_step.setdefault(name, Decimated()).add(float(steps), float(current))
+        memory.tf_peak_by_step.setdefault(name, Decimated()).add(float(steps), float(peak))
+        held += current
+    if held and fit:
+        training(memory, e.pid, fit).gpu_memory.add(float(steps), float(held))
 
 
 def process_memory(memory: Memory, e: ev.ProcessMemory) -> None:

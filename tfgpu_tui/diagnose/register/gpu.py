@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.parts.devices import LOADED_LINK, LOADED_PERCENT, SLOWED_CLOCK
 from tfgpu_tui.diagnose.gpu_causes import DRIVER_FOR_CUDA, FIRST_WITH_PTX_OF
+from tfgpu_tui.diagnose.gpu_held import FULL_LINK, LOWERED, MIN_LINK_SAMPLES, MIN_SAMPLES, MOST
 from tfgpu_tui.diagnose.gpu_run import GOES_ON_S
-from tfgpu_tui.diagnose.register.entry import Entry, Limit
+from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 
 _OF_A_MACHINE = (
     "it is about a machine and its packages, not about a script; the project's tests (tests/nvml) build such machines"
@@ -302,5 +304,75 @@ ENTRIES = (
         knobs=("visible_devices=",),
         demo="replay demo/recordings/gpu-lost-in-mid-run.jsonl",
         demo_note="a real training, with simulated GPUs",
+    ),
+    Entry(
+        id="gpu.throttled",
+        means="a GPU at work runs far below its clock",
+        seen="""Steps that take longer than on the same GPU elsewhere, or that become longer after some minutes. GPU
+        busy says 100 % all the same, for it tells that a kernel runs, not how fast. The GPU pane names the reason.""",
+        why="""A GPU lowers its clock by itself: near its highest temperature, at its power limit, or where its power
+        supply or a sensor on the board says stop. Heat is a matter of fans, dust, a warm room, or a GPU between two
+        others. A limit below the board's own was set by somebody (nvidia-smi -pl, a machine room's power budget).
+
+        A GPU that is at the board's own limit does what it was built for: large matrix products in float32 or 16 bits
+        reach it, and the clock that is left depends on them. That is told as information, without a cure.""",
+        signal="""The driver's own reasons for a lower clock (nvmlDeviceGetCurrentClocksThrottleReasons), read with the
+        clock, its highest value and GPU busy in each sample. Only samples count in which the GPU works, since an idle
+        one lowers its clock to save power.""",
+        steps=(
+            """See the reasons, the temperatures and the limits as the driver has them:
+            | nvidia-smi -q -i 0 -d PERFORMANCE,TEMPERATURE,POWER""",
+            "Heat: fans, filters, the room, a free slot beside it; blocked air is the usual one.",
+            """A limit that was lowered, and should not be:
+            | sudo nvidia-smi -i 0 -pl 700        # the board's own watts""",
+            "Hardware slowdown or a power brake: power cables and supply; then the machine's maker.",
+            """Less work for the same result costs less power: mixed precision (precision.unused_tensor_cores).""",
+        ),
+        harmless="""As information: a GPU at its own power limit. Also where the limit was lowered on purpose, to save
+        energy.""",
+        limits=(
+            JUDGED,
+            Limit("and from {} samples of the GPU at work on", MIN_SAMPLES),
+            Limit("it works from {} busy on", LOADED_PERCENT, units.percent),
+            Limit("slowed below {} of its highest clock", SLOWED_CLOCK, units.share),
+            Limit("in more than {} of these samples", MOST, units.share),
+            Limit("a power limit is a lowered one below {} of the board's own", LOWERED, units.share),
+        ),
+        demo_note="it is about a GPU's cooling and power; tests/nvml builds such a machine",
+    ),
+    Entry(
+        id="gpu.link_degraded",
+        means="a GPU's PCIe link is slower than it could be",
+        seen="""Copies to the GPU that take longer than on the same GPU elsewhere. A training whose data is small, or
+        already there, shows nothing of it.""",
+        why="""GPU and slot agree on a generation and a number of lanes when the machine starts, and take the best that
+        works: a card that sits badly, a riser, a damaged pin or a long cable ends at x8 or x4, or at an older
+        generation. On many boards two slots, or a slot and an SSD, share their lanes. The BIOS may hold the slot at an
+        older generation.
+
+        An idle GPU lowers the generation by itself to save power (not the lanes): so a link is looked at only under
+        load.""",
+        signal="""Generation and lanes as they are, and the most that this GPU has in common with this slot (NVML),
+        every few seconds; only readings count while the GPU works or the link carries much. The traffic is NVML's
+        count of bytes that the GPU received.""",
+        steps=(
+            """See what both ends can do (LnkCap) and what they do (LnkSta), while it trains:
+            | nvidia-smi -q -i 0 | grep -A 12 "GPU Link Info"
+            | sudo lspci -vv -s 0a:00.0 | grep -i lnk""",
+            "Fewer lanes: seat the card anew; look at risers and cables; the board's manual says which slots share.",
+            "An older generation: the slot's setting in the BIOS, then the riser.",
+            "Meanwhile copy less: uint8 images that the model scales, float16, or data that stays on the GPU.",
+        ),
+        harmless="""As information, while the copies are far below what the link carries: nothing waits for it. Some
+        boards have slots of 16 places with 8 lanes; NVML may call the wider one possible.""",
+        limits=(
+            JUDGED,
+            Limit("and from {} readings under load on", MIN_LINK_SAMPLES),
+            Limit("under load: GPU busy from {} on", LOADED_PERCENT, units.percent),
+            Limit("or {} of what the link carries", LOADED_LINK, units.share),
+            Limit("in more than {} of these readings", MOST, units.share),
+            Limit("a warning where the copies take {} of what it carries", FULL_LINK, units.share),
+        ),
+        demo_note="it is about a machine's slots; tests/nvml builds such a machine",
     ),
 )

@@ -328,4 +328,35 @@ ENTRIES = (
         limits=(JUDGED,),
         demo="demo/check_numerics.py",
     ),
+    Entry(
+        id="host.determinism",
+        means="results are made deterministic, at a price",
+        seen="""A training that gives the same numbers in each run, and is slower than the same script without. The
+        input wait is shown as not measured.""",
+        why="""tf.config.experimental.enable_op_determinism(), or TF_DETERMINISTIC_OPS=1, makes TensorFlow take only
+        algorithms whose result does not depend on the order of threads: other kernels on the GPU, sums in a fixed
+        order, no choice of the quickest convolution by trial. In tf.data, functions that draw random numbers or keep a
+        state run one after the other, whatever num_parallel_calls says. An operation that has no such kernel raises.
+        Keras 3 leaves XLA off then, where jit_compile is "auto".
+
+        It is a setting of reproducibility, left on from a paper's script or copied with the seeds. Seeds alone cost
+        nothing.""",
+        signal="""The call is watched as the script makes it, with its line; the variable is read back from TensorFlow.
+        What it costs is known only by a run without it, which Enter starts: the comparison of both tells. TensorFlow
+        forbids clocks in its graphs meanwhile, so the input wait is unknown.""",
+        steps=(
+            """Measure its price without an edit:
+            | tfgpu-tui --set determinism=off train.py""",
+            """Keep the seeds, and only them, where equal numbers to the last bit are not needed:
+            | keras.utils.set_random_seed(1)""",
+            """Or make it a choice:
+            | if os.environ.get("REPRODUCE"):
+            |     tf.config.experimental.enable_op_determinism()""",
+            "Where it must stay: move random functions of the input pipeline into layers of the model.",
+        ),
+        harmless="Always information: where two runs must be equal, this is the way.",
+        limits=(JUDGED,),
+        knobs=("determinism=off",),
+        demo="demo/deterministic.py",
+    ),
 )

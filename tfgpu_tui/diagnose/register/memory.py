@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import units
+from tfgpu_tui.diagnose.gpu_growth import PEAK_SHARE, WEIGHTY
 from tfgpu_tui.diagnose.gpu_run import FOREIGN_BUSY_PERCENT, FOREIGN_BYTES, FOREIGN_SHARE, FOREIGN_WARNING_SHARE
 from tfgpu_tui.diagnose.growth_by_training import LARGE_BYTES, LARGE_SHARE, MIN_TRAININGS
 from tfgpu_tui.diagnose.host_growth import EXPLAINS_SHARE, MIN_GROWTH_BYTES, MIN_GROWTH_SHARE, MIN_POINTS, MIN_STEPS
@@ -176,5 +177,46 @@ ENTRIES = (
             Limit("or from {} of the machine's free memory on", LARGE_SHARE, units.share),
         ),
         demo="demo/memory_leak.py",
+    ),
+    Entry(
+        id="memory.gpu_growth",
+        means="what tensors hold on a GPU grows and grows",
+        seen="""In the memory pane "in use" rises and does not level off, while nvidia-smi shows the same number all
+        the time (what TensorFlow has reserved). After hours, or after some folds or trials, ResourceExhaustedError
+        with a model that fitted at first.""",
+        why="""Something keeps tensors that are needed once. Within a training: losses, predictions or batches in a
+        list, as tensors; a tf.function that is traced again and again, whose graphs keep their constants. In a loop of
+        trainings (folds, a tuner): the models before, their optimizers' slots and their functions, as long as anything
+        refers to them. A History, a callback, a list of results or Keras' global state is enough.
+
+        del model and gc.collect() free only what nothing else refers to. Nothing gives memory back to the driver
+        before the process ends; what counts is what is in use.""",
+        signal="""What TensorFlow's allocator holds (get_memory_info, once a second, by the steps), as for the host's
+        memory: a median of slopes after warm-up that still rises at the end. It swings within each step, so the most
+        that it ever held must have risen as well: a step that always needs as much leaves that where it is. With each
+        training: their levels, one after the other.""",
+        steps=(
+            """Keep numbers, not tensors:
+            | losses.append(float(loss))""",
+            """Between trainings let go of all of a model, then clear Keras' own state:
+            | del model, history
+            | keras.backend.clear_session(); gc.collect()""",
+            """Safest: a process for each training; its end gives everything back.
+            | with multiprocessing.get_context("spawn").Pool(1) as pool:
+            |     score = pool.apply(train_one_fold, (fold,))""",
+            "Or one model for all: put its first weights and its optimizer's variables back before each.",
+        ),
+        harmless="""As information: some trainings more with room to spare. A tuner that tries larger and larger models
+        looks alike.""",
+        limits=(
+            Limit("judged from {} steps on", MIN_STEPS),
+            Limit("and from {} readings on, one a second", MIN_POINTS),
+            Limit("growth of {} or more", MIN_GROWTH_BYTES, units.size),
+            Limit("and the highest use grew by {} of that or more", PEAK_SHARE, units.share),
+            Limit("by training: judged from {} trainings on", MIN_TRAININGS),
+            Limit("by training: a warning from {} of the GPU's memory on", WEIGHTY, units.share),
+        ),
+        demo="demo/gpu_memory_leak.py",
+        demo_note="on a machine with a GPU",
     ),
 )

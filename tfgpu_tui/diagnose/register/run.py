@@ -152,6 +152,36 @@ ENTRIES = (
         demo_note="it would take an environment that is broken on purpose",
     ),
     Entry(
+        id="run.multi_worker_keras3",
+        means="Keras 3 can't fit() over several workers",
+        ends_run=True,
+        seen="""ValueError, "Attempt to convert a value (PerReplica:{…}) with an unsupported type", from fit() under
+        tf.distribute.MultiWorkerMirroredStrategy; older versions of Keras 3 say "Invalid reduction dimension". The same
+        script trains with one worker, and trained with TensorFlow 2.15. TensorFlow's own tutorial fails so
+        (keras#20585, tensorflow#72388).""",
+        why="""From TensorFlow 2.16 on tf.keras is Keras 3, whose fit() supports MirroredStrategy, the GPUs of one
+        machine, and never supported the strategy over several machines: it takes the first batch in Python to build the
+        model, and gets one value for each replica, which it can't read. Keras 3.3 to 3.15 were tried with two workers
+        on TensorFlow 2.21: all fail. With one worker in the cluster it works.""",
+        signal="""The strategy that fit() hands its batches out by, and the size of its cluster; and an exception that
+        ended the script before any training step. It stands in place of run.failed.""",
+        steps=(
+            """Keras 2 still does it; for all workers, before TensorFlow is imported:
+            | pip install tf_keras
+            | export TF_USE_LEGACY_KERAS=1         # tf.keras is tf_keras""",
+            """Or a loop of your own, in which Keras 3's layers work:
+            | batches = strategy.experimental_distribute_dataset(dataset)
+            | @tf.function
+            | def train(batch):
+            |     return strategy.run(step, (batch,))""",
+            """On one machine with several GPUs this strategy is not needed:
+            | strategy = tf.distribute.MirroredStrategy()""",
+        ),
+        harmless="""Never: nothing is trained. Two workers with tf_keras 2.21, and two with an own loop, were tried here
+        and train.""",
+        demo="demo/multi_worker.py",
+    ),
+    Entry(
         id="run.nan_loss",
         means="the loss is NaN or infinite: the weights are lost",
         seen="""`loss: nan` in the progress bar, from some step on and for ever. Accuracy stays where guessing is.""",
