@@ -17,6 +17,7 @@ HOOKS = (
     "steps.determinism",
     "steps.device_wait",
     "steps.input_wait",
+    "steps.first_runs",
     "steps.custom_loop",
     "steps.session_loop",
     "steps.keras_hooks",
@@ -37,6 +38,7 @@ HOOKS = (
     "looks.retraces",
     "steps.fit_calls",
     "looks.script_lines",
+    "looks.main_thread",
     "looks.debug_switches",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""

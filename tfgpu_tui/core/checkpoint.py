@@ -16,6 +16,7 @@ from typing import Any
 
 from tfgpu_tui.core import events, series, state, totals, validate
 from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.parts.account import Account
 from tfgpu_tui.core.parts.calls import Calls
 from tfgpu_tui.core.parts.devices import Devices
 from tfgpu_tui.core.parts.epochs import Epochs
@@ -33,7 +34,8 @@ from tfgpu_tui.core.state import RunState
 
 VERSION = 2
 _PARTS: tuple[type[Any], ...] = (
-    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Process, Processes,
+    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Account, Process,
+    Processes,
 )  # fmt: skip
 _KIND = "$"
 _CLASSES: dict[str, type[Any]] = {

@@ -129,6 +129,21 @@ class ScriptLines(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stood(Event):
+    """At which lines the main thread was seen while no step ran: before, between and after trainings, and in `fit`
+    before its first step; cumulative."""
+
+    type: ClassVar[str] = "stood"
+    looks: int
+    doing: dict[str, float] = field(default_factory=dict)
+    """Part (see `phase`) and what was done in it (`building/keras`) -> seconds: each look stands for the time since the
+    one before it. Done is: `import` (of a module), `keras` or `tensorflow` (called by the script's line), `python` (all
+    else)."""
+    places: list[rows.StoodAt] = field(default_factory=list)
+    """Those where it stood longest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement(Event):
     """On which device every layer's ops really ran, from TensorFlow's final graph."""
 
@@ -203,6 +218,7 @@ EVENTS: tuple[type[Event], ...] = (
     Pipeline,
     UserCode,
     ScriptLines,
+    Stood,
     Placement,
     LayerTimes,
     TfMemory,
