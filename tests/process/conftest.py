@@ -110,6 +110,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace
         if variable.startswith("TFGPU_TUI_"):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(state))
+    monkeypatch.setenv("TFGPU_TUI_TOUR", "no")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("TFGPU_TUI_PYTHON", sys.executable)

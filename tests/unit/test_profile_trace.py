@@ -23,17 +23,19 @@ def device(number: int, name: str) -> bytes:
     return field(1, field(1, number) + field(2, field(1, name.encode()) + field(2, number)))
 
 
-def event(number: int, name: str, ms: float, key: str = "long_name") -> bytes:
+def event(number: int, name: str, ms: float, key: str = "long_name", at: float = 0) -> bytes:
     argument = field(1, key.encode()) + field(2, name.encode())
-    return field(4, field(1, number) + field(3, b"x") + field(9, 5) + field(10, int(ms * 1e9)) + field(11, argument))
+    when = field(9, int(at * 1e9)) + field(10, int(ms * 1e9))
+    return field(4, field(1, number) + field(3, b"x") + when + field(11, argument))
 
 
 def test_an_op_counts_its_kernels_or_its_time_on_the_host() -> None:
     raw = device(1, "/host:CPU") + device(2, "/device:GPU:0 NVIDIA")
     raw += event(1, "model/a/MatMul:MatMul", 0.01)  # the host launches it
     raw += event(2, "model/a/MatMul:MatMul", 2.0, "tf_op") + event(2, "model/a/MatMul:MatMul", 1.0, "tf_op")
-    raw += event(1, "model/text/AsString:AsString", 4.0) + event(1, "model/text/AsString:AsString", 4.0)
-    raw += event(1, "call/PartitionedCall:PartitionedCall", 99.0) + event(1, "std::function:operator()", 7.0)
+    raw += event(1, "model/text/AsString:AsString", 4.0, at=1) + event(1, "model/text/AsString:AsString", 4.0, at=6)
+    raw += event(1, "call/PartitionedCall:PartitionedCall", 99.0, at=20)
+    raw += event(1, "std::function:operator()", 7.0, at=120)
     times = profile_trace.read(raw)
     assert times.ops == {
         "model/a/MatMul": profile_trace.Op("MatMul", 3.0, 1),

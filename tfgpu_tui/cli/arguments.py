@@ -20,6 +20,7 @@ FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 USAGE = """\
 Shows where a TensorFlow training's time goes, while it runs, and what to change next.
 
+  tfgpu-tui demo                         see it on a training of its own, or on a recording
   tfgpu-tui train.py --epochs 3          run a script and watch it
   tfgpu-tui -m package.train             run a module and watch it
   tfgpu-tui --headless train.py          no screen: the script's own output, then a report (for CI and batch jobs)
@@ -103,15 +104,8 @@ def options_parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group()
     add = group.add_argument
-    add("--headless", action="store_true", default=None, help="no screen: the script's stdout and stderr as they are, "
-        "and a report on stderr at the end; chosen by itself without a terminal")  # fmt: skip
-    add("--report-json", metavar="PATH", help="also write the report there when the run ends, however it ends")
-    add("--set", metavar="KNOB=VALUE", action="append", default=[], help="change a setting for this run, as often as "
-        "needed")  # fmt: skip
+    table.add_run_options(group)
     add("--list-knobs", action="store_true", help="what --set can change")
-    add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
-    add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
-    add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
     table.add_screen_options(group)
     add("--version", action="store_true", help="show the version of this tool")
     add("-h", "--help", action="help", help="show this text")
@@ -121,13 +115,16 @@ def options_parser() -> argparse.ArgumentParser:
 def of_verb(command: Command, options: argparse.Namespace) -> argparse.Namespace:
     """What was typed behind a verb; `options` are those before it. Raises UsageError."""
     foreign = [word for word in command.options if word.startswith("--")] + command.python[:1]
-    allowed = {f"--{name}" for name in FOR_THE_SCREEN}
-    if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
-        raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")
     parser = Parser(prog=f"tfgpu-tui {command.verb}", allow_abbrev=False)
     table.VERBS[command.verb].arguments(parser)
+    allowed = {f"--{name}" for name in FOR_THE_SCREEN}.union(*(action.option_strings for action in parser._actions))
+    if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
+        raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")
     chosen = parser.parse_args(command.rest)
-    for name in FOR_THE_SCREEN:  # what stood before the verb counts unless it is said again behind it
-        if getattr(chosen, name, None) is None:
+    for name in {
+        *FOR_THE_SCREEN,
+        *vars(options),
+    }:  # what stood before the verb counts unless it is said again behind it
+        if not getattr(chosen, name, None):
             setattr(chosen, name, getattr(options, name))
     return chosen

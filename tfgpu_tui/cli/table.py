@@ -30,6 +30,19 @@ def add_screen_options(parser: Any) -> None:
     add("--theme", metavar="NAME", help="colours of the screen, e.g. ansi-dark, textual-dark, textual-light")
 
 
+def add_run_options(parser: Any) -> None:
+    """How a script is run: before a script, and behind `demo`."""
+    add = parser.add_argument
+    add("--headless", action="store_true", default=None, help="no screen: the script's stdout and stderr as they are, "
+        "and a report on stderr at the end; chosen by itself without a terminal")  # fmt: skip
+    add("--report-json", metavar="PATH", help="also write the report there when the run ends, however it ends")
+    add("--set", metavar="KNOB=VALUE", action="append", default=[], help="change a setting for this run, as often as "
+        "needed")  # fmt: skip
+    add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
+    add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
+
+
 def _add_plain(parser: ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", default=None, help="lines of text, not the screen")
 
@@ -112,6 +125,17 @@ def _doctor_arguments(parser: ArgumentParser) -> None:
                         help="the interpreter to look at (default: the active environment's)")  # fmt: skip
 
 
+def _demo_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", nargs="?", metavar="NAME", help="a script or a recording (default: slow_map, a training that waits for "
+        "its input)")  # fmt: skip
+    add("arguments", nargs="*", metavar="ARGUMENT", help="for the script: how many epochs or rounds")
+    add("--list", action="store_true", help="all demos and recordings, with a line on each")
+    add("--replay", action="store_true", help="the recording of it, also where TensorFlow is installed")
+    add_run_options(parser)
+    add_screen_options(parser)
+
+
 def _attach(options: Namespace) -> int:
     from tfgpu_tui.cli import watching
 
@@ -160,6 +184,12 @@ def _explain(options: Namespace) -> int:
     return telling.explain(options)
 
 
+def _demo(options: Namespace) -> int:
+    from tfgpu_tui.cli import demos
+
+    return demos.demo(options)
+
+
 def _doctor(options: Namespace) -> int:
     from tfgpu_tui.cli import telling
 
@@ -167,6 +197,7 @@ def _doctor(options: Namespace) -> int:
 
 
 VERBS = {
+    "demo": Verb("[NAME]", "try it: a training that waits for its input;  --list shows all", _demo_arguments, _demo),
     "attach": Verb("[RUN]", "the screen of a run (default: the newest that is running)", _attach_arguments, _attach),
     "runs": Verb("[--json]", "all runs", _runs_arguments, _runs),
     "prune": Verb("", "delete old runs: --keep N, --older-than DAYS, --total-size 2G", _prune_arguments, _prune),

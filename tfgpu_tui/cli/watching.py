@@ -33,10 +33,12 @@ def show(
     speed: float = 1.0,
     early: list[int] | None = None,
     just_started: bool = False,
+    say: str = "",
 ) -> int:
-    """The screen; afterwards, however it ended, some lines say what became of the run, and how to come back. `early`
-    are the signals that came before the screen (`opening.note_signals`, called here where it was not): it is then left
-    out, and a run that was just started by this very command is stopped where that signal is Ctrl+C."""
+    """The screen, whose first words are `say`; afterwards, however it ended, some lines say what became of the run, and
+    how to come back. `early` are the signals that came before the screen (`opening.note_signals`, called here where it
+    was not): it is then left out, and a run that was just started by this very command is stopped where that signal is
+    Ctrl+C."""
     early = opening.note_signals() if early is None else early
     encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
     if encoding.lower().replace("-", "") != "utf8":
@@ -44,7 +46,7 @@ def show(
     try:
         from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 
-        status = 0 if early else run_screen(run, settings, mode, speed, early)
+        status = 0 if early else run_screen(run, settings, mode, speed, early, say, tour=settings.tour)
         if early and just_started and early[0] == signal.SIGINT:
             opening.stop(run)
     finally:

@@ -200,6 +200,27 @@ class Layer(_Layer, _LayerClass, total=False):
     """None for layers that are neither LSTM nor GRU."""
 
 
+class _OpTime(TypedDict):
+    op: str
+    """Class, `Conv2D`; an instruction or kernel of another name where XLA compiled it."""
+    part: str
+    """As in the event's `parts`."""
+    ms: float
+    """Wall time a step."""
+    runs: float
+    """In a step: a loop's op runs more often than once. On a GPU, kernels."""
+
+
+class OpTime(_OpTime, total=False):
+    """All ops of one class in one layer and one direction, on one device."""
+
+    layer: str | None
+    """The placement's row; None where it isn't known."""
+    backward: bool | None
+    device: str | None
+    """`GPU:0`, `CPU`."""
+
+
 # Input.
 
 

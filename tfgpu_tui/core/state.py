@@ -284,6 +284,13 @@ class RunState:
         times = self.layer_times.layers.get(str(row.get("layer"))) if self.layer_times else None
         return None if times is None else round(sum(times.values()), 4)
 
+    def compute_parts(self) -> dict[str, float]:
+        """Part of compute (`events.LayerTimes.parts`) -> its share of it, the greatest first; empty where compute was
+        not looked into. They sum to 1."""
+        parts = self.layer_times.parts if self.layer_times else {}
+        whole = sum(parts.values())
+        return {name: ms / whole for name, ms in sorted(parts.items(), key=lambda kv: -kv[1])} if whole > 0 else {}
+
     def eta_s(self) -> float | None:
         """Seconds to the end of this fit at the speed so far, epoch edges included; None where the end is unknown."""
         return self._place.eta_s() if self.running else None

@@ -33,6 +33,8 @@ class Settings(NamedTuple):
     """Status lines instead of the screen."""
     ascii: bool = False
     """Only ASCII glyphs in the screen."""
+    tour: bool = True
+    """Three hints on a new user's first screen."""
     theme: str | None = None
     """A theme of Textual by name; None: chosen to suit the terminal."""
     knobs: dict[str, str] = {}
@@ -48,6 +50,7 @@ _FIELDS = {
     "headless": "headless",
     "plain": "plain",
     "ascii": "ascii",
+    "tour": "tour",
     "theme": "theme",
 }
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -136,7 +139,7 @@ def _value(key: str, value: Any, where: str) -> Any:
     """A value of the file or the environment as its field wants it."""
     if key == "interval":
         return interval(value, where)
-    if key in ("headless", "plain", "ascii"):
+    if key in ("headless", "plain", "ascii", "tour"):
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in _TRUE | _FALSE:

@@ -12,24 +12,35 @@ from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
+from tfgpu_tui.ui.tour import of_new_user
 
 _SHORT = {"ansi": "ansi-dark", "dark": "textual-dark", "light": "textual-light"}
 
 
 def run_screen(
-    run: RunDir, settings: Settings, mode: str = "live", speed: float = 1.0, early: Sequence[int] = ()
+    run: RunDir,
+    settings: Settings,
+    mode: str = "live",
+    speed: float = 1.0,
+    early: Sequence[int] = (),
+    say: str = "",
+    tour: bool = False,
 ) -> int:
     """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace). `early`
-    holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once.
+    holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once. `say` are
+    its first words; `tour` gives a new user of a live run three hints.
 
     Returns the script's exit status when it has ended, else 0 (detached: the training goes on). What went wrong in the
     screen is raised when the terminal is a terminal again.
     """
     theme = choose_theme(settings.theme)
+    hints = of_new_user() if tour and mode == "live" else None
     replay = ReplayClock(speed) if mode == "replay" else None
-    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early)
+    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early, tour=hints)
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
+    if say:
+        app.session.say(say)
     status = app.run()
     signal.alarm(0)  # MonitorApp sets it when a signal told it to leave
     if app.crash is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import RenderableType
 from textual.app import App, ComposeResult
+from textual.events import Event, Key
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
@@ -44,6 +45,7 @@ from tfgpu_tui.ui.panes import metric, placement, status
 from tfgpu_tui.ui.repaint import only_what_changed
 from tfgpu_tui.ui.session import PRECIOUS_S, Session
 from tfgpu_tui.ui.snapshot import screen_svg, screen_text
+from tfgpu_tui.ui.tour import Tour
 from tfgpu_tui.ui.view import RANGE_WORDS, Search, View
 
 LEAVE_LIMIT_S = 3
@@ -75,6 +77,7 @@ class MonitorApp(App[int]):
         control: Control | None = None,
         clock: Callable[[], float] = time.time,
         early: Sequence[int] = (),
+        tour: Tour | None = None,
     ) -> None:
         # NO_COLOR's filter is chosen in App.__init__ by whether colours are the terminal's own.
         super().__init__(ansi_color=BUILTIN_THEMES[theme].ansi)
@@ -89,6 +92,7 @@ class MonitorApp(App[int]):
         self.board = Board(self._view, self.palette)
         self.menus = Menus(self)
         self._script_size: object = None
+        self._tour = tour
         self._early = early
         """Signals that come before this app takes them."""
         self.crash: Exception | None = None
@@ -164,6 +168,8 @@ class MonitorApp(App[int]):
 
     def on_ticked(self) -> None:
         """The only place where panes are redrawn for new data."""
+        if self._tour is not None:
+            self._tour.show(self.view)
         self._arrange()
         self._tell_script_size()
         self.draw()
@@ -208,6 +214,14 @@ class MonitorApp(App[int]):
             self.session.resize(*wanted[1:])
 
     # Keys that change what is seen.
+
+    async def on_event(self, event: Event) -> None:
+        """All that comes to Textual's App; the keys of a new user's tour go no further."""
+        on_board = len(self.screen_stack) == 1
+        if self._tour is not None and on_board and isinstance(event, Key) and self._tour.takes(event.key, self.view):
+            self.draw(everything=True)
+        else:
+            await super().on_event(event)
 
     def action_help(self) -> None:
         """Opens the help."""

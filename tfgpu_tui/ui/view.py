@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.terminal.lines import TerminalLines
-from tfgpu_tui.ui.draw import UNICODE, Glyphs
+from tfgpu_tui.ui.draw import UNICODE, Glyphs, Row
 from tfgpu_tui.ui.keys import ALL, Key, by_name
 from tfgpu_tui.ui.plot import Axis, axis
 
@@ -46,6 +46,19 @@ class Replay:
     """Time of the recording's last event."""
 
 
+@dataclass(frozen=True)
+class Hint:
+    """One of a new user's three, see `ui.tour`."""
+
+    place: str
+    """`findings` (its lower edge) or `footer`."""
+    words: str
+
+    @property
+    def spans(self) -> Row:
+        return ((self.words, "notice"), ("   Tab", "key"), (" next", ""), ("  Esc", "key"), (" no more", ""))
+
+
 @dataclass
 class View:
     """Everything a pane may draw. Made once by the app, refreshed at every tick."""
@@ -80,6 +93,7 @@ class View:
     """None for a live run."""
     notice: str | None = None
     """One sentence for the status line: the last thing that was asked, or an error."""
+    hint: Hint | None = None
     lost: bool = False
     """The supervisor went away without writing an end."""
 

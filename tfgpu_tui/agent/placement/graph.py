@@ -70,6 +70,8 @@ class Result(NamedTuple):
     trains: bool
     owners: Dict[str, Tuple[Stack, bool]]
     """Node -> who made it, and whether it is of the backward pass."""
+    devices: Dict[str, str]
+    """Node -> the device that it runs on, `GPU:0`."""
 
 
 class Traced:
@@ -155,12 +157,14 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
     tallies: Dict[Stack, Tally] = {}
     total = unattributed = 0
     owners: Dict[str, Tuple[Stack, bool]] = {}
+    devices: Dict[str, str] = {}
     nodes = [(node, node.device, False) for node in graph.node if not compiled(node)]
     nodes += [(node, device, True) for node, device in xla_nodes(graph)]
     for node, device_name, in_xla in nodes:
         if node.op in PLUMBING or node.op in OURS:
             continue
         total += 1
+        device = devices[node.name] = names.short_device(device_name)
         parts = names.own_names(node.name)
         backward = names.is_backward(parts)
         stack, backward = _owner(node, parts, backward, traced)
@@ -171,7 +175,6 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
         row = tallies.get(stack)
         if row is None:
             row = tallies[stack] = Tally()
-        device = names.short_device(device_name)
         (row.backward if backward else row.forward)[device] += 1
         row.xla += in_xla
         asked = None if backward else traced.asked_of(parts)
@@ -189,7 +192,7 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
             row.recurrent[kernel] += 1
     _count_copies(graph, owners, tallies)
     trains = any(row.backward for row in tallies.values()) or any(OPTIMIZER in stack for stack in tallies)
-    return Result(tallies, total, unattributed, trains, owners)
+    return Result(tallies, total, unattributed, trains, owners, devices)
 
 
 def _owner(node: Any, parts: List[str], backward: bool, traced: Traced) -> Tuple[Optional[Stack], bool]:

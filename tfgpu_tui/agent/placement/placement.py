@@ -46,6 +46,7 @@ class _State:
         self.reasons: Optional[Reasons] = None
         self.eager_only = False
         self.attribution: Dict[str, Tuple[str, bool]] = {}
+        self.devices: Dict[str, str] = {}
         self.sent_training = False
         self.at_exit = False
 
@@ -146,6 +147,7 @@ def _of_graphs(collected: _Collected) -> Optional[Dict[str, Any]]:
     rows, row_of = table(result.tallies, traced.stacks, collected.layers, reasons().gpu)
     _state.eager_only = False
     _state.attribution = {name: (row_of[stack], backward) for name, (stack, backward) in result.owners.items()}
+    _state.devices = result.devices
     return {"layers": rows, "ops": result.ops, "unattributed": result.unattributed}
 
 
@@ -158,6 +160,11 @@ def attribution() -> Dict[str, Tuple[str, bool]]:
     """Op of the training's final graph -> (its row's `layer`, whether it is of the backward pass); empty before it is
     known, and where the training runs eagerly."""
     return _state.attribution
+
+
+def devices() -> Dict[str, str]:
+    """Op of the training's final graph -> the device that it runs on, `GPU:0`; empty where `attribution` is."""
+    return _state.devices
 
 
 placement_record.install()

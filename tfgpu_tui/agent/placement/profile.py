@@ -20,7 +20,7 @@ from ..hooks.link import Event
 from ..hooks.runtime import asked_knobs, every, guarded, on_command, on_import, send
 from ..hooks.tf_context import initialised_context
 from ..steps import windows
-from . import placement, profile_trace
+from . import placement, profile_split, profile_trace
 from .names import OPTIMIZER
 
 HOOK = "profile"
@@ -139,16 +139,18 @@ def _finish() -> None:
     if ended is None:
         return
     raw, wall_s = ended
-    times, attribution = profile_trace.read(raw), placement.attribution()
+    found, attribution = profile_trace.trace(raw), placement.attribution()
+    del raw, ended
     _state.tries += 1
-    if steps_in(times, attribution) < WHOLE and _state.tries < TRIES:
+    if steps_in(profile_trace.times(found), attribution) < WHOLE and _state.tries < TRIES:
         return
     _state.wanted = 0
-    tell(times, attribution, wall_s)
+    tell(found, attribution, wall_s)
 
 
-def tell(times: profile_trace.Times, attribution: Dict[str, Tuple[str, bool]], wall_s: float) -> None:
+def tell(found: profile_trace.Trace, attribution: Dict[str, Tuple[str, bool]], wall_s: float) -> None:
     """Sends the time by layer, where the trace's ops are those of the training's graph."""
+    times = profile_trace.times(found)
     count = steps_in(times, attribution)
     total = sum(op.ms for op in times.ops.values())
     known = sum(op.ms for name, op in times.ops.items() if name in attribution)
@@ -173,7 +175,23 @@ def tell(times: profile_trace.Times, attribution: Dict[str, Tuple[str, bool]], w
         layers={name: {k: round(ms, 5) for k, ms in row.items()} for name, row in layers.items()},
         devices={name: ms / count for name, ms in times.devices.items()},
         unattributed_ms=(total - known) / count,
+        **_split(found, attribution),
     )
+
+
+def _split(found: profile_trace.Trace, attribution: Dict[str, Tuple[str, bool]]) -> Dict[str, Any]:
+    """What compute is made of, as the event's fields; nothing where the window held no whole step."""
+    split = profile_split.split(found, attribution, placement.devices())
+    if split is None:
+        return {}
+    return {
+        "whole_steps": split.steps,
+        "step_ms": split.step_ms,
+        "compute_ms": split.compute_ms,
+        "parts": {part: round(ms, 5) for part, ms in split.parts.items()},
+        "by_layer": {name: {part: round(ms, 5) for part, ms in row.items()} for name, row in split.by_layer.items()},
+        "ops": split.ops,
+    }
 
 
 def steps_in(times: profile_trace.Times, attribution: Dict[str, Tuple[str, bool]]) -> int:

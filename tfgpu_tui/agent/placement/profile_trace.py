@@ -1,16 +1,20 @@
-"""From a profiler session's bytes to the time of each op: a reader of the Trace message, without protobuf.
+"""From a profiler session's bytes to what ran when: a reader of the Trace message, without protobuf.
 
 `ProfilerSession.stop` gives a serialized `tensorflow.profiler.Trace` (tsl/profiler/protobuf/trace_events.proto):
-devices = 1, trace_events = 4; an event has device_id = 1, name = 3, duration_ps = 10 and args = 11. Run with TF 2.15
-and 2.21 on a CPU. A GPU's events lie on a device of their own and name their op in `tf_op`: run with TF 2.21 on an
-NVIDIA H200 (a convolutional network and a mixed one: `tests/agent/traces`).
+devices = 1, trace_events = 4; an event has device_id = 1, resource_id = 2 (a thread or a stream), name = 3,
+timestamp_ps = 9, duration_ps = 10 and args = 11. Run with TF 2.15 and 2.21 on a CPU. A GPU's events lie on a device of
+their own and name their op in `tf_op`: run with TF 2.21 on an NVIDIA H200 (a convolutional network and a mixed one:
+`tests/agent/traces`). What the executor writes (`ExecutorState::Process`, `…ProcessAsync::Start` and `::Done`:
+tensorflow/core/common_runtime/executor.cc) and a call of a tf.function (`tf_function_call`:
+tensorflow/python/eager/polymorphic_function) are the same in both.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Dict, Iterator, List, NamedTuple, Tuple, Union
+from itertools import zip_longest
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 Field = Union[int, bytes]
 
@@ -26,6 +30,39 @@ class Op(NamedTuple):
     kind: str
     ms: float
     runs: int
+
+
+class Run(NamedTuple):
+    """One run of an op on a thread of the host, one kernel or copy on a GPU, or one instruction that XLA compiled."""
+
+    node: str
+    """Of the final graph; empty where it isn't told."""
+    kind: str
+    """Class of the op; the kernel's or instruction's own name where there is no op."""
+    device: str
+    """`GPU:0`, `CPU`."""
+    begin_us: float
+    end_us: float
+    until_us: float = 0.0
+    """When the executor was done with it: results handed on, the next op begun. `end_us` where that isn't told."""
+    step_id: str = ""
+    """Of the executor that ran it; empty on a GPU, and where none did."""
+    compiled: bool = False
+    """By XLA."""
+
+
+Span = Tuple[float, float]
+"""Begin and end in microseconds."""
+
+
+class Trace(NamedTuple):
+    """What ran when, in microseconds of the profiler's own clock."""
+
+    runs: List[Run]
+    waits: List[Tuple[str, float, float]]
+    """Ops that wait without a thread (a batch, a tensor from elsewhere, a collective): class, begin, end."""
+    calls: List[Span]
+    """Of tf.functions."""
 
 
 class Times(NamedTuple):
@@ -91,39 +128,30 @@ def device_name(name: str) -> str:
 
 
 def read(raw: bytes) -> Times:
+    """The time of each op in a serialized Trace."""
+    return times(trace(raw))
+
+
+def times(found: Trace) -> Times:
     """The time of each op. Where it has kernels on a GPU, they are its time, and not the host's launching of them."""
-    devices: Dict[int, str] = {}
-    events: List[Tuple[int, str, float]] = []
-    for number, value in fields(raw):
-        if number == 1:
-            key, device = _entry(value)
-            names = [_text(v) for n, v in fields(device) if n == 1] if isinstance(device, bytes) else []
-            devices[key if isinstance(key, int) else 0] = device_name(names[0] if names else "")
-        elif number == 4 and isinstance(value, bytes):
-            event = _event(value)
-            if event is not None:
-                events.append(event)
-    spent: Dict[str, Dict[str, float]] = {}
-    runs: Dict[str, Counter[str]] = {}
-    for device_id, name, ms in events:
-        where = devices.get(device_id, "CPU")
-        by_device = spent.setdefault(name, {})
-        by_device[where] = by_device.get(where, 0.0) + ms
-        runs.setdefault(name, Counter())[where] += 1
+    spent: Dict[Tuple[str, str], Dict[str, float]] = {}
+    runs: Dict[Tuple[str, str], Counter[str]] = {}
+    for run in found.runs:
+        if not run.node:
+            continue
+        by_device = spent.setdefault(run[:2], {})
+        by_device[run.device] = by_device.get(run.device, 0.0) + (run.end_us - run.begin_us) / 1e3
+        runs.setdefault(run[:2], Counter())[run.device] += 1
     ops: Dict[str, Op] = {}
     changed: List[Tuple[str, Op]] = []
     totals: Dict[str, float] = {}
-    for name, by_device in spent.items():
+    for (node, kind), by_device in spent.items():
         kept = {where: ms for where, ms in by_device.items() if where != "CPU"} or by_device
-        node, _, kind = name.rpartition(":")
-        if any(kind.endswith(call) for call in CALLS):
-            continue
         # The host starts each run of an op once, a GPU may need several kernels for it.
-        count = runs[name].get("CPU") or max(runs[name].values())
+        count = runs[node, kind].get("CPU") or max(runs[node, kind].values())
         op = Op(kind, sum(kept.values()), count)
-        added = LAYOUT.search(node)
-        if added is not None:
-            changed.append((node[: added.start()], op))
+        if own_node(node) != node:
+            changed.append((own_node(node), op))
         else:
             ops[node] = op
         for where, ms in kept.items():
@@ -134,20 +162,115 @@ def read(raw: bytes) -> Times:
     return Times(ops, totals)
 
 
-def _event(data: bytes) -> "Tuple[int, str, float] | None":
-    """(device, `node:Op`, milliseconds) of an op's or a kernel's event; None for other events."""
-    device = duration = 0
+def own_node(node: str) -> str:
+    """The op for which TensorFlow's optimizer put this one there."""
+    added = LAYOUT.search(node)
+    return node if added is None else node[: added.start()]
+
+
+def trace(raw: bytes) -> Trace:
+    """Everything that ran, on whatever thread or stream, and what waited."""
+    devices: Dict[int, str] = {}
+    threads: Dict[Tuple[int, int], _Thread] = {}
+    begun: Dict[Tuple[str, str], Tuple[str, float]] = {}
+    out = Trace([], [], [])
+    for number, value in fields(raw):
+        if number == 1:
+            key, device = _entry(value)
+            names = [_text(v) for n, v in fields(device) if n == 1] if isinstance(device, bytes) else []
+            devices[key if isinstance(key, int) else 0] = device_name(names[0] if names else "")
+        elif number == 4 and isinstance(value, bytes) and b"ThreadpoolListener" not in value:
+            event = _event(value)
+            wait = event.args.get("name", ""), event.args.get("step_id", "")
+            if "tf_function_call" in event.args:
+                out.calls.append((event.begin_us, event.end_us))
+            elif event.name == PROCESS:
+                threads.setdefault(event.thread, _Thread([], [])).processes.append(event)
+            elif event.name == WAITS:
+                begun[wait] = event.args.get("kernel_type", ""), event.begin_us
+            elif event.name == WAITED:
+                kind, begin_us = begun.pop(wait, ("", 0.0))
+                if kind and not kind.endswith(CALLS):
+                    out.waits.append((kind, begin_us, event.begin_us))
+            else:
+                run = _run(event, devices.get(event.thread[0], "CPU"))
+                if run is not None:
+                    threads.setdefault(event.thread, _Thread([], [])).runs.append(run)
+    for thread in threads.values():
+        out.runs.extend(_settled(thread))
+    return out
+
+
+PROCESS = "ExecutorState::Process"
+WAITS, WAITED = "ExecutorState::ProcessAsync::Start", "ExecutorState::ProcessAsync::Done"
+
+
+class _Event(NamedTuple):
+    name: str
+    thread: Tuple[int, int]
+    begin_us: float
+    end_us: float
+    args: Dict[str, str]
+
+
+class _Thread(NamedTuple):
+    runs: List[Run]
+    processes: List[_Event]
+
+
+def _event(data: bytes) -> _Event:
+    device = resource = begin = duration = 0
     name = ""
+    args: Dict[str, str] = {}
     for number, value in fields(data):
-        if number == 1 and isinstance(value, int):
-            device = value
-        elif number == 10 and isinstance(value, int):
-            duration = value
-        elif number == 11:
+        if number == 11:
             key, text = _entry(value)
-            if key in (b"long_name", b"tf_op"):
-                name = _text(text)
-    node, colon, kind = name.rpartition(":")
-    if not colon or not kind.isidentifier() or "::" in name or " " in node:
+            args[_text(key)] = _text(text)
+        elif number == 3:
+            name = _text(value)
+        elif not isinstance(value, int):
+            continue
+        elif number == 1:
+            device = value
+        elif number == 2:
+            resource = value
+        elif number == 9:
+            begin = value
+        elif number == 10:
+            duration = value
+    return _Event(name, (device, resource), begin / 1e6, (begin + duration) / 1e6, args)
+
+
+def _run(event: _Event, device: str) -> Optional[Run]:
+    """The op, kernel or instruction that an event shows; None for other events."""
+    node, colon, kind = (event.args.get("tf_op") or event.args.get("long_name") or "").rpartition(":")
+    known = bool(colon) and kind.isidentifier() and "::" not in node + colon + kind and " " not in node
+    if "hlo_op" in event.args and device == "CPU":
+        return Run("", event.args["hlo_op"], device, event.begin_us, event.end_us, compiled=True)
+    if known:
+        return None if kind.endswith(CALLS) else Run(node, kind, device, event.begin_us, event.end_us)
+    if device == "CPU":
         return None
-    return device, name, duration / 1e9
+    return Run("", event.name, device, event.begin_us, event.end_us, compiled="hlo_op" in event.args)
+
+
+def _settled(thread: _Thread) -> List[Run]:
+    """The runs of one thread with what their executor did, without those inside of another (what a Python function in
+    the graph calls)."""
+    runs: List[Run] = []
+    for run in sorted(thread.runs, key=lambda r: (r.begin_us, -r.end_us)):
+        if run.device != "CPU" or not runs or run.end_us > runs[-1].end_us:
+            runs.append(run)
+    processes = sorted((p.begin_us, p.end_us, p.args.get("id", "")) for p in thread.processes)
+    out: List[Run] = []
+    at = 0
+    for run, following in zip_longest(runs, runs[1:]):
+        while at < len(processes) and processes[at][1] < run.begin_us:
+            at += 1
+        begin_us, end_us, step_id = processes[at] if at < len(processes) else (float("inf"), 0.0, "")
+        if run.device != "CPU" or begin_us > run.begin_us:
+            out.append(run._replace(until_us=run.end_us))
+            continue
+        until_us = end_us if following is None else min(end_us, following.begin_us)
+        out.append(run._replace(until_us=max(until_us, run.end_us), step_id=step_id))
+    return out

@@ -162,9 +162,16 @@ class Placement(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerTimes(Event):
-    """Time by layer over a few profiled steps, when it was asked for; or why there is none."""
+    """Where the compute of a step goes, over a few profiled steps; or why that isn't known.
+
+    `layers`, `devices` and `unattributed_ms` sum the times of ops, which overlap on threads and devices. `parts`,
+    `by_layer` and `ops` share each instant among the ops that run in it, so that `parts` sum to `compute_ms`."""
 
     type: ClassVar[str] = "layer_times"
+    asked: str = "user"
+    """user | automatic: who wanted to know."""
+    source: str = "profiler"
+    """profiler (TensorFlow's own, each op measured) | looks (where the training's thread stands, now and then)."""
     steps: int = 0
     wall_s: float | None = None
     """Of the profiled steps, which are slower than others while the profiler runs."""
@@ -173,6 +180,26 @@ class LayerTimes(Event):
     devices: dict[str, float] = field(default_factory=dict)
     """`GPU:0` or `CPU` -> milliseconds a step in ops and kernels."""
     unattributed_ms: float | None = None
+    whole_steps: int = 0
+    """Those that `parts`, `by_layer` and `ops` are of: from one run of the same op to the next."""
+    step_ms: float | None = None
+    """Wall time of a profiled step."""
+    compute_ms: float | None = None
+    """Of it in compute: without the wait for the batch and the host's time between steps."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Part -> milliseconds a step: `forward` and `backward` (of layers), `optimizer`, `loss` (and metrics), `input`
+    (ops that take the batch), `copies` (between devices), `collectives` (between replicas), `python` (in the graph:
+    `py_function`, `numpy_function`), `compiled` (by XLA: no op of a layer is named), `gaps` (nothing ran on a GPU
+    while compute went on), `runtime` (TensorFlow starts the function and hands ops to threads; on a CPU), `unknown`."""
+    by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The row's `layer` -> part -> milliseconds a step."""
+    ops: list[rows.OpTime] = field(default_factory=list)
+    """The longest 30, the longest first."""
+    cost_s: float | None = None
+    """What the look cost the training: the profiler's start and end, the reading, the slower steps. None where that
+    was not measured."""
+    lost_steps: float | None = None
+    """The same in steps."""
     refused: str | None = None
     """Why nothing was measured, in words; None where it was."""
 

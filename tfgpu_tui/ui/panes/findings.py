@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tfgpu_tui.core import units
 from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose import Finding
@@ -15,6 +17,13 @@ LABEL = 9
 
 def content(view: View, box: Box) -> Content:
     """The first finding with its evidence, the others in one line; zoomed, a list with a cursor."""
+    shown = _content(view, box)
+    if view.hint is not None and view.hint.place == "findings":
+        return replace(shown, bottom=view.hint.spans)
+    return shown
+
+
+def _content(view: View, box: Box) -> Content:
     if (view.findings or view.past) and box.zoomed:
         return _list(view, box)
     if all(f.severity == "info" and not offered(view, f) for f, _ in view.findings):

@@ -1,0 +1,203 @@
+"""From what ran when to what a step's compute is made of: a sweep over the timeline of whole steps (pure).
+
+Ops overlap: on threads, on streams, on several GPUs. Each instant is shared among those that run then, so that all
+parts sum to wall time. Which of them count:
+
+1. Where any GPU works: its kernels and copies. Ops on the host beside them hold nothing up.
+2. Else the ops that run on the CPU, each until its executor went on to the next one. On a machine with a GPU only those
+   that TensorFlow placed on the CPU: the others are what launches a kernel. Ops of the input pipeline don't count: they
+   run beside the step.
+3. Else nobody, while the function waits for its batch: that is input wait, no compute.
+4. Else what waits for a tensor from another device, or for other replicas.
+5. Else, inside a call of a tf.function: a gap on a GPU, or TensorFlow's own work on the CPU (it starts the function,
+   and hands ops to threads).
+6. Outside of any call: the host's share of the step, no compute.
+
+A step is from one run of an op that runs once a step (an optimizer's) to the next, so that only whole ones are seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from .names import INPUT, LOSS, OPTIMIZER
+from .profile_trace import Run, Trace, own_node
+
+Attribution = Mapping[str, Tuple[str, bool]]
+"""Node -> (row of the placement, whether it is of the backward pass)."""
+
+FORWARD, BACKWARD, UPDATE, LOSS_PART, INPUT_PART = "forward", "backward", "optimizer", "loss", "input"
+COPIES, COLLECTIVES, PYTHON, COMPILED = "copies", "collectives", "python", "compiled"
+GAPS, RUNTIME, UNKNOWN = "gaps", "runtime", "unknown"
+MOST_OPS = 30
+OF_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction")
+OF_COPIES = ("_Send", "_Recv", "_HostSend", "_HostRecv")
+OF_COLLECTIVES = ("Collective", "NcclAllReduce", "NcclBroadcast", "NcclReduce")
+OF_INPUT = ("IteratorGetNext", "OptionalGetValue", "OptionalFromValue", "OptionalHasValue")
+ON_GPU, ON_CPU, INPUT_WAIT, WAITS, CALL, OUTSIDE = range(6)
+"""Who has an instant: the first of these that is there then."""
+SHARED = (ON_GPU, ON_CPU, WAITS)
+NOBODY: Tuple[Optional[str], bool] = (None, False)
+
+
+class Split(NamedTuple):
+    """Where the compute of a step goes; milliseconds a step of wall time, over whole steps of the window."""
+
+    steps: int
+    step_ms: float
+    compute_ms: float
+    parts: Dict[str, float]
+    """They sum to `compute_ms`."""
+    by_layer: Dict[str, Dict[str, float]]
+    """Row of the placement -> part -> milliseconds."""
+    ops: List[Dict[str, object]]
+    """Rows as in the event, the longest first."""
+
+
+class Group(NamedTuple):
+    """Runs that make one row."""
+
+    part: str
+    layer: Optional[str]
+    backward: bool
+    kind: str
+    device: str
+
+
+def split(found: Trace, attribution: Attribution, placed: Mapping[str, str]) -> Optional[Split]:
+    """None where no two steps can be told apart. `placed`: node -> device in TensorFlow's final graph."""
+    runs = relevant(found.runs, attribution, placed)
+    starts = step_starts(runs, attribution)
+    if len(starts) < 2:
+        return None
+    begin_us, end_us, steps = starts[0], starts[-1], len(starts) - 1
+    timeline: List[Busy] = [
+        (_level(run), group_of(run, attribution, placed), run.begin_us, run.until_us) for run in runs
+    ]
+    for kind, since_us, until_us in found.waits:
+        if kind in OF_COPIES or kind.startswith(OF_COLLECTIVES):
+            timeline.append((WAITS, group_of(Run("", kind, "CPU", since_us, until_us), {}, {}), since_us, until_us))
+        elif kind.startswith(OF_INPUT):
+            timeline.append((INPUT_WAIT, None, since_us, until_us))
+    timeline += [(CALL, None, *call) for call in found.calls or [(begin_us, end_us)]]
+    spent, idle_us = sweep(timeline, begin_us, end_us)
+    scale = 1e3 * steps
+    parts: Dict[str, float] = {}
+    by_layer: Dict[str, Dict[str, float]] = {}
+    for group, us in spent.items():
+        parts[group.part] = parts.get(group.part, 0.0) + us / scale
+        if group.layer is not None:
+            row = by_layer.setdefault(group.layer, {})
+            row[group.part] = row.get(group.part, 0.0) + us / scale
+    gpu = any(run.device != "CPU" for run in runs)
+    if idle_us[CALL]:
+        parts[GAPS if gpu else RUNTIME] = idle_us[CALL] / scale
+    begun = Counter(group for _, group, at_us, _ in timeline if group is not None and begin_us <= at_us < end_us)
+    return Split(steps, (end_us - begin_us) / scale, sum(parts.values()), parts, by_layer, _rows(spent, begun, steps))
+
+
+def relevant(runs: List[Run], attribution: Attribution, placed: Mapping[str, str]) -> List[Run]:
+    """Those of the training's function: not the input pipeline's ops, and not what only launches a kernel."""
+    executors = {run.step_id for run in runs if run.step_id and own_node(run.node) in attribution}
+    gpu = any(run.device != "CPU" for run in runs)
+    with_kernels = {run.node for run in runs if run.device != "CPU"}
+    out = []
+    for run in runs:
+        if run.device == "CPU" and not run.compiled:
+            if run.step_id not in executors and not (not run.step_id and own_node(run.node) in attribution):
+                continue
+            if gpu and (run.node in with_kernels or placed.get(run.node, "CPU").startswith("GPU")):
+                continue
+        out.append(run)
+    return out
+
+
+def step_starts(runs: List[Run], attribution: Attribution) -> List[float]:
+    """When each step ran the same op, which runs once in each: of the optimizer's the one that takes longest, of those
+    that run as often as most of them do (a loop's ops run more often)."""
+    for of_optimizer in (True, False):
+        begins: Dict[str, List[float]] = {}
+        us: Counter[str] = Counter()
+        for run in runs:
+            owner = attribution.get(run.node)
+            if owner is not None and (owner[0] == OPTIMIZER or not of_optimizer):
+                begins.setdefault(run.node, []).append(run.begin_us)
+                us[run.node] += int(run.end_us - run.begin_us)
+        if begins:
+            usual = Counter(map(len, begins.values())).most_common(1)[0][0]
+            chosen = max((node for node in begins if len(begins[node]) == usual), key=lambda node: us[node])
+            return sorted(begins[chosen])
+    return []
+
+
+def group_of(run: Run, attribution: Attribution, placed: Mapping[str, str]) -> Group:
+    """To which part of the step a run belongs, and to which layer."""
+    layer, backward = attribution.get(own_node(run.node), NOBODY)
+    if run.kind.startswith(OF_COLLECTIVES) or run.kind.lower().startswith("nccl"):
+        part = COLLECTIVES
+    elif run.kind in OF_COPIES or (not run.node and run.kind.lower().startswith("memcpy")):
+        part = COPIES
+    elif run.kind in OF_PYTHON:
+        part = PYTHON
+    elif run.compiled:
+        part = COMPILED
+    elif layer is None:
+        part = INPUT_PART if run.kind.startswith(OF_INPUT) else UNKNOWN
+    else:
+        part = {OPTIMIZER: UPDATE, LOSS: LOSS_PART, INPUT: INPUT_PART}.get(layer, BACKWARD if backward else FORWARD)
+    device = placed.get(run.node, run.device) if run.device == "CPU" else run.device
+    return Group(part, layer, backward, run.kind, device)
+
+
+def _level(run: Run) -> int:
+    return ON_CPU if run.device == "CPU" else ON_GPU
+
+
+Busy = Tuple[int, Optional[Group], float, float]
+"""Level, the group that gets the time (None for levels that are nobody's), begin and end in microseconds."""
+
+
+def sweep(timeline: List[Busy], begin_us: float, end_us: float) -> Tuple[Dict[Group, float], Dict[int, float]]:
+    """Microseconds of each group in begin..end, and of INPUT_WAIT, CALL and OUTSIDE; they sum to its length."""
+    edges: List[Tuple[float, bool, int]] = []
+    for index, (_, _, since_us, until_us) in enumerate(timeline):
+        since_us, until_us = max(since_us, begin_us), min(until_us, end_us)
+        if until_us > since_us:
+            edges += (since_us, True, index), (until_us, False, index)
+    edges.sort()
+    running = [0] * OUTSIDE + [1]
+    each_us = [0.0] * (OUTSIDE + 1)  # what one that ran all the time would have had, by level
+    before: Dict[int, float] = {}
+    spent: Dict[Group, float] = {}
+    now_us = begin_us
+    for at_us, begins, index in [*edges, (end_us, True, -1)]:
+        if at_us > now_us:
+            level = next(level for level, count in enumerate(running) if count)
+            each_us[level] += (at_us - now_us) / (running[level] if level in SHARED else 1)
+            now_us = at_us
+        if index < 0:
+            break
+        level, group, _, _ = timeline[index]
+        running[level] += 1 if begins else -1
+        if group is not None and begins:
+            before[index] = each_us[level]
+        elif group is not None:
+            spent[group] = spent.get(group, 0.0) + each_us[level] - before.pop(index)
+    return spent, {level: each_us[level] for level in (INPUT_WAIT, CALL, OUTSIDE)}
+
+
+def _rows(spent: Mapping[Group, float], runs: Mapping[Group, int], steps: int) -> List[Dict[str, object]]:
+    longest = sorted(spent.items(), key=lambda item: -item[1])[:MOST_OPS]
+    return [
+        {
+            "op": group.kind,
+            "part": group.part,
+            "layer": group.layer,
+            "backward": group.backward,
+            "device": group.device,
+            "ms": round(us / 1e3 / steps, 5),
+            "runs": round(runs.get(group, 0) / steps, 2),
+        }
+        for group, us in longest
+    ]
