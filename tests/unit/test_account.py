@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.journals import T0, start, state_of, steps
+from tests.journals import T0, start, state_of, steps, windows
 from tfgpu_tui.core import checkpoint
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.account import WholeRun, whole_run
+from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.core.validate import read
+from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.report import account as report_account
+from tfgpu_tui.report import compare
 
 RECORDINGS = sorted((Path(__file__).parents[2] / "demo" / "recordings").glob("*.jsonl"))
 PARTS = ["importing", "imported", "building", "preparing", "fit", "fit/tracing", "training", "validation", "callbacks",
@@ -181,3 +184,64 @@ def test_it_sums_whatever_is_told(moments: list[tuple[float, ev.Event]]) -> None
 def test_the_text_says_the_longest_parts_first() -> None:
     told = report_account.account(state_of(SETUP, [steps(46.0, 20, 50.0)]))
     assert report_account.text(told)[0].startswith("whole run  fit() before its first step 41")
+
+
+def test_steps_that_are_a_moment_of_a_long_run_are_not_judged_like_it() -> None:
+    def judged(end: float) -> str:
+        journal = [*start(), *windows(4, wait=0.6), ev.RunEnded(t=T0 + end, exit_code=0, wall_s=end)]
+        return next(f.severity for f in diagnose(fold(journal)) if f.id == "input.bound")
+
+    assert judged(20.0) == "critical"
+    assert judged(600.0) == "info"
+
+
+def outside(*events: ev.Event, end: float = 46.0, exit_code: int = 0) -> list[Finding]:
+    over = ev.RunEnded(t=T0 + end, wall_s=end, exit_code=exit_code)
+    return [f for f in diagnose(state_of(SETUP, list(events), [over])) if f.id == "run.outside_training"]
+
+
+def test_the_line_and_keras_own_function_are_named() -> None:
+    place: StoodAt = {
+        "part": "preparing",
+        "doing": "keras",
+        "file": "/home/u/train.py",
+        "line": 33,
+        "text": "net.fit(x)",
+        "seconds": 40.0,
+        "within": "data_adapter_utils.py:134 class_weight_to_sample_weights",
+    }
+    (found,) = outside(steps(46.0, 20, 50.0), ev.Stood(t=T0 + 46, pid=4711, looks=400, places=[place]))
+    assert "fit() before its first step took 41" in found.title
+    assert "train.py:33" in found.lines[0] and "class_weight_to_sample_weights" in found.lines[0]
+    assert "sample_weight" in found.next
+
+
+def test_what_failed_or_goes_on_is_not_judged_as_a_whole() -> None:
+    assert outside(steps(46.0, 20, 50.0))
+    assert not outside(steps(46.0, 20, 50.0), exit_code=1)
+    assert not [f for f in diagnose(state_of(SETUP, [steps(46.0, 20, 50.0)])) if f.id == "run.outside_training"]
+    assert not outside(steps(146.0, 100, 1000.0), end=146.0)  # the steps are most of it
+
+
+def test_a_fit_of_one_epoch_in_a_loop_that_mostly_validates_is_told() -> None:
+    def epochs(validation_s: float) -> RunState:
+        ended: list[ev.Event] = [
+            ev.Epoch(t=T0 + 5 + fit, pid=4711, state="end", epoch=1, fit=fit, wall_s=1.0, validation_s=validation_s)
+            for fit in range(1, 7)
+        ]
+        return state_of(start(), windows(4), ended)
+
+    assert "host.validation" in {f.id for f in diagnose(epochs(0.9))}
+    assert "host.validation" not in {f.id for f in diagnose(epochs(0.1))}
+
+
+def test_two_runs_are_compared_part_by_part() -> None:
+    def run(prepared_s: float) -> RunState:
+        spent = {"importing": 2.0, "preparing": prepared_s}
+        end = 5.0 + prepared_s
+        told = [phase(1.0, "importing"), phase(3.0 + prepared_s, "fit", **spent), steps(end, 20, 100.0)]
+        return state_of(start()[:-1], told, [ev.RunEnded(t=T0 + end, exit_code=0, wall_s=end)])
+
+    rows = {row.label.strip(): row for row in compare.rows(run(20.0), run(1.0))}
+    assert rows["whole run"].before.startswith("25")
+    assert rows["fit() before its first step"].after.startswith("1")

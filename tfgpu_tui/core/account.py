@@ -80,12 +80,13 @@ def main_process(state: RunState) -> Process:
 
 
 def whole_run(state: RunState, process: Process | None = None) -> WholeRun | None:
-    """The account of a process up to now, of the script's own where none is named; None before anything is known."""
+    """The account of a process up to now, of the script's own where none is named; None before anything is known, and
+    where only a part of the run is."""
     main = main_process(state)
     process = process or main
     begin = state.started if process is main else process.account.begun
     end = state.now if process is main else process.heard_t
-    if begin is None or end <= begin:
+    if begin is None or end <= begin or not process.account.whole:
         return None
     return _whole(process, begin, end)
 

@@ -67,6 +67,9 @@ def load(text: str | bytes) -> RunState:
         raise ValueError(f"no checkpoint: {error!r}") from error
     if not isinstance(found, RunState):
         raise ValueError("no checkpoint of a run")
+    for process in (found.training.together, *found.training.several.values()):
+        if process.told_phase is not None and process.account.part is None:
+            process.account.whole = False  # written by a version without accounts
     return found
 
 

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.account import WORDS, whole_run
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.input_wait import gpu_busy
@@ -16,6 +17,9 @@ MIN_STEADY_S = 1.5
 MIN_WINDOWS = 6
 SMALLEST_CHANGE = 0.03
 """Changes under 3 % are never called a change: two runs of the same script differ by as much."""
+
+PART_OF_RUN = 0.05
+"""Parts of the whole run under this share in both are not compared."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +157,25 @@ def rows(a: RunState, b: RunState) -> list[Row]:
     reserved = [_gpu_memory_peak(s) for s in (a, b)]
     if any(r is not None for r in reserved):
         out.append(_plain("GPU memory taken, peak", reserved[0], reserved[1], units.size, None))
+    out += _whole_rows(a, b)
     if a.metrics_meaningless or b.metrics_meaningless:
         return out
     for name in [m for m in a.metrics if m in b.metrics][:4]:
         x, y = a.metrics[name], b.metrics[name]
         known = [v if isinstance(v, (int, float)) else None for v in (x, y)]
         out.append(_plain(f"{name} (last)", known[0], known[1], lambda v: units.number(v, 4), None))
+    return out
+
+
+def _whole_rows(a: RunState, b: RunState) -> list[Row]:
+    """Of two runs that are over: their wall time, and the parts of it that matter in one of them."""
+    before, after = whole_run(a), whole_run(b)
+    if before is None or after is None or a.ended is None or b.ended is None:
+        return []
+    out = [_plain("whole run", before.wall_s, after.wall_s, units.duration, None)]
+    for key, words in WORDS.items():
+        if max(before.share(key), after.share(key)) >= PART_OF_RUN:
+            out.append(_plain(f"  {words}", before.seconds(key), after.seconds(key), units.duration, None))
     return out
 
 

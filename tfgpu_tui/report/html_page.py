@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.account import WORDS
 from tfgpu_tui.core.measures import Measure, measures
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.series import Series
@@ -53,6 +54,7 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _head(state, report, name),
         _findings(report),
         _shares(report),
+        _account(report["account"]),
         _plots(state),
         _pipeline(report["pipeline"]),
         _placement(report["placement"]),
@@ -142,6 +144,19 @@ def _shares(report: dict[str, Any]) -> str:
         f'<span class="key {css}"></span>{label} {_text(units.share(phases[key]))}' for key, label, css in _SHARE_WORDS
     )
     return f'<h2>Where a step\'s time goes</h2><div class="share">{bars}</div><p>{words}</p>'
+
+
+def _account(account: dict[str, Any] | None) -> str:
+    """Where the whole wall time went."""
+    if account is None:
+        return ""
+    rows = "".join(
+        f'<tr><td>{_text(WORDS[part["part"]])}</td><td class="n">{_text(units.duration(part["seconds"]))}</td>'
+        f'<td class="n">{_text(units.share(part["share"]))}</td><td style="width:50%"><div class="share">'
+        f'<div class="compute" style="width:{100 * part["share"]:.2f}%"></div></div></td></tr>'
+        for part in account["parts"]
+    )
+    return f"<h2>The whole run: {_text(units.duration(account['wall_s']))}</h2><table>{rows}</table>"
 
 
 def _plots(state: RunState) -> str:

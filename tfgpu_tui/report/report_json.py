@@ -277,7 +277,7 @@ def _unknown(state: RunState) -> dict[str, str]:
     out = _unknown_times(state) if state.train.steps else _no_steps(state)
     out |= report_memory.unknown(state)
     if report_account.account(state) is None:
-        out["account"] = "nothing of the run was told yet"
+        out["account"] = "nothing of the run was told yet, or a part of it was summed by an older version"
     out |= gpus.unknown(state)
     return out
 

@@ -14,8 +14,8 @@ import os
 import sys
 import threading
 import time
-from types import FrameType
-from typing import Any, Dict, NamedTuple, Optional
+from types import CodeType
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks import runtime
 from ..hooks.libraries import is_users, library_of
@@ -60,33 +60,32 @@ _stood = _Stood()
 _pid = os.getpid()
 
 
-def _within(frame: FrameType) -> str:
-    code = frame.f_code
-    return f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}"
-
-
-def _place(part: str, frame: Optional[FrameType]) -> Optional[Place]:
-    """Where a stack stands, from its innermost frame outwards; None where no line of the script is on it."""
-    imports, called, within = False, None, None
+def _stack() -> List[Tuple[CodeType, int]]:
+    """The main thread's, innermost frame first, as code and line. No frame is kept: what the script lets go of
+    meanwhile would live on with it."""
+    frame, found = sys._current_frames().get(threading.main_thread().ident or 0), []
     while frame is not None:
-        file = frame.f_code.co_filename
+        found.append((frame.f_code, frame.f_lineno or 0))
+        frame = frame.f_back
+    return found
+
+
+def _place(part: str, stack: List[Tuple[CodeType, int]]) -> Optional[Place]:
+    """Where a stack stands; None where no line of the script is on it."""
+    imports, called, within = False, None, None
+    for code, line in stack:
+        file = code.co_filename
         if is_users(file):
             doing = "import" if imports else called or "python"
-            return Place(part, doing, file, frame.f_lineno or 0, frame.f_code.co_name, within)
+            return Place(part, doing, file, line, code.co_name, within)
         imports = imports or file in IMPORTS
         library = library_of(file)
         if library in KERAS:
-            within = within or _within(frame)
+            within = within or f"{os.path.basename(file)}:{line} {code.co_name}"
             called = "keras"
         elif library == "tensorflow":
             called = library
-        frame = frame.f_back
     return None
-
-
-def _standing(part: str) -> Optional[Place]:
-    # No frame is kept: what the script lets go of meanwhile would live on with it.
-    return _place(part, sys._current_frames().get(threading.main_thread().ident or 0))
 
 
 @every(LOOK_S)
@@ -99,7 +98,7 @@ def _look() -> None:
     part = runtime.part()
     if part not in PARTS:
         return
-    place = _standing(part)
+    place = _place(part, _stack())
     if place is None or (place not in _stood.seconds and len(_stood.seconds) >= MAX_PLACES):
         return
     _stood.looks += 1

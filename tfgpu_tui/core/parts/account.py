@@ -14,6 +14,8 @@ TRACED_IN = ("training", "evaluating", "predicting")
 class Account:
     """Sums, in seconds."""
 
+    whole: bool = True
+    """False where a part of the run was folded by a version that kept no account."""
     begun: float | None = None
     """When its first phase began, in unix seconds: it starts to import TensorFlow."""
     part: str | None = None
