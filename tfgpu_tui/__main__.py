@@ -1,6 +1,11 @@
-"""The entry of `tfgpu-tui` and of `python -m tfgpu_tui`."""
+"""The entry of `tfgpu-tui` and of `python -m tfgpu_tui`; by path it is started for processes of our own."""
 
+import os
 import sys
+
+if not __package__:
+    # By path Python puts this very folder first on the search path; what belongs there is the one above the package.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def main() -> int:

@@ -231,3 +231,15 @@ def test_a_crashed_child_is_said_though_the_script_ended_well(environment: dict[
     failed = finding(report, "run.failed")
     assert (failed["evidence"]["exit_code"], failed["evidence"]["children"]) == (0, 1)
     assert report["findings"][0] == failed
+
+
+def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("a PyDataset")
+    script = str(DEMO / "stalled_worker.py")
+    report, _ = headless(environment, tmp_path / "r.json", "--stall-after", "5", script, "25")
+    stalled = finding(report, "run.stalled")
+    assert (stalled["severity"], stalled["evidence"]["cause"]) == ("critical", "forked_worker")
+    assert stalled["evidence"]["place"].startswith("stalled_worker.py:") and "NumPy" in stalled["next"]
+    healthy, done = headless(environment, tmp_path / "h.json", "--stall-after", "5", script, "numpy")
+    assert done.returncode == 0
+    assert "run.stalled" not in [f["id"] for f in healthy["findings"]]

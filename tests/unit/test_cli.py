@@ -78,6 +78,8 @@ def test_split(line: str, expected: Command) -> None:
         ("--stop-after 0 train.py", "--stop-after 0: give a whole number"),
         ("--stop-after -5 train.py", "--stop-after -5: give a whole number"),
         ("--stop-after 1e3 train.py", "--stop-after 1e3"),
+        ("--stall-after soon train.py", "--stall-after: 'soon' is no number"),
+        ("--stall-after -1 train.py", "outside 0 to"),
         ("--interval x train.py", "--interval: 'x' is no number"),
         ("--interval 0.01 train.py", "outside 0.1 to 60"),
         ("--python /no/python train.py", "--python /no/python: there is no such file"),
@@ -122,7 +124,7 @@ def test_help_is_for_a_newcomer(capfd: pytest.CaptureFixture[str]) -> None:
     for verb in table.VERBS:
         assert f"tfgpu-tui {verb}" in out
     options = ("headless", "report-json", "set", "list-knobs", "python", "stop-after", "interval", "config", "plain")
-    for option in (*options, "ascii", "theme", "version"):
+    for option in (*options, "stall-after", "ascii", "theme", "version"):
         assert f"--{option}" in out
     assert max(map(len, out.splitlines())) <= 120
 

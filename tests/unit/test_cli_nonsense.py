@@ -24,7 +24,8 @@ from tfgpu_tui.supervisor import launch
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "demo" / "recordings" / "script-failed.jsonl"
-RUN_OPTIONS = ["--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme"]
+RUN_OPTIONS = ["--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
+               "--on-finding-severity", "--metrics", "--stall-after"]  # fmt: skip
 VERB_OPTIONS = {
     "attach": ["--interval", "--config", "--theme"],
     "runs": ["--prune"],
@@ -32,10 +33,11 @@ VERB_OPTIONS = {
     "stop": ["--stage"],
     "replay": ["--speed", "--at", "--size", "--interval", "--config", "--theme"],
     "report": ["--html", "--tensorboard"],
-    "compare": ["--size", "--interval", "--config", "--theme"],
+    "compare": ["--size", "--fail-if", "--interval", "--config", "--theme"],
+    "exporter": ["--metrics"],
     "doctor": ["--python"],
 }
-RUNS = {"attach": 1, "stop": 1, "replay": 1, "report": 1, "compare": 2}
+RUNS = {"attach": 1, "stop": 1, "replay": 1, "report": 1, "compare": 2, "exporter": 1}
 """How many runs a verb wants."""
 
 

@@ -48,6 +48,7 @@ def test_variables_of_other_purposes_are_no_settings(home: dict[str, str]) -> No
         ("interval = nan\n", "outside"),
         ("interval = true\n", "no number"),
         ('ascii = "perhaps"\n', "neither true nor false"),
+        ("stall_after = -1\n", "stall_after: -1 s is outside 0 to"),
         ("theme = 3\n", "theme: 3 is no text"),
         ("theme = \n", "is no TOML"),
         ("set = 3\n", "holds knobs as text"),

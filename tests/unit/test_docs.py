@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,3 +32,34 @@ def test_each_stop_on_the_way_of_a_step_is_there() -> None:
         for name in re.findall(r"\w+", names):
             assert re.search(rf"\b(def|class) {name}\b", source), f"{path} has no {name}"
     assert len(stops) > 12
+
+
+def test_man_page_and_completions_are_what_the_parser_says(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tools.share", "--check"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["de"], "demo"),
+        (["--hea"], "--headless"),
+        (["stop", "--stage", "in"], "interrupt"),
+        (["--set", "memory_g"], "memory_growth="),
+        (["report", "--ht"], "--html"),
+        (["--python", "x", "repl"], "replay"),
+        (["explain", "input.bo"], "input.bound"),
+        (["demo", "slow_m"], "slow_map"),
+    ],
+)
+def test_bash_completes(words: list[str], found: str, tmp_path: Path) -> None:
+    (tmp_path / "tfgpu-tui").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m tfgpu_tui \"$@\"\n")
+    (tmp_path / "tfgpu-tui").chmod(0o755)
+    script = (
+        f"source '{ROOT}/share/bash-completion/completions/tfgpu-tui'; compopt() {{ :; }}; cd '{tmp_path}'; "
+        'COMP_WORDS=(tfgpu-tui "$@"); COMP_CWORD=$#; _tfgpu_tui; echo "${COMPREPLY[*]}"'
+    )
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    said = subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, env=path)
+    assert said.stdout.split() == [found], said.stderr

@@ -16,6 +16,7 @@ from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
 from tests.unit import test_input_findings as inputs
 from tests.unit import test_memory_findings as memories
+from tests.unit import test_stalled as stalls
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs, rows
 from tfgpu_tui.core.state import RunState
@@ -299,6 +300,10 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "run.slow_exit": (lambda: closing(32.0), lambda: closing(8.0)),
     "run.outside_training": (lambda: account_of(41.0), lambda: account_of(8.0)),
     "run.slow_start": (lambda: first_run(45.0), lambda: first_run(12.0)),
+    "run.stalled": (
+        lambda: stalls.standing(stalls.stacks(), stalls.look()),
+        lambda: stalls.standing(stalls.stacks(), stalls.look(still_s=2.0)),
+    ),
     "run.other_backend": (lambda: backend("jax"), lambda: backend("tensorflow")),
     "run.no_steps": (lambda: state_of(start(), ENDED), lambda: state_of(start(), windows(2), ENDED)),
     "run.multi_gpu_idle": (lambda: two_gpus(busy_percent=0), lambda: two_gpus()),

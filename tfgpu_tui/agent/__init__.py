@@ -39,6 +39,7 @@ HOOKS = (
     "steps.fit_calls",
     "looks.script_lines",
     "looks.main_thread",
+    "looks.stacks",
     "looks.debug_switches",
 )
 """The modules that patch something, in the order in which their patches are applied to one and the same module."""

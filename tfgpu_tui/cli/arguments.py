@@ -13,7 +13,8 @@ from tfgpu_tui.cli import table
 from tfgpu_tui.cli.refusals import MOST_WORDS, UsageError
 from tfgpu_tui.core import python_options
 
-_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme")
+_WITH_VALUE = ("--report-json", "--set", "--python", "--stop-after", "--interval", "--config", "--theme",
+               "--on-finding", "--on-finding-severity", "--metrics", "--stall-after")  # fmt: skip
 FOR_THE_SCREEN = ("config", "interval", "plain", "ascii", "theme")
 """Options that may also stand before a verb."""
 
@@ -117,14 +118,12 @@ def of_verb(command: Command, options: argparse.Namespace) -> argparse.Namespace
     foreign = [word for word in command.options if word.startswith("--")] + command.python[:1]
     parser = Parser(prog=f"tfgpu-tui {command.verb}", allow_abbrev=False)
     table.VERBS[command.verb].arguments(parser)
-    allowed = {f"--{name}" for name in FOR_THE_SCREEN}.union(*(action.option_strings for action in parser._actions))
+    own = {option: action.dest for action in parser._actions for option in action.option_strings}
+    allowed = {f"--{name}" for name in FOR_THE_SCREEN} | own.keys()
     if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
         raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")
     chosen = parser.parse_args(command.rest)
-    for name in {
-        *FOR_THE_SCREEN,
-        *vars(options),
-    }:  # what stood before the verb counts unless it is said again behind it
-        if not getattr(chosen, name, None):
-            setattr(chosen, name, getattr(options, name))
+    for name, before in vars(options).items():  # what stood before the verb counts unless it is said again behind it
+        if name in {*FOR_THE_SCREEN, *own.values()} and getattr(chosen, name, None) in (None, []):
+            setattr(chosen, name, before)
     return chosen

@@ -29,8 +29,12 @@ def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int
         python=interpreter.choose(settings.python),
         knobs=knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set]),
         interval_s=settings.interval_s,
+        stall_after_s=settings.stall_after_s,
         stop_after=_stop_after(options.stop_after),
         report_json=_writable(options.report_json, _files_of(command, options)),
+        metrics=_metrics(settings.metrics),
+        on_finding=settings.on_finding,
+        on_finding_severity=settings.on_finding_severity,
     )
     if settings.headless or settings.plain or not streams.screen_is_possible():
         from tfgpu_tui.supervisor.main import run_foreground
@@ -120,6 +124,20 @@ def _writable(path: str | None, needed: Sequence[str]) -> str | None:
     if not writable:
         raise UsageError(f"--report-json {path}: this can't be written: permission denied")
     return target
+
+
+def _metrics(where: str | None) -> str | None:
+    """With an absolute path. Raises UsageError where it is none, or nothing here can tell them."""
+    if where is None:
+        return None
+    from tfgpu_tui.cli import exporting  # late: few ask for them
+    from tfgpu_tui.report import prometheus
+
+    try:
+        prometheus.library()
+    except prometheus.PrometheusMissing as error:
+        raise UsageError(f"--metrics: {error}") from error
+    return str(exporting.target(where))
 
 
 def _descriptor_of(path: str) -> int | None:

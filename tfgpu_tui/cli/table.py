@@ -40,6 +40,13 @@ def add_run_options(parser: Any) -> None:
         "needed")  # fmt: skip
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--stop-after", metavar="STEPS", help="end the training after so many steps, for a quick look")
+    add("--stall-after", metavar="SECONDS", help="say that the training stands still after so long without a step "
+        "(default 60, and 20 times a step); 0 is never")  # fmt: skip
+    add(
+        "--metrics", metavar="WHERE", help="tell them to Prometheus while it runs: HOST:PORT, unix:PATH, or a FILE.prom"
+    )
+    add("--on-finding", metavar="COMMAND", help="run it once for each new finding, with the finding as JSON on stdin")
+    add("--on-finding-severity", metavar="LEVEL", help="for findings from here on: critical, warning (default), info")
     add("--plain", action="store_true", default=None, help="a line of text every few seconds, not the screen")
 
 
@@ -109,6 +116,10 @@ def _compare_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("after", metavar="RUN")
     add_screen_options(parser)
     parser.add_argument("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
+    parser.add_argument("--fail-if", metavar="LIMIT", action="append", default=[],
+                        help="exit status 1 where the second run is beyond it by more than the noise, 3 where that "
+                        "can't be told: 'step_time > +5%%', 'examples/s < -5%%', 'input_wait > +3 points', "
+                        "'memory > +10%%', 'gpu_memory > +10%%'")  # fmt: skip
     _add_size(parser)
     _add_json(parser)
 
@@ -134,6 +145,20 @@ def _demo_arguments(parser: ArgumentParser) -> None:
     add("--replay", action="store_true", help="the recording of it, also where TensorFlow is installed")
     add_run_options(parser)
     add_screen_options(parser)
+
+
+def _exporter_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="only this one, until it has ended (default: all live runs)"
+    )
+    parser.add_argument("--metrics", metavar="WHERE",
+                        help="HOST:PORT (default 127.0.0.1:9455), unix:PATH, or a FILE.prom")  # fmt: skip
+
+
+def _exporter(options: Namespace) -> int:
+    from tfgpu_tui.cli import exporting
+
+    return exporting.exporter(options)
 
 
 def _attach(options: Namespace) -> int:
@@ -213,6 +238,7 @@ VERBS = {
         _explain_arguments,
         _explain,
     ),
+    "exporter": Verb("[RUN] [--metrics WHERE]", "live runs as Prometheus metrics", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
     ),

@@ -58,18 +58,26 @@ def print_report(told: reading.Told) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """The measured difference between two runs."""
+    """The measured difference between two runs. The exit status is that of the limits, where some were given."""
     from tfgpu_tui.report import compare as comparing
+    from tfgpu_tui.report import limits
 
+    try:
+        wanted = [limits.parse(text) for text in options.fail_if]
+    except ValueError as error:
+        raise UsageError(f"--fail-if: {error}") from error
     runs = rundir.find(options.before), rundir.find(options.after)
     before, after = map(reading.folded, runs)
+    judged = [limits.judge(limit, before, after) for limit in wanted]
     if options.svg is not None:
-        return picture(runs[1], options, settings_of(options), before=runs[0])
-    if options.json:
-        print(json.dumps(comparing.as_json(before, after), indent=1, allow_nan=False))
+        picture(runs[1], options, settings_of(options), before=runs[0])
+    elif options.json:
+        told = {**comparing.as_json(before, after), "limits": [limits.as_json(each) for each in judged]}
+        print(json.dumps(told, indent=1, allow_nan=False))
     else:
-        print(for_output(printable_lines(comparing.text(before, after))))
-    return 0
+        text = [comparing.text(before, after), *([""] if judged else []), *map(limits.line, judged)]
+        print(for_output(printable_lines("\n".join(text))))
+    return limits.status(judged)
 
 
 def explain(options: argparse.Namespace) -> int:

@@ -28,14 +28,15 @@ from tfgpu_tui.core.parts.memory import Memory
 from tfgpu_tui.core.parts.process import Process, lean
 from tfgpu_tui.core.parts.processes import LIMIT, Processes
 from tfgpu_tui.core.parts.record import Record
+from tfgpu_tui.core.parts.standstill import Standstill
 from tfgpu_tui.core.parts.steps import Steps
 from tfgpu_tui.core.series import Decimated, Series
 from tfgpu_tui.core.state import RunState
 
 VERSION = 2
 _PARTS: tuple[type[Any], ...] = (
-    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Account, Process,
-    Processes,
+    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Account, Process, Processes,
+    Standstill,
 )  # fmt: skip
 _KIND = "$"
 _CLASSES: dict[str, type[Any]] = {

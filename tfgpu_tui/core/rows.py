@@ -335,6 +335,63 @@ class StoodAt(_StoodAt, total=False):
     """The innermost function of Keras that it was in, `array_data_adapter.py:120 __init__`."""
 
 
+# Where everything stands while no steps come.
+
+
+class ThreadStands(TypedDict, total=False):
+    """A thread of a process, as its own Python sees it, and what the system says of it."""
+
+    thread: str | None
+    """Its name; None for one that Python did not start."""
+    role: str | None
+    """trains | feeds (TensorFlow or Keras stand on its stack) | script."""
+    file: str | None
+    """Innermost line of the script; None where none is on the stack."""
+    line: int | None
+    function: str | None
+    text: str | None
+    """Of the source."""
+    at_file: str | None
+    """Innermost frame that is none of Python's own ways to wait."""
+    at_line: int | None
+    at_function: str | None
+    at_library: str | None
+    """The package that it belongs to."""
+    waits_in: str | None
+    """What that frame called to wait: `queue.get`."""
+    state: str | None
+    """R (runs or would like to), S (sleeps), D (in a device or file system), … (proc(5))."""
+    call: str | None
+    """What it asked of the system: lock | sleep | read | write | poll | connect | accept | process | open | sync |
+    file lock."""
+    on: str | None
+    """Of a call with a descriptor: a path, `pipe`, `terminal`, `socket to 10.0.0.7:443`."""
+    kernel: str | None
+    """Function of the kernel that it sleeps in."""
+
+
+class _ProcessStands(TypedDict):
+    pid: int
+
+
+class ProcessStands(_ProcessStands, total=False):
+    """A process of the run, as the system shows it."""
+
+    parent: int | None
+    name: str | None
+    state: str | None
+    """Of its main thread (proc(5))."""
+    kernel: str | None
+    """Function of the kernel that its main thread sleeps in; None where that can't be read."""
+    cpu_percent: float | None
+    """Since the look before; 100 is one core."""
+    threads: int | None
+    disk_threads: int | None
+    """Threads that wait in a device or a file system (state D)."""
+    forked: bool | None
+    """Whether it is a copy of its parent that started no program of its own (fork)."""
+
+
 class Container(TypedDict, total=False):
     """One of Python's containers that grew."""
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import rows
-from tfgpu_tui.core.parts import devices, lifecycle, machine, record
+from tfgpu_tui.core.parts import devices, lifecycle, machine, record, standstill
 from tfgpu_tui.core.parts.devices import Devices
 from tfgpu_tui.core.parts.lifecycle import Lifecycle
 from tfgpu_tui.core.parts.machine import Machine
@@ -18,9 +18,11 @@ from tfgpu_tui.core.parts.process import HANDLERS as OF_PROCESS
 from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
 from tfgpu_tui.core.parts.record import Record
+from tfgpu_tui.core.parts.standstill import STALL_STEPS, Standstill
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark, StepTotals
+from tfgpu_tui.core.units import duration
 
 __all__ = ["STEADY_STEPS", "RunState", "fold"]
 
@@ -60,6 +62,7 @@ class RunState:
     devices: Devices = field(default_factory=Devices)
     machine: Machine = field(default_factory=Machine)
     record: Record = field(default_factory=Record)
+    standstill: Standstill = field(default_factory=Standstill)
     _focus: Process | None = field(default=None, init=False, repr=False, compare=False)
     """The process that this is the state of; None for the run's own."""
 
@@ -226,6 +229,12 @@ class RunState:
         return self.described.steps.judged
 
     @property
+    def stall_limit_s(self) -> float | None:
+        """Without a step for so long it is asked whether the training stands still; None where that is off."""
+        least_s = self.run.stall_after_s if self.run is not None else 0.0
+        return max(least_s, STALL_STEPS * (self.judged.percentile_s(0.95) or 0.0)) if least_s > 0 else None
+
+    @property
     def running(self) -> bool:
         """No end was written (yet)."""
         return self.ended is None
@@ -351,6 +360,12 @@ def _out_of_memory(s: RunState, e: ev.OutOfMemory) -> None:
     s.record.run_marks.append(Mark(e.t, "out of memory", f"out of memory on {e.device or 'a device'}"))
 
 
+def _standstill(s: RunState, e: ev.Standstill) -> None:
+    standstill.look(s.standstill, e)
+    if e.over and e.stood:
+        s.record.run_marks.append(Mark(e.t, "stall", f"stood still for {duration(e.quiet_s)}"))
+
+
 def _host_sample(s: RunState, e: ev.HostSample) -> None:
     trains = s.phase == "training" and s.judged.steps
     machine.host_sample(s.machine, e, s.environment.cpus, s.train.steps if trains else None)
@@ -371,6 +386,8 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.Environment: _environment,
     ev.HostSample: _host_sample,
     ev.GpuSample: _gpu_sample,
+    ev.Standstill: _standstill,
+    ev.Stacks: lambda s, e: standstill.stacks(s.standstill, e),
     ev.Preflight: lambda s, e: devices.preflight(s.devices, e),
     ev.Diagnostic: lambda s, e: devices.diagnostic(s.devices, e),
     ev.OutOfMemory: _out_of_memory,

@@ -104,7 +104,7 @@ class GpuView:
 @dataclass(frozen=True)
 class Mark:
     """Something that happened at a moment on the time axis: `epoch`, `validation`, `checkpoint`, `retrace`, `knob`
-    (settings of the run, at its start), `end`."""
+    (settings of the run, at its start), `stall` (it stood still until then), `end`."""
 
     t: float
     kind: str

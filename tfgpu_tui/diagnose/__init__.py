@@ -27,12 +27,13 @@ from tfgpu_tui.diagnose import (
     placement,
     precision,
     run,
+    stalled,
     whole_run,
 )
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import FindingLog, ranked
 
-OF_RUN = (run.findings, memory.findings, gpu.findings, gpu_run.findings)
+OF_RUN = (run.findings, stalled.findings, memory.findings, gpu.findings, gpu_run.findings)
 """Of the run and the machine: asked once, of all processes together."""
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from statistics import median
+from statistics import median, stdev
 from typing import Any
 
 from tfgpu_tui.core import units
@@ -15,8 +16,13 @@ from tfgpu_tui.diagnose.input_wait import gpu_busy
 
 MIN_STEADY_S = 1.5
 MIN_WINDOWS = 6
+SERIES = {"input_wait": "wait_ms", "compute": "compute_ms", "host": "host_ms"}
 SMALLEST_CHANGE = 0.03
 """Changes under 3 % are never called a change: two runs of the same script differ by as much."""
+MEDIAN = 1.2533
+"""Standard error of a median over that of a mean, for many values of a normal distribution: the root of pi / 2."""
+BLOCKS = 8
+"""Stretches of a run whose means tell how its speed drifts, as on a machine that others use."""
 
 PART_OF_RUN = 0.05
 """Parts of the whole run under this share in both are not compared."""
@@ -46,14 +52,32 @@ class Speed:
 def speed(state: RunState) -> Speed | None:
     """Median of the windows' mean step times and its error; None while there are too few windows.
 
-    Neighbouring windows resemble each other, so only every fourth counts as independent in the error.
+    Neighbouring windows resemble each other, so only every fourth counts as independent in the error; where the speed
+    drifts more than that over the run, its drift is the error.
     """
     values = [ms for _, ms in state.window_ms.points]
     if len(values) < MIN_WINDOWS:
         return None
     mid = median(values)
     spread = 1.4826 * median(abs(v - mid) for v in values)
-    return Speed(mid, 1.2533 * spread / max(1.0, len(values) / 4) ** 0.5)
+    return Speed(mid, max(MEDIAN * spread / max(1.0, len(values) / 4) ** 0.5, _drift(values)))
+
+
+def _drift(values: Sequence[float]) -> float:
+    """Standard error of the median, from the medians of consecutive blocks; 0 for fewer values than two a block."""
+    size = len(values) // BLOCKS
+    if size < 2:
+        return 0.0
+    blocks = [median(values[i * size : (i + 1) * size]) for i in range(BLOCKS)]
+    return float(MEDIAN * stdev(blocks) / BLOCKS**0.5)
+
+
+def share_error(state: RunState, name: str) -> float:
+    """Standard error of `input_wait`, `compute` or `host` as a share of step time (0..1), from how it drifts."""
+    steady = min((t for t, _ in state.window_ms.points), default=0.0)
+    parts = {each: dict(state.series[of].rows()) for each, of in SERIES.items()}
+    whole = {t: sum(part.get(t, 0.0) for part in parts.values()) for t in parts[name] if t > steady}
+    return _drift([parts[name][t] / total for t, total in whole.items() if total])
 
 
 def ready(a: RunState, b: RunState) -> bool:

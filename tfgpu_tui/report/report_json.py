@@ -56,18 +56,7 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
         "gpus": gpus.gpus(state),
         "cpu": _cpu(state),
         "findings": [
-            {
-                "id": f.id,
-                "severity": f.severity,
-                "title": f.title,
-                "evidence": f.evidence,
-                "lines": f.lines,
-                "next": f.next,
-                "knob": f.knob,
-                "incomplete": f.incomplete,
-            }
-            for f in diagnose(state)
-        ],
+            finding_row(f) for f in diagnose(state)],
         "monitor": {
             "agent_us_per_step": _rounded(state.agent_cost.us_per_step if state.agent_cost else None),
             "agent_looks_ms": _rounded(state.agent_cost.looks_ms if state.agent_cost else None),
@@ -80,6 +69,12 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
         "unknown": _unknown(state),
     })  # fmt: skip
     return built
+
+
+def finding_row(finding: Finding) -> dict[str, Any]:
+    """A finding as a report holds it."""
+    names = ("id", "severity", "title", "evidence", "lines", "next", "knob", "incomplete")
+    return {name: getattr(finding, name) for name in names}
 
 
 def _finite(value: Any) -> Any:

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 from tfgpu_tui.runs import files, folders
 
+MOST_STALL_S = 1e6
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
+SEVERITIES = ("critical", "warning", "info")
+"""Of a finding (`diagnose.finding`, which a run on disk knows nothing of)."""
 MOST_BYTES = 1 << 20
 """Of a configuration file."""
 
@@ -26,6 +29,8 @@ class Settings(NamedTuple):
 
     interval_s: float = 0.5
     """Sampling period of the machine and the GPUs."""
+    stall_after_s: float = 60.0
+    """Without a step for so long it is asked whether the training stands still; 0 is never."""
     python: str | None = None
     """Interpreter for scripts; None: the active environment's."""
     headless: bool = False
@@ -37,6 +42,12 @@ class Settings(NamedTuple):
     """Three hints on a new user's first screen."""
     theme: str | None = None
     """A theme of Textual by name; None: chosen to suit the terminal."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
+    on_finding: str | None = None
+    """A shell's command that runs once for each new finding."""
+    on_finding_severity: str = "warning"
+    """The least severe that it is run for."""
     knobs: dict[str, str] = {}
     """Knobs of every run, as written in the file's [set]: KNOB -> VALUE. Those of --set win."""
     keys: dict[str, str] = {}
@@ -46,12 +57,16 @@ class Settings(NamedTuple):
 # Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field.
 _FIELDS = {
     "interval": "interval_s",
+    "stall_after": "stall_after_s",
     "python": "python",
     "headless": "headless",
     "plain": "plain",
     "ascii": "ascii",
     "tour": "tour",
     "theme": "theme",
+    "metrics": "metrics",
+    "on_finding": "on_finding",
+    "on_finding_severity": "on_finding_severity",
 }
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
@@ -74,6 +89,15 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 def interval(value: Any, where: str) -> float:
     """A sampling period in seconds. Raises ConfigError."""
+    return _seconds(value, where, MIN_INTERVAL_S, MAX_INTERVAL_S)
+
+
+def stall_after(value: Any, where: str) -> float:
+    """Seconds without a step, or 0. Raises ConfigError."""
+    return _seconds(value, where, 0.0, MOST_STALL_S)
+
+
+def _seconds(value: Any, where: str, least: float, most: float) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
@@ -82,8 +106,8 @@ def interval(value: Any, where: str) -> float:
         raise ConfigError(f"{where}: {_short(value)} is no number of seconds") from None
     except OverflowError:
         seconds = math.inf
-    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        raise ConfigError(f"{where}: {_short(value, str)} s is outside {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} s")
+    if not least <= seconds <= most:
+        raise ConfigError(f"{where}: {_short(value, str)} s is outside {least:g} to {most:g} s")
     return seconds
 
 
@@ -139,6 +163,8 @@ def _value(key: str, value: Any, where: str) -> Any:
     """A value of the file or the environment as its field wants it."""
     if key == "interval":
         return interval(value, where)
+    if key == "stall_after":
+        return stall_after(value, where)
     if key in ("headless", "plain", "ascii", "tour"):
         if isinstance(value, bool):
             return value
@@ -147,4 +173,13 @@ def _value(key: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {_short(value)} is neither true nor false")
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {_short(value)} is no text")
+    if key == "on_finding_severity":
+        return severity(value, where)
     return value or None
+
+
+def severity(value: str, where: str) -> str:
+    """How severe a finding is. Raises ConfigError."""
+    if value not in SEVERITIES:
+        raise ConfigError(f"{where}: {_short(value)} is none of {', '.join(SEVERITIES)}")
+    return value

@@ -40,9 +40,17 @@ class Meta(NamedTuple):
     script_started: int | None = None
     started: float = 0.0
     interval_s: float = 0.5
+    stall_after_s: float = 60.0
+    """See `events.RunStarted`."""
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
+    on_finding: str | None = None
+    """A shell's command that runs once for each new finding."""
+    on_finding_severity: str = "warning"
+    """The least severe that it is run for."""
     columns: int = 80
     rows: int = 24
     host: str = ""
@@ -128,8 +136,12 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "script_started": _TICKS,
     "started": _number(0, LATEST),
     "interval_s": _number(0.001, 1e6),
+    "stall_after_s": _number(0, 1e9),
     "stop_after": _or_none(_whole(1, 1 << 63)),
     "report_json": _or_none(_text),
+    "metrics": _or_none(_text),
+    "on_finding": _or_none(_text),
+    "on_finding_severity": lambda value: value in ("critical", "warning", "info") if isinstance(value, str) else False,
     "columns": _whole(0, 1 << 20),
     "rows": _whole(0, 1 << 20),
     "host": _text,

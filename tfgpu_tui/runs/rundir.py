@@ -146,8 +146,12 @@ def create(
     knobs: dict[str, str] | None = None,
     parent: str | None = None,
     interval_s: float = 0.5,
+    stall_after_s: float = 60.0,
     stop_after: int | None = None,
     report_json: str | None = None,
+    metrics: str | None = None,
+    on_finding: str | None = None,
+    on_finding_severity: str = "warning",
     columns: int = 80,
     rows: int = 24,
 ) -> RunDir:
@@ -168,8 +172,12 @@ def create(
             socket=str(socket_path()),
             started=now,
             interval_s=interval_s,
+            stall_after_s=stall_after_s,
             stop_after=stop_after,
             report_json=report_json,
+            metrics=metrics,
+            on_finding=on_finding,
+            on_finding_severity=on_finding_severity,
             columns=columns,
             rows=rows,
             **meta_file.here()._asdict(),
@@ -246,6 +254,7 @@ def _meta_of_recording(run: RunDir) -> Meta:
         parent=first.parent,
         started=first.t,
         interval_s=first.interval_s,
+        stall_after_s=first.stall_after_s,
     )
 
 

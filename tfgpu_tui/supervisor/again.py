@@ -74,6 +74,8 @@ def start(run: RunDir, knobs: dict[str, str], confirmed: str | None = None) -> A
                     launch.begin(other)
                 return Again(other, new=False)
         spec = launch.spec_again(meta, knobs)
+        if confirmed is not None:
+            spec = spec._replace(on_finding=None, metrics=None)  # what a file that is not this user's may name
         check(spec)
         return Again(launch.start(spec), new=True)
 

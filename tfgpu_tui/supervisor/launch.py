@@ -37,9 +37,15 @@ class LaunchSpec(NamedTuple):
     parent: str | None = None
     """Id of the run that this one reruns."""
     interval_s: float = 0.5
+    stall_after_s: float = 60.0
     stop_after: int | None = None
     report_json: str | None = None
     """Where the report is also written when the run ends; a rerun does not overwrite it."""
+    metrics: str | None = None
+    """Where its metrics are told to Prometheus: HOST:PORT, unix:PATH or FILE.prom."""
+    on_finding: str | None = None
+    """A shell's command that runs once for each new finding."""
+    on_finding_severity: str = "warning"
     columns: int = 80
     rows: int = 24
 
@@ -54,8 +60,12 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
         knobs=spec.knobs,
         parent=spec.parent,
         interval_s=spec.interval_s,
+        stall_after_s=spec.stall_after_s,
         stop_after=spec.stop_after,
         report_json=spec.report_json,
+        metrics=spec.metrics,
+        on_finding=spec.on_finding,
+        on_finding_severity=spec.on_finding_severity,
         columns=spec.columns,
         rows=spec.rows,
     )
@@ -140,7 +150,11 @@ def spec_again(meta: Meta, knobs: dict[str, str]) -> LaunchSpec:
         knobs=dict(knobs),
         parent=meta.id,
         interval_s=meta.interval_s,
+        stall_after_s=meta.stall_after_s,
         stop_after=meta.stop_after,
+        metrics=meta.metrics,
+        on_finding=meta.on_finding,
+        on_finding_severity=meta.on_finding_severity,
         columns=meta.columns,
         rows=meta.rows,
     )

@@ -68,6 +68,14 @@ class Server:
             writer.write(line)
         return bool(targets)
 
+    def ask_agents(self, command: dict[str, Any]) -> bool:
+        """Sends a command to the agents of all processes of the run; whether the script's own is among them."""
+        line = json.dumps(command).encode() + b"\n"
+        for writer in self._agents:
+            if not writer.is_closing():
+                writer.write(line)
+        return self.main_agent_connected
+
     async def drain_agents(self, timeout_s: float) -> None:
         """Waits until every agent's last words were read: the script ended, so its connections end too, unless a
         child of it lives on."""

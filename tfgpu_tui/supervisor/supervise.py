@@ -28,18 +28,21 @@ from tfgpu_tui.supervisor.clock import RunClock
 from tfgpu_tui.supervisor.closing import Closing
 from tfgpu_tui.supervisor.control import Control
 from tfgpu_tui.supervisor.ending import Outcome, conclude
+from tfgpu_tui.supervisor.finding_command import FindingCommands
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
 from tfgpu_tui.supervisor.kept import KeptScript
 from tfgpu_tui.supervisor.listening import listen
 from tfgpu_tui.supervisor.memory_dumps import MemoryDumps
 from tfgpu_tui.supervisor.messages import Messages, StderrFile
+from tfgpu_tui.supervisor.metrics_child import MetricsChild
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
 from tfgpu_tui.supervisor.relay import Relay
 from tfgpu_tui.supervisor.rerun import PendingRerun
 from tfgpu_tui.supervisor.server import Server
+from tfgpu_tui.supervisor.standstill import TURN_S, StandstillWatch
 from tfgpu_tui.terminal.lines import printable_lines
 
 WATCH_S = 0.25
@@ -96,29 +99,36 @@ def supervise(started: Started) -> Outcome:
     for part, message in started.faults:
         recorder.fault(part, message)
     rerun = PendingRerun(started.meta, recorder)
+    commands = FindingCommands(started.run, started.meta, recorder)
     try:
         if recorder.state.ended is not None:  # a supervisor before this one got so far
             exit_code, number = recorder.state.ended.exit_code, recorder.state.ended.signal
         elif started.script is None:
             exit_code, number = _not_started(started, recorder)
         else:
-            exit_code, number = _look_after(started, started.script, recorder, rerun)
+            exit_code, number = _look_after(started, started.script, recorder, rerun, commands)
             _begin_rerun(rerun, started)
     finally:
         if started.listener is not None:
             started.listener.close()
             rundir.remove_socket(Path(started.meta.socket))
     core_dumped = started.script.core_dumped if started.script is not None else None
-    return conclude(started.run, started.meta, recorder, started.begun, exit_code, number, core_dumped)
+    outcome = conclude(started.run, started.meta, recorder, started.begun, exit_code, number, core_dumped)
+    commands.tell_last()
+    return outcome
 
 
 def _look_after(
-    started: Started, script: processes.Script, recorder: Recorder, rerun: PendingRerun
+    started: Started,
+    script: processes.Script,
+    recorder: Recorder,
+    rerun: PendingRerun,
+    commands: FindingCommands,
 ) -> tuple[int | None, int | None]:
     """Exit code or signal of the script, also where the event loop or a sampler can't be had here."""
     run: _Run | None = None
     try:
-        run = _Run(started, script, recorder, rerun)
+        run = _Run(started, script, recorder, rerun, commands)
         with contextlib.closing(run.until_ended()) as until_ended:  # there may be no loop to begin it
             return asyncio.run(until_ended)
     except Exception as error:
@@ -174,6 +184,7 @@ def _run_started(started: Started) -> RunStarted:
         parent=meta.parent,
         tool_version=tfgpu_tui.__version__,
         interval_s=meta.interval_s,
+        stall_after_s=meta.stall_after_s,
         simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
     )
 
@@ -195,7 +206,14 @@ def _not_started(started: Started, recorder: Recorder) -> tuple[int | None, int 
 class _Run:
     """The parts of a live run, wired to each other."""
 
-    def __init__(self, started: Started, script: processes.Script, recorder: Recorder, rerun: PendingRerun) -> None:
+    def __init__(
+        self,
+        started: Started,
+        script: processes.Script,
+        recorder: Recorder,
+        rerun: PendingRerun,
+        commands: FindingCommands,
+    ) -> None:
         self._started = started
         self._meta = started.meta
         self._script = script
@@ -210,7 +228,12 @@ class _Run:
         self._stderr = StderrFile(started.stderr_from)
         self._control = Control(script, started.kept, self._server, recorder, rerun, self._own_children)
         self._closing = Closing(script.pid, recorder.state, recorder.record)
+        self._standstill = StandstillWatch(
+            script.pid, recorder.state, recorder.record, self._server.ask_agents, self._own_children
+        )
         self._reaper = children.Reaper()
+        self._commands = commands
+        self._metrics = MetricsChild(started.run, started.meta.metrics, recorder.fault)
         self._log_told: tuple[int, bool] = (0, False)
 
     async def until_ended(self) -> tuple[int | None, int | None]:
@@ -218,6 +241,7 @@ class _Run:
         if self._recorder.state.child_pid is None:
             self._recorder.record(ChildStarted(t=self._started.begun, src="child", pid=self._script.pid))
         self._handle_signals()
+        self._metrics.start()
         if self._started.kept is not None:
             asyncio.get_running_loop().add_reader(self._started.kept, self._hear_keeper, self._started.kept)
         if self._started.listener is not None:
@@ -230,6 +254,7 @@ class _Run:
             ("socket", self._keep_reachable()),
             ("preflight", self._preflight()),
             ("findings", self._judge()),
+            ("standstill", self._look_while_still()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -252,13 +277,15 @@ class _Run:
         return status
 
     def close_sampler(self) -> None:
-        """Ends the NVML child, where there is one."""
+        """Ends the NVML child, where there is one, and that of the metrics."""
         self._gpu.close()
+        self._metrics.close()
 
     def _own_children(self) -> set[int]:
-        """The monitor's own processes that live as long as the run."""
+        """The monitor's own processes among this one's children: neither the script's, nor to be taken leave of."""
         relay = self._started.relay
-        return {pid for pid in (self._gpu.child_pid, relay.witness if relay else None) if pid is not None}
+        lasting = (self._gpu.child_pid, relay.witness if relay else None)
+        return {pid for pid in lasting if pid is not None} | self._commands.pids | self._metrics.pids
 
     def _look_for_oom_killer(self, status: tuple[int | None, int | None]) -> None:
         """The last sample came before the kill that it has to count."""
@@ -334,6 +361,8 @@ class _Run:
             if self._script.status() is None:
                 self._closing.look()
             self._gpu.tick()
+            self._commands.look()
+            self._metrics.look()
             if self._started.kept is None:
                 self._reaper.look(self._own_children() | {self._script.pid})
             self._recorder.report_drops()
@@ -369,6 +398,11 @@ class _Run:
             await asyncio.sleep(due - loop.time())
             self._recorder.record(self._host.sample())
 
+    async def _look_while_still(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_S)
+            self._standstill.turn()
+
     async def _follow_output(self) -> None:
         while True:
             await asyncio.sleep(LOG_S)
@@ -388,7 +422,9 @@ class _Run:
         log, state = FindingLog(), self._recorder.state
         while True:
             await asyncio.sleep(JUDGE_S)
-            since = {f.id: t for f, t in log.update(diagnose(state), state.now, state.standing)}
+            standing = log.update(diagnose(state), state.now, state.standing)
+            self._commands.tell(standing)
+            since = {f.id: t for f, t in standing}
             if since.keys() != state.standing.keys():
                 self._recorder.record(Standing(t=time.time(), src="child", since=since))
 

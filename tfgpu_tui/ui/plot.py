@@ -188,7 +188,7 @@ def with_limit(rows: list[Row], value: float, top: float, role: Role, glyphs: Gl
     return [*rows[:y], tuple(spans), *rows[y + 1 :]]
 
 
-_SIGNS = {"epoch": "", "retrace": "r", "validation": "v", "checkpoint": "c", "knob": "k", "end": "end"}
+_SIGNS = {"epoch": "", "retrace": "r", "validation": "v", "checkpoint": "c", "stall": "s", "knob": "k", "end": "end"}
 """What stands beside a mark on the axis; an epoch has its number."""
 
 

@@ -50,6 +50,7 @@ class _Source:
         self.options: Dict[str, Optional[bool]] = {}
         self.sent_elements = 0
         self.sent_nodes = 0
+        self.moved = 0
         self.sent_graph: Optional[Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]] = None
 
 
@@ -149,6 +150,12 @@ def model_proto(iterator: Any) -> Optional[bytes]:
     return proto
 
 
+def moved() -> int:
+    """Elements that passed through the stages of the pipelines that feed the training, as last read: it grows while a
+    shuffle buffer fills, long before the first batch."""
+    return sum(source.moved for source in _candidates())
+
+
 def has_model_proto() -> bool:
     """True where this TensorFlow can say how long each stage takes."""
     from tensorflow.python.ops import gen_experimental_dataset_ops
@@ -225,6 +232,7 @@ def _send_live(source: _Source, written: List[Stage], serialized: bytes) -> bool
 
     model = model_pb2.ModelProto.FromString(serialized)
     elements = delivered(model)
+    source.moved = sum(node.num_elements for node in model.nodes.values())
     # What ran out of data drops its inner iterators, and their times with them.
     if elements > source.sent_elements and len(model.nodes) >= source.sent_nodes:
         source.sent_elements, source.sent_nodes = elements, len(model.nodes)

@@ -87,10 +87,17 @@ def _took(source: Source, start: float, element: Any) -> None:
         send_latest("user_code", user=user, parent=os.getppid())
 
 
+@guarded(HOOK)
+def _begins() -> None:
+    """The first call in a worker, which may hang in it: from here on it can be asked where it stands."""
+    _worker.begun = True
+    send_latest("user_code", user=[], parent=os.getppid())
+
+
 class _Worker:
     """Whether this process was forked by one that trains, and when it told its times."""
 
-    forked = False
+    forked = begun = False
     told = float("-inf")
 
 
@@ -102,7 +109,7 @@ def _after_fork() -> None:
     """What was counted so far is the parent's, and told by it."""
     for source in list(_sources.values()):
         source.calls, source.seconds = 0, 0.0
-    _worker.forked, _worker.told = True, float("-inf")
+    _worker.forked, _worker.begun, _worker.told = True, False, float("-inf")
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -148,6 +155,8 @@ def _time_getitem(value: Any) -> None:
 
     @functools.wraps(original)
     def getitem(self: Any, index: Any) -> Any:
+        if _worker.forked and not _worker.begun:
+            _begins()
         start = _counter()
         element = original(self, index)
         _took(source, start, element)

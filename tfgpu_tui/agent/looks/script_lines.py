@@ -29,6 +29,7 @@ from ..steps import custom_steps, keras_loop, keras_sums
 LOOK_S = 0.1
 TELL_S = 2.0
 MAX_LINES = 4096
+MAX_FRAMES = 64
 TOLD = 5
 """Lines of each kind that are told, the most frequent first."""
 MAX_TEXT = 160
@@ -86,6 +87,8 @@ class _Seen:
         self.looks = 0
         """At the thread that trains, while it trains."""
         self.told = 0
+        self.steps: Dict[int, Tuple[int, int]] = {}
+        """Frame of the script from which a step of its own loop ran -> (its code's id, the instruction)."""
         self.lines: Dict[Line, List[int]] = {}
         """Line -> [looks, looks in which it waited for another thread, process or machine]."""
         self.functions: Dict[Line, str] = {}
@@ -99,9 +102,23 @@ class _Seen:
         counts[1] += waits
         self.functions[line] = function
 
+    def stepped(self, stack: List[At]) -> None:
+        """A look at a step of a loop of the script's own."""
+        if len(self.steps) >= MAX_FRAMES:
+            self.steps.clear()
+        for at in stack:
+            if is_users(at.code.co_filename):
+                self.steps[at.frame_id] = id(at.code), at.instruction
+
 
 _seen = _Seen()
 _pid = os.getpid()
+
+
+def stepped_at(frame_id: int, code: CodeType) -> Optional[int]:
+    """The instruction of this frame at which a step of the script's own loop was seen last; None where none was."""
+    seen_code, instruction = _seen.steps.get(frame_id, (0, 0))
+    return instruction if seen_code == id(code) else None
 
 
 def _stacks() -> Dict[int, List[At]]:
@@ -138,6 +155,8 @@ def _place(thread: int, stack: List[At], loop: Optional[keras_sums.Loop]) -> Opt
     training = threading.main_thread().ident if loop is None else loop.thread
     if thread == training:
         _seen.looks += 1
+        if loop is None and (custom_steps.computes(thread) or _in_step(stack)):
+            _seen.stepped(stack)
         if custom_steps.computes(thread) if loop is None else loop.stamps.function[0] > 0.0:
             return None
     place = next((place for place, at in enumerate(stack) if is_users(at.code.co_filename)), None)

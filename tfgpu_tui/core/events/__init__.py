@@ -18,7 +18,7 @@ from tfgpu_tui.core.events.base import (
     histogram_value_s,
 )
 from tfgpu_tui.core.events.codec import ALL_EVENTS, DEEPEST, FIELDS, SCHEMA_VERSION, decode, encode, from_dict, parse
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight
+from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
@@ -32,6 +32,7 @@ from tfgpu_tui.core.events.program import (
     Placement,
     ProcessMemory,
     ScriptLines,
+    Stacks,
     Stood,
     TfMemory,
     UserCode,
@@ -108,7 +109,9 @@ __all__ = [
     "RunStarted",
     "ScriptError",
     "ScriptLines",
+    "Stacks",
     "Standing",
+    "Standstill",
     "Steps",
     "Stood",
     "Stopping",

@@ -104,4 +104,31 @@ class GpuSample(Event):
     """What this sample took in the driver."""
 
 
-EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample)
+@dataclass(frozen=True, kw_only=True)
+class Standstill(Event):
+    """A look from outside while no steps come, every few seconds; and once more when they come again (`over`)."""
+
+    type: ClassVar[str] = "standstill"
+    senders: ClassVar[tuple[str, ...]] = ("host",)
+    quiet_s: float
+    """Since the last step, less the time in which the script or the machine was suspended, or a debugger held it."""
+    still_s: float = 0.0
+    """The last part of it in which nothing computed and nothing moved."""
+    cpu_percent: float | None = None
+    """Of all processes of the run since the look before; 100 is one core."""
+    moved_bps: float | None = None
+    """Bytes a second that they read and wrote."""
+    gpu_busy_percent: float | None = None
+    """Highest of the run's GPUs since the look before; None without a GPU."""
+    works: str | None = None
+    """What was at work since the look before, in words; None where nothing was."""
+    answered: bool | None = None
+    """Whether the script's own process answered the last questions for its stacks; None where it was not asked yet."""
+    processes: list[rows.ProcessStands] = field(default_factory=list)
+    """The script first."""
+    over: bool = False
+    stood: bool = False
+    """With `over`: whether it had been judged to stand still."""
+
+
+EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, Standstill)

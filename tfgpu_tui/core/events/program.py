@@ -144,6 +144,23 @@ class Stood(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stacks(Event):
+    """Where the threads of a process stand. Told when the supervisor asks, while no steps come."""
+
+    type: ClassVar[str] = "stacks"
+    threads: list[rows.ThreadStands] = field(default_factory=list)
+    doing: str | None = None
+    """What the thread that trains is in: batch (waits for the next one) | step | callback | between (steps of a fit) |
+    loop (of the script's own, outside of a step); None where it is in none."""
+    phase: str = ""
+    """As in the event `phase`; '' before TensorFlow is imported."""
+    person: bool = False
+    """Whether it waits for a person: in a debugger, or for what somebody types."""
+    moved: int = 0
+    """Calls of the script's generators and elements in the input pipeline so far: it grows while a buffer fills."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement(Event):
     """On which device every layer's ops really ran, from TensorFlow's final graph."""
 
@@ -246,6 +263,7 @@ EVENTS: tuple[type[Event], ...] = (
     UserCode,
     ScriptLines,
     Stood,
+    Stacks,
     Placement,
     LayerTimes,
     TfMemory,

@@ -27,6 +27,9 @@ class RunStarted(Event):
     """Id of the run that this one reruns."""
     tool_version: str = ""
     interval_s: float = 0.5
+    stall_after_s: float = 60.0
+    """Without a step for so long (and much longer than steps take) it is asked whether the training stands still; 0 is
+    never."""
     simulated: str | None = None
     """Said in the status line and the report when the hardware is simulated (`SIMULATED GPU`)."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.parts.standstill import COMPUTING_PERCENT, STALL_AFTER_S, STALL_STEPS
 from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WORKING_PERCENT
 from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
+from tfgpu_tui.diagnose.stalled import PATIENCE
 from tfgpu_tui.diagnose.whole_run import GREATEST_S, LEAST_S, MOST, SLOW_START_S, SLOW_START_SHARE
 
 ENTRIES = (
@@ -261,6 +263,47 @@ ENTRIES = (
         ),
         knobs=("jit_compile=off",),
         demo_note="it takes a graph of tens of thousands of ops, or a compiler that is slow on this machine",
+    ),
+    Entry(
+        id="run.stalled",
+        means="no step comes, and nothing computes",
+        seen="""The progress bar does not move, CPU and GPU are idle, and there is no error. Or it never showed a first
+        step.""",
+        why="""Somebody waits for somebody who does not come. The most frequent: Keras' workers
+        (use_multiprocessing=True) are forked from a process whose TensorFlow already runs, and __getitem__ calls
+        TensorFlow; a fork copies one thread alone, so the worker waits for ever for threads that it does not have.
+        Also: a lock that is never released, an empty queue, a connection without a timeout, a network mount that is
+        gone, a worker of a distributed training that died or has fewer batches than the others.""",
+        signal="""The time since the last step of any kind (training, validation, predict), less the time in which the
+        script or the machine was suspended, or a debugger had it. While none comes, a look every few seconds at
+        processor time, GPU, bytes read and written, elements in the input pipeline, threads that get no turn on the
+        CPU: what moves is no standstill. Where everybody stands is asked of the agents in the script and in its
+        workers, and of /proc; nothing is stopped for that. A run that ends like that keeps it in its report.""",
+        steps=(
+            "Read the lines from the top: what the training waits in, who feeds it, where the workers stand.",
+            """TensorFlow in a forked worker: only NumPy and Pillow in __getitem__, or threads:
+            | super().__init__(workers=4, use_multiprocessing=False)""",
+            """Or start the workers as new programs, before anything else, with the script's own work under
+            `if __name__ == "__main__":`.
+            | import multiprocessing
+            | multiprocessing.set_start_method("spawn")""",
+            """Give each wait of your own a limit, so that it says what it waited for.
+            | batch = ready.get(timeout=60)
+            | urllib.request.urlopen(url, timeout=60)""",
+            """See the C++ side, too (pip install py-spy):
+            | py-spy dump --native --pid PID""",
+        ),
+        harmless="""Where it is meant to wait, for a service or a person: a larger --stall-after (stall_after in the
+        configuration file), or 0 for never. What was over by itself stays as information. A wait that keeps the CPU or
+        the GPU busy, as NCCL's, is not seen.""",
+        limits=(
+            Limit("asked after {} without a step (--stall-after)", STALL_AFTER_S, units.duration),
+            Limit("and after {} times the 95th percentile of a step", STALL_STEPS),
+            Limit("{} times as long in validation, callbacks, and where the script's loop sleeps", PATIENCE),
+            Limit("nothing computes below {} of a core", COMPUTING_PERCENT, units.percent),
+        ),
+        demo="--stall-after 10 demo/stalled_worker.py",
+        demo_note="it ends itself after a minute",
     ),
     Entry(
         id="run.other_backend",
