@@ -32,6 +32,12 @@ print("Python", platform.python_version(), *shown)
 """
 
 
+LOWEST = """
+from importlib import metadata
+print(*(f"{name} {metadata.version(name)}" for name in ("textual", "psutil", "nvidia-ml-py", "tomli")))
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of the README's table."""
@@ -54,6 +60,8 @@ MATRIX = {
         ("tensorflow-cpu==2.21.*", "tf_keras==2.21.*"),
         {"TF_USE_LEGACY_KERAS": "1"},
     ),
+    # A release candidate of TensorFlow brings the keras-nightly that it was built with.
+    "next": Row("TensorFlow 2.22's candidate with its keras-nightly", ("3.11", "3.12"), ("tensorflow-cpu==2.22.0rc0",)),
 }
 
 
@@ -87,6 +95,15 @@ def session_of(row: Row) -> Callable[[nox.Session], None]:
 
     session.__doc__ = f"Python {row.pythons[0]}, {row.about}."
     return session
+
+
+@nox.session(python=interpreter(("3.10",)), venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Python 3.10, the oldest versions of what the tool itself needs: its core and its screen."""
+    session.install("--resolution", "lowest-direct", ".")
+    session.install(*NEEDED, "tensorflow-cpu==2.16.*")
+    session.run("python", "-c", LOWEST)
+    session.run("python", "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "tests/unit", "tests/ui")
 
 
 for name, row in MATRIX.items():

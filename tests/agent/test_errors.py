@@ -46,11 +46,26 @@ IN_THE_PIPELINE = """
     for x in data:
         pass
 """
+IN_AN_INNER_FUNCTION = """
+    import numpy as np
+    import tensorflow as tf
+
+    def load(i):
+        def read(k):
+            size = {}
+            return np.full(8, size[k], "f")  # here
+
+        return tf.numpy_function(read, [i], tf.float32)
+
+    for x in tf.data.Dataset.range(1).map(load):
+        pass
+"""
 
 
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
 @pytest.mark.parametrize(
-    ("script", "function"), [(IN_A_FUNCTION, "loss"), (IN_A_GRAPH, "step"), (IN_THE_PIPELINE, "load")]
+    ("script", "function"),
+    [(IN_A_FUNCTION, "loss"), (IN_A_GRAPH, "step"), (IN_THE_PIPELINE, "load"), (IN_AN_INNER_FUNCTION, "read")],
 )
 def test_the_scripts_own_line_is_told(script: str, function: str, python: str) -> None:
     events, process = run_script(script, python)
@@ -100,3 +115,35 @@ def test_xlas_shortened_paths_are_understood() -> None:
     (error,) = of_type(events, "script_error", main=True)
     line = next(number for number, text in enumerate(XLA.splitlines(), start=1) if "# here" in text)
     assert (error["file"].rsplit("/", 1)[-1], error["line"], error["function"]) == ("train.py", line, "words")
+
+
+CHILD = """
+    import multiprocessing, sys
+
+    def work():
+        import tensorflow as tf
+        tf.constant(1.0)
+        raise ValueError("a bad day")  # here
+
+    if __name__ == "__main__":
+        {imports}
+        multiprocessing.set_start_method("{method}")
+        child = multiprocessing.Process(target=work)
+        child.start()
+        child.join()
+        sys.exit(child.exitcode - 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "imports"), [("fork", "import tensorflow"), ("spawn", "pass"), ("spawn", "import tensorflow")]
+)
+def test_a_child_of_multiprocessing_tells_what_it_dies_of(method: str, imports: str) -> None:
+    script = CHILD.format(method=method, imports=imports)
+    events, process = run_script(script)
+    assert process.returncode == 0 and process.stderr.count("ValueError: a bad day") == 1
+    assert "_tfgpu" not in process.stderr and "tfgpu_tui/agent" not in process.stderr
+    (error,) = of_type(events, "script_error")
+    line = next(number for number, text in enumerate(script.splitlines(), start=1) if "# here" in text)
+    assert (error["exception"], error["message"], error["main"]) == ("ValueError", "a bad day", False)
+    assert (error["line"], error["function"]) == (line, "work")

@@ -79,6 +79,16 @@ from tensorflow.contrib import rnn
 from tensorflow.examples.tutorials.mnist import input_data
 from tensorflow.keras.layers.experimental import preprocessing
 from tensorflow.keras.wrappers.scikit_learn import KerasClassifier
+tf.train.Server
+keras.backend.Variable
+keras.preprocessing.sequence.TimeseriesGenerator
+keras.metrics.Mean().reset_states()
+model.reset_states()
+keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD()).get_scaled_loss(1.0)
+keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD()).get_unscaled_gradients([1.0])
+keras.callbacks.ModelCheckpoint("m.hdf5")
+keras.callbacks.ModelCheckpoint("m.h5", save_weights_only=True)
+keras.optimizers.legacy.Adam()
 """
 
 SCRIPT = """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tfgpu_tui.agent.hooks import keras_models
 from tfgpu_tui.core import events as journal
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report import report_json
@@ -177,3 +179,23 @@ def test_without_the_functions_of_own_loops_the_fit_is_measured_still() -> None:
     assert built["phases"]["input_wait"] is not None
     assert built["training"]["traces"] is None
     assert "runtime.count_traces" in built["unknown"]["training.traces"]
+
+
+class _Base:
+    def compile(self) -> None: ...
+
+
+class _Model(_Base):
+    def fit(self) -> None: ...
+
+
+class _Unrelated: ...
+
+
+def test_a_class_is_found_by_either_of_its_names() -> None:
+    found, with_compile, with_fit = keras_models.classes_with, keras_models.WITH_COMPILE, keras_models.WITH_FIT
+    assert found("compile", SimpleNamespace(Trainer=_Base), with_compile) == [_Base]
+    assert found("compile", SimpleNamespace(BaseTrainer=_Base, Trainer=_Unrelated), with_compile) == [_Base]
+    assert found("fit", SimpleNamespace(TensorFlowTrainer=_Model), with_fit) == [_Model]
+    assert found("fit", SimpleNamespace(Trainer=_Model), with_fit) == [_Model]
+    assert found("fit", SimpleNamespace(Trainer=_Unrelated), with_fit) == []

@@ -233,6 +233,38 @@ def test_a_crashed_child_is_said_though_the_script_ended_well(environment: dict[
     assert report["findings"][0] == failed
 
 
+def test_a_loop_that_tracing_unrolled_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "unrolled_loop.py"), "2")
+    assert weighty(report) == ["compute.unrolled"]
+    evidence = finding(report, "compute.unrolled")["evidence"]
+    source = (DEMO / "unrolled_loop.py").read_text().split("\n")
+    assert source[evidence["line"] - 1].strip() == "for row in range(ROWS):"
+    assert evidence["copies"] == pytest.approx(32, rel=0.2)
+    twin, _ = headless(environment, tmp_path / "t.json", str(DEMO / "unrolled_loop.py"), "2", "rnn")
+    assert weighty(twin) == []
+
+
+def test_a_metric_in_python_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "python_metric.py"), "10")
+    assert "compute.python" in weighty(report)
+    named = finding(report, "compute.python")["evidence"]["functions"]
+    assert [(f["name"], f["kind"]) for f in named] == [("best_of_three", "numpy_function")]
+    assert named[0]["file"] == str(DEMO / "python_metric.py")
+    twin, _ = headless(environment, tmp_path / "t.json", str(DEMO / "python_metric.py"), "10", "keras")
+    assert "compute.python" not in weighty(twin)
+
+
+def test_half_precision_on_a_cpu_is_named_with_its_line(environment: dict[str, str], tmp_path: Path) -> None:
+    report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "half_on_cpu.py"), "2")
+    if "float16" in (report["environment"]["cpu_half"] or ["float16"]):
+        pytest.skip("this CPU has arithmetic for float16, or does not say")
+    found = finding(report, "precision.slow_on_cpu")
+    assert found["evidence"]["set_by"].startswith("set_global_policy(mixed_float16) at half_on_cpu.py:")
+    again = [str(DEMO / "half_on_cpu.py"), "2"]
+    twin, _ = headless(environment, tmp_path / "t.json", "--set", "precision=float32", *again)
+    assert weighty(twin) == []
+
+
 def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     needs_keras_3("a PyDataset")
     script = str(DEMO / "stalled_worker.py")

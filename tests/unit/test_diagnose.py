@@ -226,6 +226,19 @@ def test_no_steps_says_what_was_looked_for() -> None:
     missing = ev.Environment(t=T0, tensorflow="missing")
     assert "--python" in the("run.no_steps", state_of(start()[:5], [missing])).next
     assert "run.no_steps" not in ids(state_of(start(), windows(2), [ended]))
+    crashed = ev.ChildEnded(t=T0, child=7, exit_code=1)
+    assert "run.no_steps" not in ids(state_of(start(), [crashed, ended])), "it did not come to that"
+
+
+def test_crashed_children_are_told_with_their_reason() -> None:
+    gone = "module 'tensorflow._api.v2.train' has no attribute 'Server'"
+    error = ev.ScriptError(t=T0, exception="AttributeError", message=gone, file="/w.py", line=7, main=False)
+    crashed = ev.ChildEnded(t=T0, child=7, exit_code=1)
+    ended = ev.RunEnded(t=T0 + 30, exit_code=0, signal=None, wall_s=30)
+    finding = the("run.failed", state_of(start(), [error, crashed, ended]))
+    assert finding.title == "1 child process crashed, though the script ended well"
+    assert finding.lines[0] == f"AttributeError: {gone}, at w.py:7"
+    assert finding.next.startswith("At w.py:7 write tf.distribute.Server")
 
 
 def test_findings_are_ranked_by_what_they_cost() -> None:

@@ -136,6 +136,32 @@ def grown(a_step: float) -> RunState:
     return state_of(start(), windows(40), [ev.ProcessMemory(t=T0 + 5, src="agent", pid=4711, points=points)])
 
 
+def unrolled(seconds: float) -> RunState:
+    """Of 10 s in all, so long in tracing a loop of 80 turns."""
+    loop = ev.UnrolledLoop(
+        t=T0 + 5, function="call", file="/h/u/train.py", line=31, text="for i in range(80):", copies=80, share=0.9,
+        ops=7468, traces=2, seconds=seconds,
+    )  # fmt: skip
+    return state_of(start(), [loop], [ev.HostSample(t=T0 + 10)])
+
+
+def in_graph(seconds: float) -> RunState:
+    """A metric in NumPy that took so long in 250 steps of 40 ms."""
+    called: rows.GraphFunction = {
+        "name": "score", "kind": "numpy_function", "file": "/h/u/train.py", "line": 12, "at": "train.py:20",
+        "calls": 250, "seconds": seconds,
+    }  # fmt: skip
+    return state_of(start(), windows(10), [ev.GraphPython(t=T0 + 9, steps=250, functions=[called])])
+
+
+def half_on_cpu(*able: str) -> RunState:
+    """A layer in float16 on a CPU that has arithmetic for these."""
+    machine = ev.Environment(t=T0, src="host", cpu_half=[*able])
+    on_cpu = places.row(dtype="float16", policy="mixed_float16", forward={"CPU:0": 2}, backward={"CPU:0": 3})
+    placed = ev.Placement(t=T0 + 4, layers=[on_cpu], ops=5, predicted=True)
+    return state_of(start(), [machine], windows(10), [placed])
+
+
 def closing(seconds: float) -> RunState:
     exiting = ev.Phase(t=T0 + 8, src="agent", phase="exiting")
     return state_of(start(), windows(5), [exiting, ev.HostSample(t=T0 + 8 + seconds)])
@@ -217,6 +243,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: layer(recurrent={"cudnn": True, "blocked_by": []}),
     ),
     "precision.unused_tensor_cores": (lambda: precise("float32"), lambda: precise("mixed_bfloat16")),
+    "precision.slow_on_cpu": (lambda: half_on_cpu(), lambda: half_on_cpu("float16")),
     "input.bound": (lambda: waits(share=0.3), lambda: waits(share=0.03)),
     "input.slow_stage": (
         lambda: waits(pipeline(inputs.NATIVE), inputs.host(1.4)),
@@ -271,6 +298,8 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
         lambda: switched(DEBUGS),
         lambda: switched(DEBUGS, ev.DebugSwitch(t=T0 + 1, name="check_numerics", on=False, place="train.py:9")),
     ),
+    "compute.unrolled": (lambda: unrolled(6.0), lambda: unrolled(0.5)),
+    "compute.python": (lambda: in_graph(5.0), lambda: in_graph(0.2)),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
     "memory.foreign": (lambda: shared(30_000), lambda: shared(200)),
     "memory.oom": (

@@ -63,10 +63,62 @@ module 'keras' has no attribute 'ops'
 Call arguments received by layer "l" (type L):
   • x=tf.Tensor(shape=(None, 4), dtype=float32)"""
 
+IN_A_LAYER_THAT_IS_TRACED = """in user code:
+
+    File "/home/u/train.py", line 25, in step  *
+        return net(x)
+    File "/usr/lib/python3.11/site-packages/keras/src/utils/traceback_utils.py", line 122, in error_handler  **
+        raise e.with_traceback(filtered_tb) from None
+    File "/home/u/train.py", line 8, in call
+        return tf.no_such_function(x)
+
+    AttributeError: Exception encountered when calling Broken.call().
+    
+    \x1b[1mmodule 'tensorflow' has no attribute 'no_such_function'\x1b[0m
+    
+    Arguments received by Broken.call():
+      • x=tf.Tensor(shape=(2, 3), dtype=float32)
+"""
+IN_A_LAYER_OF_A_MODEL_OF_KERAS_2 = """Exception encountered when calling layer 'net' (type Net).
+
+in user code:
+
+    File "/home/u/train.py", line 17, in call  *
+        return self.inner(x)
+    File "/usr/lib/python3.11/site-packages/keras/src/utils/traceback_utils.py", line 70, in error_handler  **
+        raise e.with_traceback(filtered_tb) from None
+
+    AttributeError: Exception encountered when calling layer 'broken' (type Broken).
+    
+    in user code:
+    
+        File "/home/u/train.py", line 8, in call  *
+            return tf.no_such_function(x)
+    
+        AttributeError: module 'tensorflow' has no attribute 'no_such_function'
+    
+    
+    Call arguments received by layer 'broken' (type Broken):
+      • x=tf.Tensor(shape=(2, 3), dtype=float32)
+
+
+Call arguments received by layer 'net' (type Net):
+  • x=tf.Tensor(shape=(2, 3), dtype=float32)"""
+
 
 @pytest.mark.parametrize(
     ("exception", "message", "told"),
     [
+        (
+            "AttributeError",
+            IN_A_LAYER_THAT_IS_TRACED,
+            "AttributeError: module 'tensorflow' has no attribute 'no_such_function'",
+        ),
+        (
+            "AttributeError",
+            IN_A_LAYER_OF_A_MODEL_OF_KERAS_2,
+            "AttributeError: module 'tensorflow' has no attribute 'no_such_function'",
+        ),
         ("ValueError", IN_USER_CODE, "ValueError: Dimensions must be equal, but are 2 and 3."),
         ("InvalidArgumentError", IN_A_GRAPH, "InvalidArgumentError: indices[0,0] = 156 is not in [0, 100)"),
         (

@@ -37,6 +37,14 @@ def test_an_eager_step_tells_its_ops_and_the_knob() -> None:
     assert the("host.eager", loop).knob is None, "no setting makes a function of a loop"
 
 
+def test_a_short_loop_of_a_function_does_not_hide_the_eager_steps_before_it() -> None:
+    """Nor the other way round: the loop of most of the time is the run's."""
+    mixed = state_of(start(), windows(20, loop="eager"), windows(4, loop="custom"))
+    assert mixed.loop == "eager"
+    assert "so do 500 of 600 steps" in the("host.eager", mixed).lines[1]
+    assert ids(state_of(start(), windows(4, loop="eager"), windows(20, loop="custom"))) == []
+
+
 @pytest.mark.parametrize("loop", ["fit", "eager"])
 def test_tensorflows_own_switch_for_eager_functions_is_named_with_its_line(loop: str) -> None:
     call = "run_functions_eagerly(True) at train.py:3"
@@ -271,6 +279,7 @@ def test_a_predict_for_each_row() -> None:
     assert finding.share == pytest.approx(40 * 0.095 / 21)
     assert finding.severity == "warning" and finding.incomplete is None
     assert "agent.py:12, in act" in finding.lines[1]
+    assert finding.title.endswith("starting predict(), 50 times"), "all of them, the script's author would say"
     assert "model(x, training=False)" in finding.next
     data = report_json.build(state_of(start(), windows(40), predicts(40, 0.1)))
     assert data["training"]["predict_calls"][0]["count"] == 50
@@ -279,9 +288,9 @@ def test_a_predict_for_each_row() -> None:
 def test_calls_of_evaluate_are_told_with_their_own_next_step() -> None:
     journal = [start(), windows(40), predicts(40, 0.2, method="evaluate")]
     finding = the("host.predict_in_loop", state_of(*journal))
-    assert "starting evaluate(), 40 times" in finding.title and "test_on_batch" in finding.next
+    assert "starting evaluate(), 50 times" in finding.title and "test_on_batch" in finding.next
     both = the("host.predict_in_loop", state_of(*journal, predicts(40, 0.2)))
-    assert "predict() and evaluate(), 80 times" in both.title
+    assert "predict() and evaluate(), 100 times" in both.title
     assert both.share == pytest.approx(2 * finding.share)
 
 

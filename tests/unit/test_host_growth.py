@@ -128,13 +128,38 @@ def test_a_cause_that_was_not_found_is_not_guessed() -> None:
         assert found.incomplete is not None
 
 
-def test_children_that_grow_are_told_apart() -> None:
+def sampled(script_mib: float, children_mib: float) -> list[ev.Event]:
+    """A minute of steps in which the script, and its children together, grow by so much a sample."""
     samples: list[ev.Event] = []
     for i in range(60):
         samples.append(windows(1)[1])
-        samples.append(ev.HostSample(t=T0 + 3 + i / 2, tree_rss_bytes=800 * MIB + i * 5 * MIB, processes=5))
-    (found,) = growths(run(lambda step: 0.0, *samples))
+        script = round((700 + i * script_mib) * MIB)
+        tree = script + round((100 + i * children_mib) * MIB)
+        samples.append(ev.HostSample(t=T0 + 3 + i / 2, tree_rss_bytes=tree, script_rss_bytes=script, processes=5))
+    return samples
+
+
+def test_children_that_grow_are_told_apart() -> None:
+    (found,) = growths(run(lambda step: 0.0, *sampled(0.0, 5.0)))
     assert "child processes" in found.title
+
+
+def test_children_are_not_blamed_for_what_the_script_itself_takes() -> None:
+    """What it told of its own steps shows no growth (it came between them, say); its children did not grow either."""
+    assert growths(run(lambda step: 0.0, *sampled(5.0, 0.0))) == []
+
+
+def test_many_short_trainings_are_no_leak_of_each_step() -> None:
+    """Each is over before its process tells its memory often enough: the host's samples know the sum of them."""
+    journal = [*start(), *windows(2)]
+    for fit in range(1, 41):
+        journal.append(steps(3 + fit, 60, fit=fit, traces=1))
+        tree = (700 + fit * 6) * MIB
+        journal.append(ev.HostSample(t=T0 + 3 + fit, tree_rss_bytes=tree, script_rss_bytes=tree, processes=1))
+    (found,) = growths(diagnose(state_of(journal)))
+    assert "with each training" in found.title and found.evidence["cause"] == "new_models"
+    assert found.evidence["mib_per_training"] == pytest.approx(6, rel=0.15)
+    assert found.incomplete is not None and "child" not in found.title
 
 
 # -- growth with each training

@@ -13,7 +13,13 @@ from tfgpu_tui.agent.placement.layers import Facts
 from tfgpu_tui.agent.placement.placement_record import Recording
 from tfgpu_tui.agent.placement.reasons import Cause, Reasons
 
-LINES = ["MatMul T=float32", "AddV2 T=float32 | T=int32 host", "AsString -", "_UnaryOpsComposition -"]
+LINES = [
+    "MatMul T=float32",
+    "Shape T=float32",
+    "AddV2 T=float32 | T=int32 host",
+    "AsString -",
+    "_UnaryOpsComposition -",
+]
 TABLE = kernels.Kernels("a table", kernels.parse(LINES).get)
 FLOAT32, INT32, INT64 = 1, 3, 9
 
@@ -29,6 +35,10 @@ def types(number: int) -> kernels.Types:
         ("MatMul", FLOAT32, "CPU:0", "CPU:0", Cause("pinned")),
         ("MatMul", FLOAT32, "GPU:5", "CPU:0", Cause("soft_placement")),
         ("MatMul", FLOAT32, None, "CPU:0", Cause("unknown")),
+        # They have a GPU kernel, and TensorFlow keeps them on the host.
+        ("Shape", FLOAT32, None, "CPU:0", Cause("host_memory")),
+        ("Shape", FLOAT32, None, "GPU:0", None),
+        ("Shape", FLOAT32, "CPU:0", "CPU:0", Cause("pinned")),
         ("MatMul", INT64, None, "CPU:0", Cause("dtype_no_kernel", "int64")),
         ("AddV2", INT32, None, "CPU:0", Cause("host_memory")),
         ("AsString", FLOAT32, None, "CPU:0", Cause("no_gpu_kernel")),

@@ -56,6 +56,18 @@ def test_examples_per_second_with_and_without_a_fixed_batch() -> None:
     assert state.examples_per_s(state.judged) == pytest.approx(6400, rel=0.05)
     unknown = state_of(start(), ragged)
     assert unknown.examples_per_s(unknown.judged) is None
+    small, large = ev.Dataset(t=T0, kind="arrays", batch_size=8), ev.Dataset(t=T0, kind="arrays", batch_size=800)
+    both = state_of(start(), [small], ragged, [large], ragged)
+    assert both.examples_per_s(both.judged) == pytest.approx(40400, rel=0.05), "the sum, not the last fit's"
+
+
+def test_what_is_predicted_after_a_training_is_not_what_it_trained_on() -> None:
+    """A loop of the script's own over arrays tells no dataset; a predict after it tells its own."""
+    predicted = ev.Dataset(t=T0, kind="arrays", batch_size=500, phase="predict")
+    loop: list[ev.Event] = [steps(3 + i, examples=None, batch_size=None, loop="eager") for i in range(3)]
+    trained = state_of(start(), loop, [predicted])
+    assert trained.dataset is None and trained.batch_size is None
+    assert state_of(start(), [predicted]).batch_size == 500
 
 
 def test_environment_merges_without_forgetting() -> None:

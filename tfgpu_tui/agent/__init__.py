@@ -36,6 +36,8 @@ HOOKS = (
     "memory.host_memory",
     "looks.child_processes",
     "looks.retraces",
+    "looks.unrolled",
+    "looks.graph_python",
     "steps.fit_calls",
     "looks.script_lines",
     "looks.main_thread",

@@ -34,7 +34,9 @@ def runs(options: argparse.Namespace) -> int:
         known = run.state != "broken"
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if known else units.UNKNOWN
         lasted = units.clock(run.ended - run.started if run.ended else None)
-        what = " ".join([*run.argv, f"({run.note})"] if run.note else run.argv)
+        notes = [f"({run.note})"] if run.note else []
+        settings = [f"[{' '.join(run.knobs)}]"] if run.knobs else []
+        what = " ".join([*run.argv, *settings, *notes])
         print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {what}"))
     return 0
 

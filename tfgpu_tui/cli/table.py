@@ -147,6 +147,13 @@ def _demo_arguments(parser: ArgumentParser) -> None:
     add_screen_options(parser)
 
 
+def _bundle_arguments(parser: ArgumentParser) -> None:
+    _add_run(parser)
+    add = parser.add_argument
+    add("--output", metavar="FILE", help="default: tfgpu-tui-report.tar.gz in this folder")
+    add("--yes", action="store_true", help="write it without being asked")
+
+
 def _exporter_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="only this one, until it has ended (default: all live runs)"
@@ -221,6 +228,12 @@ def _doctor(options: Namespace) -> int:
     return telling.doctor(options)
 
 
+def _bundle(options: Namespace) -> int:
+    from tfgpu_tui.cli import bundling
+
+    return bundling.bundle(options)
+
+
 VERBS = {
     "demo": Verb("[NAME]", "try it: a training that waits for its input;  --list shows all", _demo_arguments, _demo),
     "attach": Verb("[RUN]", "the screen of a run (default: the newest that is running)", _attach_arguments, _attach),
@@ -241,6 +254,9 @@ VERBS = {
     "exporter": Verb("[RUN] [--metrics WHERE]", "live runs as Prometheus metrics", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
+    ),
+    "bundle": Verb(
+        "RUN", "an archive for a bug report: journal, report, doctor; names are replaced", _bundle_arguments, _bundle
     ),
 }
 """In the order of the usage."""

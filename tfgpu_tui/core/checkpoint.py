@@ -98,6 +98,10 @@ def _version_1(data: dict[str, Any]) -> RunState:
         told_phase=fields_of_all.get("phase"), heard_t=fields_of_all.get("now", 0.0),
         agent_cost=fields_of_all.get("agent_cost"),
     )  # fmt: skip
+    for of_phase in (*together.steps.totals.values(), *together.steps.steady.values()):
+        if of_phase.examples is None and together.feed.batch_size:
+            of_phase.examples = of_phase.steps * together.feed.batch_size
+        of_phase.sized_s = of_phase.wall_s
     several = {pid: lean(pid) for pid in sorted(pids)[:LIMIT]} if len(pids) > 1 else {}
     run = _instance(RunState, {key: fields_of_all[key] for key in ("now", "environment") if key in v}, None)
     run.lifecycle, run.devices, run.machine, run.record = part(Lifecycle), part(Devices), part(Machine), part(Record)

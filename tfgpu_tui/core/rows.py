@@ -335,6 +335,24 @@ class StoodAt(_StoodAt, total=False):
     """The innermost function of Keras that it was in, `array_data_adapter.py:120 __init__`."""
 
 
+class _GraphFunction(TypedDict):
+    name: str
+    calls: int
+    seconds: float
+    """Of all calls."""
+
+
+class GraphFunction(_GraphFunction, total=False):
+    """A Python function in the graph of a training step."""
+
+    kind: str | None
+    """py_function | numpy_function."""
+    file: str | None
+    line: int | None
+    at: str | None
+    """The script's line that put it into the graph, `train.py:12`."""
+
+
 # Where everything stands while no steps come.
 
 

@@ -146,6 +146,7 @@ class RunState:
     host = _Of(lambda s: s.machine.host)
     rss_peak_bytes = _Of(lambda s: s.machine.rss_peak_bytes)
     rss_by_step = _Of(lambda s: s.machine.rss_by_step)
+    children_by_step = _Of(lambda s: s.machine.children_by_step)
     log_bytes = _Of(lambda s: s.record.log_bytes)
     log_capped = _Of(lambda s: s.record.log_capped)
     hooks_off = _Of(lambda s: s.record.hooks_off)
@@ -183,12 +184,14 @@ class RunState:
     last_call_t = _Of(lambda s: s.described.calls.last_call_t)
     debug_switches = _Of(lambda s: s.described.calls.debug_switches)
     script_lines = _Of(lambda s: s.described.calls.script_lines)
-    dataset = _Of(lambda s: s.described.feed.dataset)
-    batch_size = _Of(lambda s: s.described.feed.batch_size)
+    dataset = _Of(lambda s: _dataset(s.described))
+    batch_size = _Of(lambda s: _batch_size(s.described))
     pipeline = _Of(lambda s: s.described.feed.pipeline)
     model = _Of(lambda s: s.described.layers.model)
     placement = _Of(lambda s: s.described.layers.placement)
     layer_times = _Of(lambda s: s.described.layers.layer_times)
+    unrolled = _Of(lambda s: s.described.layers.unrolled)
+    graph_python = _Of(lambda s: s.described.layers.graph_python)
     knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
     tf_memory = _Of(lambda s: s.described.memory.tf_memory)
     tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)
@@ -282,10 +285,10 @@ class RunState:
         return self.described.steps.current(self.running)
 
     def examples_per_s(self, totals: StepTotals) -> float | None:
-        """Examples through the optimiser per second of step time. Where the shape of a batch has no fixed size (its
-        last one may be smaller), the dataset's batch size stands for it; None where neither is known."""
-        if totals.examples and totals.wall_s:
-            return totals.examples / totals.wall_s
+        """Examples through the optimiser per second of step time, over the windows whose examples are known, which
+        have to be half of the time. Where none is, the dataset's batch size stands for all; None without one."""
+        if totals.examples and totals.sized_s:
+            return totals.examples / totals.sized_s if totals.sized_s >= 0.5 * totals.wall_s else None
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 
     def layer_ms(self, row: rows.Layer) -> float | None:
@@ -326,6 +329,17 @@ class RunState:
         if self.agent_pids:
             return "running, TensorFlow not imported yet"
         return "starting" if self.child_pid is None else "running"
+
+
+def _dataset(process: Process) -> ev.Dataset | None:
+    """What it trained on; where it did not train (yet), what it tested or predicted."""
+    told = process.feed.dataset
+    return None if told is not None and told.phase != "train" and process.trains else told
+
+
+def _batch_size(process: Process) -> int | None:
+    told = _dataset(process)
+    return process.feed.batch_size or (told.batch_size if told is not None else None)
 
 
 def _run_started(s: RunState, e: ev.RunStarted) -> None:

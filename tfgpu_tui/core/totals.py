@@ -23,6 +23,9 @@ class StepTotals:
     callbacks: dict[str, float] = field(default_factory=dict)
     periods: dict[int, int] = field(default_factory=dict)
     examples: int | None = 0
+    """Of the windows that could tell; None where a state of an older version could not."""
+    sized_s: float = 0.0
+    """Wall time of those windows."""
     traces: int = 0
     step_min_s: float | None = None
     step_max_s: float | None = None
@@ -41,7 +44,9 @@ class StepTotals:
             self.callbacks[name] = self.callbacks.get(name, 0.0) + seconds
         for bucket, count in e.periods.items():
             self.periods[int(bucket)] = self.periods.get(int(bucket), 0) + count
-        self.examples = None if self.examples is None or e.examples is None else self.examples + e.examples
+        if e.examples is not None:
+            self.examples = (self.examples or 0) + e.examples
+            self.sized_s += e.wall_s
         if e.step_min_s is not None:
             self.step_min_s = e.step_min_s if self.step_min_s is None else min(self.step_min_s, e.step_min_s)
         if e.step_max_s is not None:
@@ -148,6 +153,13 @@ class PredictTimes:
     latest: ev.PredictCalls
     before: ev.PredictCalls
     """What is not judged: the first calls, in which functions are traced, and those before the first training step."""
+    early: int = 0
+    """Calls before the first training step."""
+
+    @property
+    def count(self) -> int:
+        """Calls since the first training step, the first of them included."""
+        return self.latest.count - self.early
 
     @property
     def calls(self) -> int:

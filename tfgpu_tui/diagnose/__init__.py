@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     by_process,
+    compute,
     gpu,
     gpu_run,
     host,
@@ -38,7 +39,7 @@ OF_RUN = (run.findings, stalled.findings, memory.findings, gpu.findings, gpu_run
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
     host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings, precision.findings,
-    memory.of_process,
+    compute.findings, memory.of_process,
 )  # fmt: skip
 """Of a process that trains: asked of each."""
 

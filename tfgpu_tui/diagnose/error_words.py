@@ -7,6 +7,7 @@ execute.py, tensorflow/python/autograph/pyct/error_utils.py, keras/src/utils/tra
 from __future__ import annotations
 
 import re
+from textwrap import dedent
 
 from tfgpu_tui.core.events import ScriptError
 
@@ -36,15 +37,25 @@ def place(error: ScriptError) -> str | None:
 
 
 def _reason(text: str) -> str:
-    if text.startswith("in user code:"):  # AutoGraph puts the trace first, and the whole exception last
-        text = _paragraphs(text)[-1]
-    keras = KERAS.search(text)
-    if keras is not None and keras[1].strip():
-        text = _paragraphs(keras[1])[-1]
-    elif text.startswith("Graph execution error:"):
+    while (inner := _unwrapped(text)) is not None:  # a layer within a layer, in a function: each puts its own around it
+        text = inner
+    if text.startswith("Graph execution error:"):
         text = "\n".join(_told(text.splitlines()[1:])) or text
     lines = WHERE.sub("", text).strip().splitlines()
     return lines[0].strip() if lines else ""
+
+
+def _unwrapped(text: str) -> str | None:
+    """What AutoGraph or Keras put their words around; None where they did not."""
+    text = dedent(text).strip()
+    if text.startswith("in user code:"):  # then the trace, an empty line, and the whole exception
+        inner = "\n\n".join(_paragraphs(text.removeprefix("in user code:"))[1:])
+        return inner or None
+    keras = KERAS.search(text)
+    if keras is None or not keras[1].strip():
+        return None
+    last = _paragraphs(keras[1])[-1]  # Keras may tell first what it tried to do
+    return keras[1].strip() if "in user code:" in keras[1] else last
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -11,6 +11,8 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import Training
 
 MIN_TRAININGS = 4
+SHORT_STEPS = 1000
+"""Of a training, on average: longer ones are looked into."""
 MIN_PAIRS = 12
 """Of samples within one and the same training: with fewer it can't be told from growth with the steps."""
 WITHIN_SHARE = 0.4
@@ -57,8 +59,20 @@ def _of_process(trainings: list[Training]) -> ByTraining | None:
     jumps = [(y2 - y1 - within * (x2 - x1)) / (fit2 - fit1) for (fit1, x1, y1), (fit2, x2, y2) in pairwise(levels)]
     if sum(jump > NOTICEABLE_BYTES for jump in jumps) < MOST * len(jumps):
         return None
+    return ByTraining(median(jumps), _new_models(trainings))
+
+
+def of_short_ones(state: RunState, total_bytes: float) -> ByTraining | None:
+    """What each training adds of what came together, where they are many and too short to look into; else None."""
+    trainings = list(state.trainings.values())
+    if len(trainings) < MIN_TRAININGS or state.train.steps > SHORT_STEPS * len(trainings):
+        return None
+    return ByTraining(total_bytes / len(trainings), _new_models(trainings))
+
+
+def _new_models(trainings: list[Training]) -> bool:
     later = trainings[1:]
-    return ByTraining(median(jumps), sum(t.traces > 0 for t in later) >= MOST * len(later))
+    return sum(t.traces > 0 for t in later) >= MOST * len(later)
 
 
 def words(growth: ByTraining) -> tuple[str, str, str | None]:

@@ -13,6 +13,8 @@ from tfgpu_tui.diagnose.lines import MOST, Seen, loop_lines
 SHORT_STEP_S = 0.020
 """Steps longer than this have work enough for a GPU, however small their ops."""
 IDLE_GPU_PERCENT = 50.0
+EAGER = "eager"
+"""The kind of a loop of the script's own whose steps no function holds."""
 BUSY_CORE_PERCENT = 85.0
 """The busiest core, on average over the training: one thread starts the GPU's work and does nothing else."""
 
@@ -113,7 +115,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
     compiled = state.model is not None and state.model.run_eagerly is True
     told = state.knobs_in_force
     switched = not compiled and told is not None and told.in_force.get("run_eagerly") == "on"
-    if not compiled and not switched and state.loop != "eager":
+    if not compiled and not switched and state.loop != EAGER:
         return
     asked = state.run.knobs.get("run_eagerly") if state.run is not None else None
     if asked == "on":
@@ -136,6 +138,7 @@ def _eager(state: RunState) -> Iterator[Finding]:
         title="The model runs eagerly: Python starts every op of every step",
         lines=[
             how + (f": {ops} ops a step, each started by itself" if ops else ""),
+            *_of_which(state),
             f"compute takes {units.share(state.judged.shares()['compute'])} of "
             f"{units.duration(state.judged.mean_s)} a step",
             *(line.sentence() for line in seen[:2]),
@@ -153,6 +156,16 @@ def _eager(state: RunState) -> Iterator[Finding]:
         share=0.0,
         incomplete="how much a graph would save is known only after a run with it",
     )
+
+
+def _of_which(state: RunState) -> list[str]:
+    """Where other steps ran as a graph."""
+    by_loop = state.described.steps.by_loop
+    eager, steps = by_loop.get(EAGER), sum(totals.steps for totals in by_loop.values())
+    if eager is None or eager.steps == steps:
+        return []
+    share = eager.wall_s / sum(totals.wall_s for totals in by_loop.values())
+    return [f"so do {eager.steps} of {steps} steps, which take {units.share(share)} of the steps' time"]
 
 
 def eager_ops_per_step(state: RunState) -> int | None:

@@ -94,11 +94,12 @@ def _predict_in_loop(state: RunState, since: float) -> Iterator[Finding]:
         id="host.predict_in_loop",
         severity=severity,
         title=f"{units.share(share)} of the time since the first training step goes into starting {names}, "
-        f"{count} times",
+        f"{sum(c.count for c in every)} times",
         lines=lines,
         next=_instead("predict" in loops),
         evidence={
             "calls": {method: sum(c.calls for c in found) for method, found in loops.items()},
+            "calls_in_all": sum(c.count for c in every),
             "setup_ms_per_call": round(starting / count * 1e3, 2),
             "batches_per_call": round(batches / count, 1) if batches else None,
             "seconds_in_calls": round(wall, 3),

@@ -130,7 +130,7 @@ def _validation(state: RunState) -> Iterator[Finding]:
             "Validate less often (fit(validation_freq=5)), on fewer batches (validation_steps), or in larger ones "
             "(validation_batch_size)."
             if dearest == "validation"
-            else f"Do what {dearest} does less often: every few epochs, or only when the metric improved."
+            else _less_often(dearest)
         ),
         evidence={
             "share": round(share, 4),
@@ -141,3 +141,14 @@ def _validation(state: RunState) -> Iterator[Finding]:
         },
         share=share if seconds else 0.0,
     )
+
+
+def _less_often(callback: str) -> str:
+    """What can be set of a callback of Keras', or done with one of the script's own."""
+    if callback == "TensorBoard":
+        return "Write less: TensorBoard(histogram_freq=0, write_images=False, write_graph=False, profile_batch=0)."
+    if "Checkpoint" in callback:
+        return f"Save less often: {callback}(save_best_only=True), save_weights_only=True, or save_freq=STEPS."
+    if callback == "BackupAndRestore":
+        return "Save less often: BackupAndRestore(save_freq=STEPS), a number of steps that is several epochs."
+    return f"Do what {callback} does less often: every few epochs."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
@@ -70,12 +70,22 @@ def host_growth(points: Points) -> Growth | None:
 def training_growth(state: RunState) -> Growth | None:
     """Growth of the process that trains, the worst of them where several do; of the process tree where no process told
     its own memory. None where it can't be judged (`unknown_reason`)."""
+    return tree_growth(state) if not state.process_memory else _own_growth(state)
+
+
+def _own_growth(state: RunState) -> Growth | None:
+    """As told by the processes that train, of themselves."""
     if _still_caching(state):
         return None
     found = [g for g in (host_growth(_after_caching(state, s.points)) for s in state.process_memory.values()) if g]
-    if found:
-        return max(found, key=lambda growth: (growth.growing, growth.bytes_per_step))
-    return None if state.process_memory else tree_growth(state)
+    return max(found, key=lambda growth: (growth.growing, growth.bytes_per_step), default=None)
+
+
+def _children_growth(state: RunState) -> Growth | None:
+    """Of the script's child processes by themselves; None where those were not told, and of one process of several."""
+    if _still_caching(state) or state.one_of_several or any(pid != state.child_pid for pid in state.process_memory):
+        return None
+    return host_growth(_after_caching(state, state.children_by_step.points))
 
 
 def tree_growth(state: RunState) -> Growth | None:
@@ -111,11 +121,13 @@ def _after_caching(state: RunState, points: Points) -> Points:
 
 def findings(state: RunState) -> Iterator[Finding]:
     """memory.host_growth."""
-    own, tree = training_growth(state), tree_growth(state)
+    own, children = _own_growth(state), _children_growth(state)
     if own is not None and own.growing:
         yield _finding(state, own)
-    elif tree is not None and tree.growing:
-        yield _of_children(state, tree)
+    elif own is not None and children is not None and children.growing:
+        yield _of_children(state, children)
+    elif own is None and (tree := tree_growth(state)) is not None and tree.growing:
+        yield _unseparated(state, tree)
 
 
 def _finding(state: RunState, growth: Growth) -> Finding:
@@ -138,6 +150,18 @@ def _finding(state: RunState, growth: Growth) -> Finding:
             "retraces": state.judged.traces,
         },
         incomplete=None if kind is not None else "what grows was not found",
+    )
+
+
+def _unseparated(state: RunState, growth: Growth) -> Finding:
+    """The script with its children grows, and no process told enough of itself to say which of them, or with what."""
+    # The growth is that from the middle of the first window after the run's warm-up to the middle of the last.
+    judged = (1.0 - WARMUP_SHARE) * (WINDOWS - 1) / WINDOWS
+    each = growth_by_training.of_short_ones(state, growth.total_bytes / judged)
+    if each is None:
+        return _finding(state, growth)
+    return replace(
+        _of_trainings(state, growth, each), incomplete="too short, each, to tell growth with their steps from this"
     )
 
 
@@ -180,7 +204,9 @@ def _likely(state: RunState, growth: Growth, cause: GrowthCause | None) -> tuple
             "Stop the retracing: pass tensors instead of Python numbers, or give tf.function an input_signature.",
             "retracing",
         )
-    looked = "neither a container of Python nor retracing explains it" if cause is not None else "not looked for yet"
+    looked = "neither a container of Python nor retracing explains it"
+    if cause is None:
+        looked = "not looked for yet" if state.running else "the run was over before it was looked for"
     return (
         f"cause not known: {looked}",
         "Look for what is kept from step to step outside of Python's containers: native libraries, open files, a "

@@ -26,8 +26,6 @@ HIDDEN_BUSY_PERCENT = 85.0
 """GPU busy from which waiting of the host is overlapped by work that is still queued on the device."""
 SHORT_STEP_S = 0.005
 READERS = ("CSV", "FixedLengthRecord", "TextLine", "TFRecord")
-EPOCH_STARTS_SHARE = 0.02
-"""Of step time: from so much on, the waits at the starts of epochs are told beside those of the steps between."""
 SECOND_SIGN = 0.5
 """Where the wait is only an upper bound: the share of a step that the slowest stage must need for a batch."""
 
@@ -68,7 +66,7 @@ def findings(state: RunState) -> Iterator[Finding]:
         _stage_sentence(state, stage),
     ]
     whole = steady.shares()["input_wait"] or share
-    if whole - share >= EPOCH_STARTS_SHARE:
+    if units.share(whole) != units.share(share):  # two numbers on one screen are to be told apart
         lines.append(f"{units.share(whole)} with the first batches of the epochs, which are waited for longer")
     explained = explains(state, wait_s)
     if not causes and not explained:
@@ -120,8 +118,10 @@ def _stage_sentence(state: RunState, stage: Stage | None) -> str:
         return f"slowest stage unknown: {why}" + (f"; in Python runs {stage_label(suspect)}" if suspect else "")
     per_batch, self_us, parallel = batch_s(stage), stage.get("self_us"), stage.get("parallelism")
     parts = [f"slowest {stage_label(stage)}: {units.duration(per_batch)} a batch"]
-    if self_us is not None and abs(float(self_us) / 1e6 - per_batch) > 0.01 * per_batch:
-        parts.append(f"{units.duration(float(self_us) / 1e6)} an element")
+    each_s, at_once = float(self_us or 0.0) / 1e6, max(float(parallel or 1), 1.0)
+    # Of a stage whose element is the batch, the time for an element is only that of one of those under way.
+    if self_us is not None and abs(each_s / at_once - per_batch) > 0.01 * per_batch:
+        parts.append(f"{units.duration(each_s)} an element")
     parts.append("one at a time" if not parallel or parallel == 1 else f"{parallel:g} at a time")
     if stage.get("python"):
         parts.append("Python")

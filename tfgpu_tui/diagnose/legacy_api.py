@@ -21,7 +21,10 @@ _OPTIMIZER = (
 )
 _SESSION = "no session: call a tf.function; its result is the value"
 _SCIKERAS = "pip install scikeras; from scikeras.wrappers import KerasClassifier, KerasRegressor"
-_REMOVED_IMAGES = "keras.utils.image_dataset_from_directory(…) with layers such as keras.layers.RandomFlip"
+_IN_TF_KERAS = "from tensorflow.keras.preprocessing.{0} import {1}: there it still is; for new code {2}"
+_IMAGES = "keras.utils.image_dataset_from_directory(…) with layers such as keras.layers.RandomFlip"
+_SCALED = "optimizer.{0}: keras.mixed_precision.LossScaleOptimizer does the rest when it applies the gradients"
+_WEIGHTS = "model.save_weights('x.weights.h5')"
 
 TODAY: dict[str, str] = {
     # TensorFlow 1
@@ -56,6 +59,7 @@ TODAY: dict[str, str] = {
     "GradientDescentOptimizer": _OPTIMIZER.format("SGD"),
     "RMSPropOptimizer": _OPTIMIZER.format("RMSprop"),
     "MomentumOptimizer": "keras.optimizers.SGD(learning_rate=…, momentum=0.9) with model.compile",
+    "Server": "tf.distribute.Server(cluster, job_name=…, task_index=…); a tf.distribute strategy starts its own",
     "Saver": "model.save('model.keras'), or tf.train.Checkpoint(model=model).save(path)",
     "mean_squared_error": "keras.losses.MeanSquaredError()(y, predicted)",
     "sparse_softmax_cross_entropy": "keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, logits)",
@@ -97,8 +101,15 @@ TODAY: dict[str, str] = {
     "keras.layers.pooling": _FLAT.format("MaxPooling2D"),
     "keras.engine": "from keras.layers import Layer; from keras import Model, Input",
     "keras.backend.tensorflow_backend": _SESSION,
-    "ImageDataGenerator": _REMOVED_IMAGES,
-    "keras.preprocessing.text": "keras.layers.TextVectorization",
+    "ImageDataGenerator": _IN_TF_KERAS.format("image", "ImageDataGenerator", _IMAGES),
+    "TimeseriesGenerator": _IN_TF_KERAS.format(
+        "sequence", "TimeseriesGenerator", "keras.utils.timeseries_dataset_from_array(…)"
+    ),
+    "keras.preprocessing.text": _IN_TF_KERAS.format("text", "Tokenizer", "keras.layers.TextVectorization"),
+    "reset_states": "reset_state() of a metric; of a model, reset_state() of each stateful layer in model.layers",
+    "get_scaled_loss": _SCALED.format("scale_loss(loss)"),
+    "get_unscaled_gradients": _SCALED.format("apply(gradients, variables) with the scaled ones"),
+    "Variable": "keras.Variable(value), or tf.Variable(value)",
     "model_from_yaml": "keras.models.model_from_json(text)",
     "adam": "from keras.optimizers import Adam",
     "sgd": "from keras.optimizers import SGD",
@@ -106,6 +117,9 @@ TODAY: dict[str, str] = {
     "objectives": "keras.losses",
 }
 """A name that is gone (or a module's path) -> what to write today."""
+
+MOVED = frozenset(("ImageDataGenerator", "TimeseriesGenerator", "Variable", "mean"))
+"""Names that are gone from one module only: told with the module."""
 
 ARGUMENTS: dict[str, str] = {
     "workers": _PYDATASET,
@@ -127,7 +141,16 @@ TEXTS: dict[str, tuple[str, str]] = {
         "saving a model to a folder",
         "model.save('model.keras'); model.export(folder) for a SavedModel to serve",
     ),
-    "The filename must end in `.weights.h5`": ("save_weights with this name", "model.save_weights('x.weights.h5')"),
+    "The filename must end in `.weights.h5`": ("save_weights with this name", _WEIGHTS),
+    "the filepath provided must end in `.weights.h5`": (
+        "ModelCheckpoint of weights with this name",
+        "ModelCheckpoint('x.weights.h5', save_weights_only=True)",
+    ),
+    "The filepath provided must end in `.keras`": (
+        "ModelCheckpoint with this name",
+        "ModelCheckpoint('x.keras'); its name may hold {epoch} and metrics before that",
+    ),
+    "`keras.optimizers.legacy` is not supported": ("keras.optimizers.legacy", "keras.optimizers.Adam, SGD, …"),
     "A KerasTensor cannot be used as input to a TensorFlow function": (
         "a TensorFlow function on keras.Input",
         "the same function of keras.ops, or the call within a layer's call() or keras.layers.Lambda",
@@ -137,12 +160,13 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 _OURS = r"(?:tensorflow|keras|tf_keras)[\w.]*"
 _NAMES = (
-    re.compile(rf"module '{_OURS}' has no attribute '(\w+)'"),
-    re.compile(rf"cannot import name '(\w+)' from '{_OURS}'"),
+    re.compile(rf"module '(?P<module>{_OURS})' has no attribute '(?P<name>\w+)'"),
+    re.compile(rf"cannot import name '(?P<name>\w+)' from '(?P<module>{_OURS})'"),
 )
 _ON_OBJECT = re.compile(r"'\w+' object has no attribute '(\w+)'")
 _METHODS = ("fit_generator", "evaluate_generator", "predict_generator", "predict_classes", "predict_proba",
-            "make_one_shot_iterator", "make_initializable_iterator")  # fmt: skip
+            "make_one_shot_iterator", "make_initializable_iterator", "reset_states", "get_scaled_loss",
+            "get_unscaled_gradients")  # fmt: skip
 _MODULE = re.compile(rf"No module named '({_OURS})'")
 _ARGUMENT = (
     re.compile(
@@ -164,8 +188,9 @@ def today(error: ScriptError) -> tuple[str, str] | None:
         path = found[1].replace("tensorflow.keras", "keras").replace("tf_keras", "keras")
         return (f"the module {found[1]}", TODAY[path]) if path in TODAY else None
     for pattern in _NAMES:
-        if (found := pattern.search(text)) and found[1] in TODAY:
-            return found[1], TODAY[found[1]]
+        if (found := pattern.search(text)) and found["name"] in TODAY:
+            name = found["name"]
+            return (f"{found['module']}.{name}" if name in MOVED else name), TODAY[name]
     if (found := _ON_OBJECT.search(text)) and found[1] in _METHODS:
         return found[1], TODAY[found[1]]
     for pattern in _ARGUMENT:

@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from tfgpu_tui.core import units
 from tfgpu_tui.core.rows import Layer, Recurrent
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
-from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 from tfgpu_tui.diagnose.placement import layers, measured_share, severity
 
 FLOAT64_SHARE = 0.02
 """Of a layer's ops; single float64 ops (a counter, a time) are nobody's fault."""
+HALF = ("float16", "bfloat16")
 MANY_PARAMETERS = 1_000_000
 BUSY_PERCENT = 50.0
 """Of a GPU that computes; below it something else holds it back, and faster arithmetic would not help."""
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """dtype.float64, rnn.not_cudnn, precision.unused_tensor_cores."""
+    """dtype.float64, rnn.not_cudnn, precision.unused_tensor_cores, precision.slow_on_cpu."""
     placement = state.placement
     if placement is None or placement.predicted is None or not state.train.steps:
         return
@@ -27,6 +28,7 @@ def findings(state: RunState) -> Iterator[Finding]:
     yield from _recurrent(state, placement.layers, gpu)
     if gpu:
         yield from _tensor_cores(state, placement.layers)
+    yield from _slow_on_cpu(state, placement.layers)
 
 
 def _float64(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
@@ -127,3 +129,45 @@ def _tensor_cores(state: RunState, rows: list[Layer]) -> Iterator[Finding]:
         knob="precision=" + ("mixed_bfloat16" if newer else "mixed_float16"),
         incomplete="how much it gains is known only after a run with it",
     )
+
+
+def _slow_on_cpu(state: RunState, rows: list[Layer]) -> Iterator[Finding]:
+    """Layers that compute in a 16-bit dtype on a CPU without arithmetic for it, in a step that is mostly compute."""
+    able, compute = state.environment.cpu_half, state.judged.shares()["compute"]
+    if able is None or compute is None or compute < WARNING_SHARE or state.judged.steps < STEADY_STEPS:
+        return
+    found = [row for row in rows if row.get("dtype") in HALF and row.get("dtype") not in able and _on_cpu(row)]
+    if not any(row.get("parameters") for row in found):
+        return
+    share, dtype = measured_share(state, found), str(found[0]["dtype"])
+    if share is not None and (share := share * compute) < WARNING_SHARE:
+        return
+    said = (state.knobs_in_force.script if state.knobs_in_force else {}).get("precision")
+    yield Finding(
+        id="precision.slow_on_cpu",
+        severity="warning" if share is None else severity_of(share) or "warning",
+        title=f"{layers(found, 'computes', 'compute')} in {dtype} on a CPU that has no arithmetic for it",
+        lines=[
+            *([said] if said else [f"{found[0]['layer']}: dtype policy {found[0].get('policy')}"]),
+            f"compute is {units.share(compute)} of the step"
+            + ("" if share is None else f", {units.share(share)} in these layers"),
+            f"the CPU converts each number to float32 and back; it computes in {', '.join(['float32', *able])}",
+        ],
+        next="Compute in float32 on this machine: keras.config.set_dtype_policy('float32'), or no policy at all. "
+        "Mixed precision pays on a GPU with tensor cores.",
+        knob="precision=float32" if state.run is not None and not state.run.knobs.get("precision") else None,
+        evidence={
+            "layers": {str(row["layer"]): row.get("dtype") for row in found[:20]},
+            "set_by": said,
+            "cpu_computes_in": able,
+            "compute_share": round(compute, 4),
+            "share": None if share is None else round(share, 4),
+        },
+        share=share or 0.0,
+        incomplete=None if share is not None else "what float32 would save shows only a run with it",
+    )
+
+
+def _on_cpu(row: Layer) -> bool:
+    devices = row.get("forward") or {}
+    return bool(devices) and all(device.startswith("CPU") for device in devices)

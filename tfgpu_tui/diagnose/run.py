@@ -56,7 +56,7 @@ def _failed(state: RunState) -> Iterator[Finding]:
             lines=[_place(error)]
             if error
             else ["no Python exception was seen: it called exit itself, or a library did"],
-            next=f"Look at {_place(error)}." if error else "Read the last lines of its output.",
+            next=_what_to_do(error, "Read the last lines of its output."),
             evidence={
                 "exit_code": ended.exit_code,
                 "exception": error.exception if error else None,
@@ -118,13 +118,28 @@ def _crashed_children(state: RunState, ends: list[ChildEnded]) -> Finding:
         severity="critical",
         title=f"{len(ends)} child process{'es' if len(ends) > 1 else ''} crashed, though the script ended well",
         lines=[
+            *([f"{headline(error.exception, error.message)}, at {_place(error)}"] if error else []),
             f"ended {words}",
-            *([f"{headline(error.exception, error.message)} at {_place(error)}"] if error else []),
         ],
-        next="Look for their tracebacks in the output."
+        next=_what_to_do(error, "Look for their tracebacks in the output.")
         + (" SIGKILL comes from the kernel's out-of-memory killer, too: `dmesg | tail` tells." if killed else ""),
-        evidence={"exit_code": 0, "children": len(ends), "how": dict(how)},
+        evidence={
+            "exit_code": 0,
+            "children": len(ends),
+            "how": dict(how),
+            "exception": error.exception if error else None,
+            "message": error.message if error else None,
+            "file": error.file if error else None,
+            "line": error.line if error else None,
+        },
     )
+
+
+def _what_to_do(error: ScriptError | None, unknown: str) -> str:
+    if error is None:
+        return unknown
+    known = legacy_api.today(error)
+    return f"Look at {_place(error)}." if known is None else f"At {_place(error)} write {known[1]}."
 
 
 def _place(error: ScriptError) -> str:
@@ -192,6 +207,8 @@ def _no_steps(state: RunState) -> Iterator[Finding]:
         return
     if state.ended is not None and (state.ended.exit_code or state.ended.signal is not None):
         return  # It did not come to that: why it failed is the finding.
+    if state.ended is not None and (state.child_ends or state.child_errors):
+        return  # Nor did its children, in which it may have been going to train.
     other = {phase: totals.steps for phase, totals in state.totals.items() if totals.steps}
     waited = (state.wall_s or 0.0) >= NO_STEPS_AFTER_S and state.phase in ("imported", "idle", None)
     missing = state.environment.tensorflow == "missing"

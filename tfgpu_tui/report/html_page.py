@@ -9,6 +9,7 @@ from typing import Any
 from tfgpu_tui.core import units
 from tfgpu_tui.core.account import WORDS
 from tfgpu_tui.core.measures import Measure, measures
+from tfgpu_tui.core.parts.layers import on_a_gpu
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.state import RunState
@@ -56,7 +57,7 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _shares(report),
         _account(report["account"]),
         _plots(state),
-        _pipeline(report["pipeline"]),
+        _pipeline(report["pipeline"], report["run"]["cwd"]),
         _placement(report["placement"]),
         _gpus(report["gpus"]),
         _epochs(state),
@@ -201,7 +202,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequence
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
 
 
-def _pipeline(stages: list[dict[str, Any]]) -> str:
+def _pipeline(stages: list[dict[str, Any]], folder: str | None) -> str:
     if not stages:
         return ""
     rows = [
@@ -210,13 +211,18 @@ def _pipeline(stages: list[dict[str, Any]]) -> str:
             units.duration(_s(s["per_batch_ms"])),
             units.share(s["share"]),
             s["parallelism"] if not s["autotuned"] else f"{s['parallelism'] or units.UNKNOWN} auto",
-            f"{s['file']}:{s['line']}" if s["file"] else None,
+            f"{_within(s['file'], folder)}:{s['line']}" if s["file"] else None,
         )
         for s in stages
     ]
     return "<h2>Input pipeline, from source to model</h2>" + _table(
         ("stage", "a batch", "share", "at a time", "where"), rows, (1, 2, 3)
     )
+
+
+def _within(path: str, folder: str | None) -> str:
+    """A path below the run's folder as seen from there, another one as it is."""
+    return path.removeprefix(f"{folder.rstrip('/')}/") if folder else path
 
 
 def _placement(rows: list[dict[str, Any]]) -> str:
@@ -228,6 +234,7 @@ def _placement(rows: list[dict[str, Any]]) -> str:
             row["class"],
             _devices(row["forward"]),
             _devices(row["backward"]),
+            on_a_gpu(row.get("predicted") or {}),
             ", ".join(map(str, row["variables"] or ())),
             row["dtype"],
             units.number(row["ms"]) if row.get("ms") is not None else None,
@@ -235,8 +242,8 @@ def _placement(rows: list[dict[str, Any]]) -> str:
         )
         for row in rows
     ]
-    head = ("layer", "class", "forward", "backward", "variables", "dtype", "ms", "why / asked for")
-    return "<h2>Where every layer ran</h2>" + _table(head, shown, (6,))
+    head = ("layer", "class", "forward", "backward", "on a GPU", "variables", "dtype", "ms", "why / asked for")
+    return "<h2>Where every layer ran</h2>" + _table(head, shown, (7,))
 
 
 def _devices(ops: dict[str, int] | None) -> str:

@@ -148,6 +148,7 @@ def _environment(state: RunState) -> dict[str, Any]:
         "cpu_count": env.cpu_count,
         "cpu_quota": env.cpu_quota,
         "cpu_model": env.cpu_model,
+        "cpu_half": env.cpu_half,
         "host": env.host,
         "visible_devices": env.visible_devices,
     }
@@ -326,7 +327,7 @@ def text(report: dict[str, Any]) -> str:
     if training["steps"]:
         step = training["step_ms"]
         out.append(
-            f"  {training['steps']} steps in {training['epochs']} epochs ({training['loop']}), "
+            f"  {training['steps']} steps{_epochs(training)}, "
             f"{units.duration(_s(step['mean']))} a step (median {units.duration(_s(step['p50']))}, "
             f"95 % under {units.duration(_s(step['p95']))}), {units.number(training['examples_per_s'])} examples/s"
         )
@@ -354,6 +355,12 @@ def text(report: dict[str, Any]) -> str:
     out.append("")
     out += _finding_text(report)
     return "\n".join(printable(line) for line in out)
+
+
+def _epochs(training: dict[str, Any]) -> str:
+    """` in 3 epochs (fit)`; of a loop of the script's own no epoch is known."""
+    count, loop = training["epochs"], training["loop"]
+    return f" in {count} epoch{'' if count == 1 else 's'} ({loop})" if count or loop == "fit" else f" ({loop} loop)"
 
 
 def _busy(gpu: dict[str, Any]) -> str:
@@ -413,7 +420,8 @@ def _placement_lines(rows: list[dict[str, Any]]) -> list[str]:
     if not devices:
         return []
     layers = sum(not str(row["layer"]).startswith("(") for row in rows)
-    return [f"  placement {layers} layers: " + ", ".join(f"{n} ops on {d}" for d, n in sorted(devices.items()))]
+    shown = ", ".join(f"{n} ops on {d}" for d, n in sorted(devices.items()))
+    return [f"  placement {layers} layer{'' if layers == 1 else 's'}: {shown}"]
 
 
 def _finding_text(report: dict[str, Any]) -> list[str]:

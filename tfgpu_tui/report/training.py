@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfgpu_tui.core.events import PredictCalls
+from tfgpu_tui.core.events import Event, PredictCalls
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.host import eager_ops_per_step
 
@@ -15,15 +15,19 @@ def host_work(state: RunState) -> dict[str, Any]:
     return {
         "metrics_meaningless": state.metrics_meaningless,
         "eager_ops_per_step": eager_ops_per_step(state),
-        "retraces": [
-            {k: v for k, v in vars(r.latest).items() if k not in ("t", "src", "pid")} for r in state.retraces.values()
-        ],
+        "retraces": [_told(r.latest) for r in state.retraces.values()],
         "fit_calls": None
         if later is None or first is None
         else {"count": later.calls + first.calls, "later_wall_s": round(later.wall_s, 3)},
         "predict_calls": [_calls(times.latest) for times in state.predict_calls.values()] or None,
-        "script_lines": None if seen is None else {k: v for k, v in vars(seen).items() if k not in ("t", "src", "pid")},
+        "script_lines": None if seen is None else _told(seen),
+        "unrolled_loops": [_told(loop) for loop in state.unrolled.values()],
+        "graph_python": None if state.graph_python is None else _told(state.graph_python),
     }
+
+
+def _told(event: Event) -> dict[str, Any]:
+    return {k: v for k, v in vars(event).items() if k not in ("t", "src", "pid")}
 
 
 def _calls(told: PredictCalls) -> dict[str, Any]:
@@ -47,7 +51,11 @@ def unknown(state: RunState) -> dict[str, str]:
         out["training.predict_calls"] = "no call of predict or evaluate returned"
     if state.script_lines is None:
         out["training.script_lines"] = "no look at a training thread in two seconds of training"
+    if state.graph_python is None:
+        out["training.graph_python"] = "no Python function was called inside a training graph"
     hooks = {
+        "unrolled_loops": "unrolled",
+        "graph_python": "graph_python",
         "retraces": "retraces",
         "fit_calls": "fit_calls",
         "predict_calls": "fit_calls",

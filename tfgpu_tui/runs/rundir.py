@@ -95,6 +95,8 @@ class RunSummary(NamedTuple):
     """Why it was stopped, where that is how it ended."""
     ending: str | None = None
     """How it ended, in words."""
+    knobs: tuple[str, ...] = ()
+    """Its settings, `memory_growth=on`."""
 
 
 def state_dir() -> Path:
@@ -356,13 +358,14 @@ def summary(run: RunDir) -> RunSummary:
     meta = read_meta(run)
     from tfgpu_tui.core import events, run_words  # late: see journal.py
 
+    knobs = tuple(f"{name}={value}" for name, value in meta.knobs.items())
     ended = last_event(run.journal)
     if isinstance(ended, events.RunEnded):
         how = (ended.exit_code, ended.signal, meta.started, ended.t, run.path)
         words = run_words.end_words(ended)
-        return RunSummary(run.id, meta.argv, "ended", *how, stopped=ended.stopped, ending=words)
+        return RunSummary(run.id, meta.argv, "ended", *how, stopped=ended.stopped, ending=words, knobs=knobs)
     state, note = _state(run, meta)
-    return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note)
+    return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note, knobs=knobs)
 
 
 def _state(run: RunDir, meta: Meta) -> tuple[str, str]:

@@ -28,6 +28,7 @@ def machine() -> Environment:
         host=platform.node() or None,
         cpu_model=_cpu_model(),
         cpu_count=len(os.sched_getaffinity(0)),
+        cpu_half=half_precision(),
         cpu_quota=group.cpu_quota(),
         memory_total_bytes=_memory_total_bytes(),
         memory_limit_bytes=group.memory_limit_bytes(),
@@ -74,6 +75,22 @@ def _cpu_model(path: Path = Path("/proc/cpuinfo")) -> str | None:
     except OSError:
         return None
     return found.group(1).strip() if found else platform.processor() or None
+
+
+HALF = {
+    "avx512_fp16": "float16", "amx_fp16": "float16", "asimdhp": "float16", "avx512_bf16": "bfloat16",
+    "amx_bf16": "bfloat16", "bf16": "bfloat16",
+}  # fmt: skip
+"""Names of Linux for what a CPU can do (`flags` of x86, `Features` of ARM) -> the dtype that it has arithmetic for."""
+
+
+def half_precision(path: Path = Path("/proc/cpuinfo")) -> list[str] | None:
+    """The 16-bit dtypes that the CPU computes in; None where the kernel does not say what the CPU can do."""
+    try:
+        found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return None if found is None else sorted({HALF[name] for name in found.group(1).split() if name in HALF})
 
 
 def _memory_total_bytes(path: Path = Path("/proc/meminfo")) -> int | None:

@@ -9,25 +9,33 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Dict, Optional
 
 from . import link, runtime
+from .autograph_lines import Written, written
 from .libraries import is_users
 
 FRAMES = re.compile(r'^\s*File "([^"\n]+)", line (\d+), in (\S+)', re.MULTILINE)
 
 
-def users_frame(frame: Optional[FrameType]) -> Optional[FrameType]:
-    """The innermost frame in the user's own code, from this one outwards; None where there is none."""
-    while frame is not None and not is_users(frame.f_code.co_filename):
+def users_place(frame: Optional[FrameType]) -> Optional[Written]:
+    """The innermost place in the user's own code, from this frame outwards; None where there is none."""
+    while frame is not None:
+        found = _users(frame.f_code, frame.f_lineno)
+        if found is not None:
+            return found
         frame = frame.f_back
-    return frame
+    return None
 
 
-def innermost_user_frame(traceback: Optional[TracebackType]) -> Optional[tuple[CodeType, int]]:
-    """Code and line of the deepest frame in the user's own code; None where there is none."""
+def _users(code: CodeType, line: Optional[int]) -> Optional[Written]:
+    """None in a library's code."""
+    at = written(code.co_filename, line or 0, code.co_name)
+    return at._replace(file=os.path.abspath(at.file)) if is_users(at.file) else None
+
+
+def innermost_user_place(traceback: Optional[TracebackType]) -> Optional[Written]:
+    """The deepest place in the user's own code; None where there is none."""
     found = None
     while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if is_users(code.co_filename):
-            found = (code, traceback.tb_lineno)
+        found = _users(traceback.tb_frame.f_code, traceback.tb_lineno) or found
         traceback = traceback.tb_next
     return found
 
@@ -36,9 +44,10 @@ def _told_place(text: str) -> Optional[Dict[str, Any]]:
     """The deepest line of the user's own code that the message itself names: TensorFlow writes there where in a graph
     or in a Python function of a pipeline it happened, and raises elsewhere."""
     for match in reversed(list(FRAMES.finditer(text))):
-        file = _whole(match[1])
-        if file is not None and is_users(file):
-            return {"file": file, "line": int(match[2]), "function": match[3]}
+        whole = _whole(match[1])
+        at = written(whole or "", int(match[2]), match[3])
+        if whole is not None and is_users(at.file):
+            return at._asdict()
     return None
 
 
@@ -55,10 +64,9 @@ def _whole(name: str) -> Optional[str]:
 
 
 def _place(value: BaseException, traceback: Optional[TracebackType]) -> Dict[str, Any]:
-    frame = innermost_user_frame(traceback)
-    if frame is not None:
-        code, line = frame
-        return {"file": os.path.abspath(code.co_filename), "line": line, "function": code.co_name}
+    at = innermost_user_place(traceback)
+    if at is not None:
+        return at._asdict()
     if isinstance(value, SyntaxError):
         return {"file": value.filename, "line": value.lineno, "function": None}
     return {"file": None, "line": None, "function": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any, Iterator, NamedTuple, Optional
 
+from .autograph_lines import written
 from .libraries import library_of
 
 MAX_WRAPPERS = 20
@@ -51,7 +52,8 @@ def place_of(function: Any) -> Optional[Place]:
     if code is None:
         return None
     name = getattr(function, "__qualname__", None) or code.co_name
-    return Place(short_name(str(name)), code.co_filename, code.co_firstlineno, library_of(code.co_filename))
+    file, line, _ = written(code.co_filename, code.co_firstlineno, "")
+    return Place(short_name(str(name)), file, line, library_of(file))
 
 
 def short_name(qualified: str) -> str:

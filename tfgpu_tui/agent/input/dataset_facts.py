@@ -67,3 +67,35 @@ def dataset_fields(dataset: Any) -> Dict[str, Any]:
 def adapter_kind(adapter: Any) -> str:
     """What the script gave to fit, from Keras' own choice of an adapter."""
     return ADAPTER_KINDS.get(type(adapter).__name__, "custom")
+
+
+def adapter_batch_size(adapter: Any) -> Optional[int]:
+    """Keras' own idea of it; None where it has none, or can't tell it: of a dataset that the script distributed itself
+    it asks a `PerReplicaSpec` for its shape (`TFDatasetAdapter.batch_size`, Keras 3.15)."""
+    try:
+        size: Any = adapter.batch_size
+        known: Optional[int] = size() if callable(size) else size
+        return known
+    except AttributeError:
+        return None
+
+
+def mean_batch(adapter: Any) -> Optional[float]:
+    """Examples in a batch, on average over an epoch: its last one may be smaller. None where Keras does not know.
+
+    `num_batches`, `has_partial_batch` and `partial_batch_size` in keras/src/trainers/data_adapters/data_adapter.py
+    (3.15); `get_size` and methods of these names in keras/src/engine/data_adapter.py (2.15).
+    """
+    size = adapter_batch_size(adapter)
+    if not isinstance(size, int) or size < 1:
+        return None
+    names = (
+        "num_batches" if hasattr(adapter, "num_batches") else "get_size",
+        "has_partial_batch",
+        "partial_batch_size",
+    )
+    told = [getattr(adapter, name, None) for name in names]
+    batches, partial, last = [value() if callable(value) else value for value in told]
+    if not (partial and last and batches):
+        return float(size)
+    return ((int(batches) - 1) * size + int(last)) / int(batches)

@@ -6,13 +6,14 @@ gives the value in the knob's own words, or None with the reason. Nothing here s
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..hooks.before_init import variable_at
-from ..hooks.runtime import after_execution, asked_knobs, guarded, send
+from ..hooks.runtime import after_execution, asked_knobs, guarded, on_import, send
 from ..hooks.tf_context import initialised_context
 from ..looks import model_facts, script_calls
 from ..memory import gpu_identity
@@ -236,6 +237,31 @@ def precision(context: Any, model: Any) -> Found:
     call = script_calls.last_call("set_global_policy")
     note = f"{other} of {len(layers)} layers with weights have a policy of their own" if other else None
     return Found(str(policy.name), note, call.text if call is not None else None)
+
+
+def _policy_call(module: Any, name: str, said: str) -> None:
+    original = getattr(module, name)
+
+    @functools.wraps(original)
+    def call(value: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(value, *args, **kwargs)
+        script_calls.note(said, getattr(value, "name", value), sys._getframe(1))
+        return result
+
+    setattr(module, name, call)
+
+
+@on_import("keras.src.dtype_policies.dtype_policy")
+def _keras3_policy(module: Any) -> None:
+    _policy_call(module, "set_dtype_policy", "set_global_policy")
+
+
+def _keras2_policy(module: Any) -> None:
+    _policy_call(module, "set_global_policy", "set_global_policy")
+
+
+for _name in ("keras.src.mixed_precision.policy", "tf_keras.src.mixed_precision.policy"):
+    on_import(_name)(_keras2_policy)
 
 
 # -- libraries

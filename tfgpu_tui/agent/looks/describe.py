@@ -11,12 +11,13 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional
 
+from ..hooks.keras_models import WITH_FIT, classes_with
 from ..hooks.runtime import after_execution, found, guarded, on_import, send, send_latest
 from ..hooks.tf_context import initialised_context
 from ..input import dataset_facts, pipeline, pipeline_user
 from ..memory import gpu_identity
 from ..placement import placement_record
-from ..steps import keras_loop
+from ..steps import keras_loop, windows
 from . import model_facts
 
 DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adapter")
@@ -25,6 +26,7 @@ DATA_HANDLERS = ("keras.src.engine.data_adapter", "tf_keras.src.engine.data_adap
 class _State:
     def __init__(self) -> None:
         self.gpus_told = False
+        self.trained = False
         self.dataset: Optional[Dict[str, Any]] = None
         """The training's, until its first step."""
         self.calls_before: pipeline_user.Calls = {}
@@ -98,6 +100,10 @@ def _gpus(model: Any, phase: str, steps: int) -> None:
 
 @after_execution
 def _model(model: Any, phase: str, steps: int) -> None:
+    if phase == "train":
+        _state.trained = True
+    elif _state.trained:
+        return  # what is predicted with, or tested, is often a part of what was trained
     if model is None:
         model = placement_record.root_model()
     if model is not None:
@@ -114,8 +120,7 @@ def _tell_model(model: Any) -> None:
 
 def _before_training(module: ModuleType) -> None:
     """`make_train_function` is called in every fit, once the model is compiled (Keras 2 and 3)."""
-    classes = [getattr(module, name, None) for name in ("TensorFlowTrainer", "Model")]
-    known = [cls for cls in classes if cls is not None and "make_train_function" in vars(cls)]
+    known = classes_with("make_train_function", module, (*WITH_FIT, "Model"))
     for cls in found(f"make_train_function in {module.__name__}", known):
         cls.make_train_function = _telling(cls.make_train_function)
 
@@ -199,11 +204,14 @@ def _describe_keras3(iterator: Any, frame: Any, before: pipeline_user.Calls) -> 
     _state.calls_before = before
     source = getattr(adapter, "py_dataset", None)
     batches = iterator.steps_per_epoch or iterator._num_batches
+    phase = phase_of_caller(frame)
+    if phase == "train":
+        windows.mean_batch = dataset_facts.mean_batch(adapter)
     _tell_dataset(
         dataset_facts.adapter_kind(adapter),
         iterator._distributed_dataset,
-        phase_of_caller(frame),
-        adapter.batch_size,
+        phase,
+        dataset_facts.adapter_batch_size(adapter),
         batches,
         getattr(source, "workers", None),
         getattr(source, "use_multiprocessing", None),
@@ -233,12 +241,14 @@ def _describe_keras2(handler: Any, kwargs: Dict[str, Any], frame: Any, before: p
     _state.calls_before = before
     adapter = handler._adapter
     kind = dataset_facts.adapter_kind(adapter)
+    if phase == "train":
+        windows.mean_batch = dataset_facts.mean_batch(adapter)
     asked = kwargs if kind in ("generator", "pydataset") else {}
     _tell_dataset(
         kind,
         handler._dataset,
         phase,
-        adapter.batch_size(),
+        dataset_facts.adapter_batch_size(adapter),
         handler._inferred_steps,
         asked.get("workers"),
         asked.get("use_multiprocessing"),

@@ -12,7 +12,7 @@ import sys
 from types import FrameType
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from ..hooks.errors import users_frame
+from ..hooks.errors import users_place
 from ..hooks.libraries import is_users
 from ..hooks.runtime import guarded, on_import
 
@@ -38,7 +38,9 @@ def last_call(name: str) -> Optional[Call]:
 
 def place_of(frame: Optional[FrameType]) -> str:
     """`train.py:12`: the innermost frame that lies in the user's own code, from this one outwards."""
-    frame = users_frame(frame) or frame
+    at = users_place(frame)
+    if at is not None:
+        return f"{os.path.basename(at.file)}:{at.line}"
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else "?"
 
 

@@ -21,6 +21,7 @@ from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks import runtime
+from ..hooks.autograph_lines import Written, written
 from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
 from ..hooks.tracebacks import FOLDER
@@ -75,8 +76,8 @@ class At(NamedTuple):
 
     code: CodeType
     instruction: int
-    line: int
-    """0 in an installed library."""
+    written: Written
+    """Its line is 0 in an installed library."""
     frame_id: int
 
 
@@ -135,7 +136,8 @@ def _stack(frame: Optional[FrameType]) -> List[At]:
         code = frame.f_code
         # The line costs a search, and only those of the script are asked for.
         line = 0 if library_of(code.co_filename) is not None else frame.f_lineno or 0
-        stack.append(At(code, frame.f_lasti, line, id(frame)))
+        at = written(code.co_filename, line, code.co_name)
+        stack.append(At(code, frame.f_lasti, at, id(frame)))
         frame = frame.f_back
     return stack
 
@@ -159,7 +161,7 @@ def _place(thread: int, stack: List[At], loop: Optional[keras_sums.Loop]) -> Opt
             _seen.stepped(stack)
         if custom_steps.computes(thread) if loop is None else loop.stamps.function[0] > 0.0:
             return None
-    place = next((place for place, at in enumerate(stack) if is_users(at.code.co_filename)), None)
+    place = next((place for place, at in enumerate(stack) if is_users(at.written.file)), None)
     if place is None:
         return None
     at, within, around = stack[place], stack[:place], stack[place + 1 :]
@@ -185,7 +187,8 @@ def _look() -> None:
         if found is not None:
             kind, at = found
             waits = stack[0].code.co_filename in WAITING
-            _seen.add(Line(kind, at.code.co_filename, at.line), at.code.co_name, waits)
+            file, number, function = at.written
+            _seen.add(Line(kind, file, number), function, waits)
 
 
 @every(TELL_S)

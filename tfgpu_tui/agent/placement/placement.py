@@ -121,6 +121,7 @@ def _analyse() -> None:
         rows, _ = table(step.tallies, step.order, step.layers, reasons().gpu)
         if rows:
             _state.eager_only = not _state.attribution
+            _state.sent_training = True
             _tell({"layers": rows, "ops": step.ops, "unattributed": step.unattributed}, "eager")
 
 

@@ -131,6 +131,11 @@ def take() -> Recording:
     return recording
 
 
+def recorded(graph: Any) -> Optional[GraphRecord]:
+    """What was noted of a graph so far; None where nothing was."""
+    return _state.recording.of_graph(graph)
+
+
 def eager_stack() -> Stack:
     """The layer calls that are active in this thread."""
     return tuple(getattr(_local, "stack", ()))
@@ -198,6 +203,8 @@ def _enter(special: Optional[str], target: Any) -> Optional[_Frame]:
 def _enter_eager(special: Optional[str], target: Any) -> Optional[_Frame]:
     if special is None and custom_loop.model_called():
         _state.root = weakref.ref(target)
+    elif special == OPTIMIZER and last_optimizer() is not target:
+        _state.optimizer = weakref.ref(target)
     observer = _state.eager
     if observer is None:
         return None

@@ -17,6 +17,9 @@ MOVED = "soft_placement"
 UNKNOWN = "unknown"
 
 SHOWN_OPS = 12
+ON_THE_HOST = frozenset(("IteratorGetNext", "Shape"))
+"""Ops with a GPU kernel that TensorFlow keeps on the host all the same: an iterator lives there, and hands its batches
+over there; the kernel of a shape writes it to the host's memory (tensorflow/core/kernels/shape_ops.cc, HostMemory)."""
 
 
 class Cause(NamedTuple):
@@ -49,6 +52,8 @@ class Reasons:
             return Cause(PINNED)
         if not self.gpu:
             return None
+        if asked is None and op in ON_THE_HOST:
+            return Cause(HOST)
         return Cause(UNKNOWN if asked is None else MOVED)
 
     def _verdict(self, op: str, types: Types) -> Optional[Verdict]:

@@ -10,6 +10,7 @@ Private APIs: `polymorphic_function.Function.__call__` (TensorFlow 2.15 to 2.21)
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from threading import get_ident
@@ -23,9 +24,18 @@ from .custom_steps import HOOK, current, training_traced
 _counter = time.perf_counter
 
 
+_within = threading.local()
+
+
+def python_in_graph(runs: bool) -> None:
+    """A thread of TensorFlow's begins, or ends, a Python function that is part of a graph: what is done there eagerly,
+    tapes and gradients too, is no step of its own."""
+    _within.graph = runs
+
+
 def ours() -> bool:
-    """Whether the calls of this thread are for us: not inside of a fit, nor once this hook failed."""
-    return not is_off(HOOK) and not keras_loop.active()
+    """Whether the calls of this thread are for us: not inside of a fit or a graph, nor once this hook failed."""
+    return not is_off(HOOK) and not keras_loop.active() and not getattr(_within, "graph", False)
 
 
 @guarded(HOOK)

@@ -4,8 +4,8 @@ On a GPU (and in TensorFlow's asynchronous eager mode) a call returns once its w
 waits until it is computed: that is the step's compute, not Python's own work between two steps.
 
 Private APIs: `ops._EagerTensorBase._numpy` (TensorFlow 2.15 to 2.21), behind `float()`, `int()`, `bool()` and
-`numpy()`; `keras.src.backend.tensorflow.core.convert_to_numpy` (Keras 3.3 to 3.15). `np.array(tensor)` goes through C
-alone, and is not seen. Run on an NVIDIA H200 with TensorFlow 2.21.
+`numpy()`; `keras.src.backend.tensorflow.core.convert_to_numpy` (Keras 3.3 to 3.15; `ops.core` in 3.16).
+`np.array(tensor)` goes through C alone, and is not seen. Run on an NVIDIA H200 with TensorFlow 2.21.
 """
 
 from __future__ import annotations
@@ -57,5 +57,6 @@ def _tensors(module: Any) -> None:
 
 
 @on_import("keras.src.backend.tensorflow.core")
+@on_import("keras.src.backend.tensorflow.ops.core")
 def _keras(module: Any) -> None:
     module.convert_to_numpy = _timed(module.convert_to_numpy)

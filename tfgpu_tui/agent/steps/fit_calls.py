@@ -8,14 +8,13 @@ Private APIs: the argument `_use_cached_eval_dataset`, with which `fit` calls `e
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import threading
 import time
 from types import FrameType
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..hooks.errors import users_frame
+from ..hooks.errors import users_place
 from ..hooks.keras_models import with_fit
 from ..hooks.runtime import guarded, part, send_latest, set_aside, set_phase, traces
 from . import keras_loop, windows
@@ -116,10 +115,7 @@ def _returned(method: str, start: Tuple[float, int, float], frame: Optional[Fram
 
 def _place(frame: Optional[FrameType]) -> Optional[Place]:
     """The innermost line of the script's own, from this frame outwards."""
-    frame = users_frame(frame)
-    if frame is None:
-        return None
-    return os.path.abspath(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name
+    return users_place(frame)
 
 
 @with_fit

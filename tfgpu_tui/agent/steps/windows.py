@@ -20,6 +20,8 @@ BUCKETS_PER_OCTAVE = 8
 _totals: dict[str, int] = {"train": 0, "test": 0, "predict": 0}
 _walls: dict[str, float] = {"train": 0.0, "test": 0.0, "predict": 0.0}
 _loops = 0
+mean_batch: Optional[float] = None
+"""Examples in a batch of the fit that begins next, on average over an epoch; None where it is not known."""
 
 
 _EDGES = [2.0 ** (number / BUCKETS_PER_OCTAVE) * 1e-6 for number in range(1, 40 * BUCKETS_PER_OCTAVE)]
@@ -63,6 +65,7 @@ class Windows:
         self.epoch: Optional[int] = None
         self.executions = 0
         self._batch_size = input_wait.BatchSize()
+        self._mean_batch = mean_batch if (phase, loop) == ("train", "fit") else None
         self.wait_bound: Optional[str] = None
         self.callbacks: dict[str, float] = {}
         """Seconds by callback class, cumulative; filled by whoever times them."""
@@ -151,6 +154,7 @@ class Windows:
         if not self._executions:
             return
         batch_size = self._batch_size.look()
+        mean = self._mean_batch if batch_size is None else float(batch_size)
         before = self._callbacks_before
         callbacks = {k: v - before.get(k, 0.0) for k, v in self.callbacks.items() if v > before.get(k, 0.0)}
         send(
@@ -171,7 +175,7 @@ class Windows:
             step_min_s=self._shortest,
             step_max_s=self._longest,
             batch_size=batch_size,
-            examples=None if batch_size is None else batch_size * self._steps,
+            examples=None if mean is None else round(mean * self._steps),
             traces=self._traced,
             warmup=self._warmup,
             wait_bound=self.wait_bound or (input_wait.why_unknown() if self._unknown else None),

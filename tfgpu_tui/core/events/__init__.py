@@ -23,6 +23,7 @@ from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
     Dataset,
+    GraphPython,
     GrowthCause,
     Job,
     Knobs,
@@ -35,6 +36,7 @@ from tfgpu_tui.core.events.program import (
     Stacks,
     Stood,
     TfMemory,
+    UnrolledLoop,
     UserCode,
 )
 from tfgpu_tui.core.events.run import (
@@ -87,6 +89,7 @@ __all__ = [
     "FirstRun",
     "FitCalls",
     "GpuSample",
+    "GraphPython",
     "GrowthCause",
     "HookOff",
     "HostSample",
@@ -117,6 +120,7 @@ __all__ = [
     "Stopping",
     "TfMemory",
     "TrainEnd",
+    "UnrolledLoop",
     "UserCode",
     "decode",
     "encode",

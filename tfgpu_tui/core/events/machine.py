@@ -21,6 +21,8 @@ class Environment(Event):
     """CPUs that the training may use (affinity), not those in the box."""
     cpus: list[int] | None = None
     """Numbers of those CPUs; None until the training's own process told them."""
+    cpu_half: list[str] | None = None
+    """The 16-bit dtypes that the CPU has arithmetic for (float16, bfloat16); None where that is not known."""
     cpu_quota: float | None = None
     """CPUs granted by the cgroup (cpu.max), e.g. 1.5; None where there is no quota."""
     memory_total_bytes: int | None = None

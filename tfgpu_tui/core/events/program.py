@@ -144,6 +144,44 @@ class Stood(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnrolledLoop(Event):
+    """A Python loop of the script that tracing made into copies of its ops in a graph; cumulative by loop."""
+
+    type: ClassVar[str] = "unrolled_loop"
+    function: str
+    """That was traced; Keras' own or the script's."""
+    file: str
+    line: int
+    """The loop's first line."""
+    text: str = ""
+    """Of the source."""
+    copies: int = 0
+    """Of its ops in the graph, as far as a sample of them tells."""
+    share: float | None = None
+    """Of the graph's ops that have a line of the script's, those that the loop made."""
+    ops: int = 0
+    """In the graph, the largest one where it was traced several times."""
+    traces: int = 0
+    """Of graphs that hold it."""
+    seconds: float = 0.0
+    """In these traces."""
+    updates: int | None = None
+    """How often an optimizer is applied in the graph; None where that was not noted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphPython(Event):
+    """Python functions inside the training's graph (py_function, numpy_function), cumulative while it trains. Those of
+    the input pipeline are none of them."""
+
+    type: ClassVar[str] = "graph_python"
+    steps: int = 0
+    """Training steps so far."""
+    functions: list[rows.GraphFunction] = field(default_factory=list)
+    """Those that took most time first."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stacks(Event):
     """Where the threads of a process stand. Told when the supervisor asks, while no steps come."""
 
@@ -263,6 +301,8 @@ EVENTS: tuple[type[Event], ...] = (
     UserCode,
     ScriptLines,
     Stood,
+    UnrolledLoop,
+    GraphPython,
     Stacks,
     Placement,
     LayerTimes,

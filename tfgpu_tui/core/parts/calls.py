@@ -54,7 +54,7 @@ def predict_calls(calls: Calls, e: ev.PredictCalls, trains: bool) -> None:
     if known is not None and trains:
         known.latest = e
     elif known is not None or len(calls.predict_calls) < 64:
-        calls.predict_calls[key] = PredictTimes(e, e)
+        calls.predict_calls[key] = PredictTimes(e, e, early=0 if trains else e.count)
 
 
 def debug_switch(calls: Calls, e: ev.DebugSwitch) -> None:

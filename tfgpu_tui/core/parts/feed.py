@@ -16,6 +16,7 @@ class Feed:
 
     dataset: ev.Dataset | None = None
     batch_size: int | None = None
+    """Of the training's."""
     pipeline: ev.Pipeline | None = None
     """With what processes that make batches told of themselves."""
     pipeline_told: ev.Pipeline | None = None
@@ -26,6 +27,7 @@ class Feed:
 def dataset(source: Feed, e: ev.Dataset) -> None:
     if e.phase == "train" or source.dataset is None:
         source.dataset = e
+    if e.phase == "train":
         learn_batch_size(source, e.batch_size)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from tfgpu_tui.core import events as ev
+
+MAX_LOOPS = 64
 
 
 @dataclass
@@ -15,6 +18,9 @@ class Layers:
     placement: ev.Placement | None = None
     layer_times: ev.LayerTimes | None = None
     knobs_in_force: ev.Knobs | None = None
+    unrolled: dict[str, ev.UnrolledLoop] = field(default_factory=dict)
+    """By the place of the loop."""
+    graph_python: ev.GraphPython | None = None
 
 
 def model(layers: Layers, e: ev.Model) -> None:
@@ -37,3 +43,19 @@ def knobs(layers: Layers, e: ev.Knobs) -> None:
     if before is not None:
         e = replace(e, in_force={**before.in_force, **e.in_force}, notes={**before.notes, **e.notes})
     layers.knobs_in_force = e
+
+
+def unrolled(layers: Layers, e: ev.UnrolledLoop) -> None:
+    place = f"{e.file}:{e.line}"
+    if place in layers.unrolled or len(layers.unrolled) < MAX_LOOPS:
+        layers.unrolled[place] = e
+
+
+def graph_python(layers: Layers, e: ev.GraphPython) -> None:
+    layers.graph_python = e
+
+
+def on_a_gpu(ops: Mapping[str, int]) -> str:
+    """Where a layer would run on a machine with a GPU: `GPU`, or with the operations that would not: `GPU, CPU 2`."""
+    on, off = ops.get("GPU"), ops.get("CPU")
+    return ", ".join([*(["GPU"] if on else []), *([f"CPU {off}"] if off else [])])

@@ -21,6 +21,8 @@ class Machine:
     host: ev.HostSample | None = None
     rss_peak_bytes: int | None = None
     rss_by_step: Decimated = field(default_factory=Decimated)
+    children_by_step: Decimated = field(default_factory=Decimated)
+    """(training steps, resident bytes of the script's child processes)."""
     """(training steps, resident bytes of the process tree)."""
     oom_kills_before: int | None = None
     """Of the kernel's out-of-memory killer, at the first sample."""
@@ -56,6 +58,8 @@ def host_sample(machine: Machine, e: ev.HostSample, cpus: list[int] | None, step
         machine.rss_peak_bytes = max(machine.rss_peak_bytes or 0, e.tree_rss_bytes)
         if steps is not None:
             machine.rss_by_step.add(float(steps), float(e.tree_rss_bytes))
+            if e.script_rss_bytes is not None:
+                machine.children_by_step.add(float(steps), float(e.tree_rss_bytes - e.script_rss_bytes))
 
 
 def _granted_cores_percent(e: ev.HostSample, cpus: list[int] | None) -> float | None:

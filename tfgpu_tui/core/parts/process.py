@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tfgpu_tui.core import events as ev
@@ -101,6 +101,10 @@ def lean(pid: int | None) -> Process:
 
 
 def _steps(p: Process, e: ev.Steps) -> None:
+    if e.phase == "train":
+        feed.learn_batch_size(p.feed, e.batch_size)
+        if e.examples is None and p.feed.batch_size is not None:  # the shape of a batch has no fixed size
+            e = replace(e, examples=e.steps * p.feed.batch_size)
     steps.add(p.steps, e)
     account.steps(p.account, e)
     if e.phase != "train":
@@ -108,7 +112,6 @@ def _steps(p: Process, e: ev.Steps) -> None:
     if e.fit:
         memory.training(p.memory, e.pid, e.fit).traces += e.traces
     epochs.first_wait(p.epochs, e)
-    feed.learn_batch_size(p.feed, e.batch_size)
     if e.traces and e.steps and not e.warmup:
         p.marks.append(Mark(e.t, "retrace", f"retrace at step {e.first_step}"))
     _mark_checkpoints(p, e.t, e.callbacks)
@@ -175,6 +178,8 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.Model: lambda p, e: layers.model(p.layers, e),
     ev.Placement: lambda p, e: layers.placement(p.layers, e),
     ev.LayerTimes: lambda p, e: layers.layer_times(p.layers, e),
+    ev.UnrolledLoop: lambda p, e: layers.unrolled(p.layers, e),
+    ev.GraphPython: lambda p, e: layers.graph_python(p.layers, e),
     ev.Knobs: lambda p, e: layers.knobs(p.layers, e),
     ev.TfMemory: lambda p, e: memory.tf_memory(p.memory, e),
     ev.ProcessMemory: lambda p, e: memory.process_memory(p.memory, e),

@@ -17,6 +17,9 @@ class Steps:
     """Sums over its windows."""
 
     loop: str | None = None
+    """The kind of loop in which most of the training's time after warm-up went by; see `events.Steps`."""
+    by_loop: dict[str, StepTotals] = field(default_factory=dict)
+    """Training steps after warm-up by the kind of loop."""
     totals: dict[str, StepTotals] = field(default_factory=dict)
     """All steps by phase (train, test, predict), warm-up included: exact counts."""
     steady: dict[str, StepTotals] = field(default_factory=dict)
@@ -67,7 +70,9 @@ def add(steps: Steps, e: ev.Steps) -> None:
         steps.steady.setdefault(e.phase, StepTotals()).add(e)
     if e.phase != "train":
         return
-    steps.loop = e.loop
+    if not e.warmup:
+        steps.by_loop.setdefault(e.loop, StepTotals()).add(e)
+    steps.loop = max(steps.by_loop, key=lambda loop: steps.by_loop[loop].wall_s, default=e.loop)
     steps.fits = max(steps.fits, e.fit)
     if not e.steps:
         return

@@ -239,4 +239,39 @@ ENTRIES = (
         knobs=("precision=mixed_bfloat16", "precision=mixed_float16"),
         demo_note="it needs a GPU that a large model keeps busy",
     ),
+    Entry(
+        id="precision.slow_on_cpu",
+        means="16-bit floats on a CPU that lacks them",
+        seen="""Compute is most of the step, and the model's policy is mixed_float16, mixed_bfloat16, float16 or
+        bfloat16; there is no GPU, or these layers are not on it.""",
+        why="""Mixed precision pays where the hardware multiplies 16-bit numbers: tensor cores of a GPU, and some CPUs
+        (AVX512-FP16 or AMX-FP16 for float16; AVX512-BF16 or AMX-BF16 for bfloat16; ARM's fphp and bf16). Others convert
+        each number to float32, compute, and convert it back. A small convolutional network took twice as long in
+        mixed_float16 as in float32, and four to ten times as long in mixed_bfloat16 (TensorFlow 2.21, an x86 CPU with
+        AVX2, three runs of each in turn).
+
+        It comes with a script that was written for a GPU and runs where none is used.""",
+        signal="""What the CPU can do as Linux lists it (/proc/cpuinfo), the dtype in which each layer computes, where
+        it runs, and compute's share of the step. Where the time by layer was measured, that of these layers counts.
+        What float32 would save is not known before a run with it, and the finding says so.""",
+        steps=(
+            """Try it without an edit, and compare both runs (`c`):
+            | tfgpu-tui --set precision=float32 train.py""",
+            """Set the policy only where a GPU is used:
+            | if tf.config.list_physical_devices("GPU"):
+            |     keras.mixed_precision.set_global_policy("mixed_float16")""",
+            "If a GPU should have been used, look at the findings of the family gpu first.",
+        ),
+        harmless="When a model is only tried here, a few steps before it goes to a GPU.",
+        limits=(
+            JUDGED,
+            Limit(
+                "a warning where compute, or these layers of it, are {} of step time or more",
+                WARNING_SHARE,
+                units.share,
+            ),
+        ),
+        knobs=("precision=float32",),
+        demo="demo/half_on_cpu.py",
+    ),
 )

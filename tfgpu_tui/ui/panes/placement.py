@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import Placement
+from tfgpu_tui.core.parts.layers import on_a_gpu
 from tfgpu_tui.core.rows import Layer
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
@@ -191,15 +192,9 @@ def _cells(layer: Layer, gpu_wanted: bool, parent: bool, view: View) -> list[Cel
         (units.number(parameters) if parameters else units.UNKNOWN, ""),
         (dtype + (" XLA" if layer.get("xla") else ""), "warning" if dtype == "float64" else "muted"),
         (units.number(ms), ""),
-        (_predicted(layer.get("predicted") or {}), "warning" if without_kernel(layer) else "muted"),
+        (on_a_gpu(layer.get("predicted") or {}), "warning" if without_kernel(layer) else "muted"),
         (why, "warning" if why and role == "warning" else "muted"),
     ]
-
-
-def _predicted(ops: dict[str, int]) -> str:
-    """Where a layer would run on a machine with a GPU: `GPU`, or with the operations that would not: `GPU, CPU 2`."""
-    on, off = ops.get("GPU"), ops.get("CPU")
-    return ", ".join([*(["GPU"] if on else []), *([f"CPU {off}"] if off else [])])
 
 
 def _why(layer: Layer) -> str:

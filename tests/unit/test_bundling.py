@@ -1,0 +1,86 @@
+"""`tfgpu-tui bundle`: what a stranger would read in it, and what not."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tfgpu_tui.cli import bundling, command_line
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.journal import JournalWriter
+from tfgpu_tui.runs.rundir import RunDir
+
+SECRETS = ("anna", "moon-project", "secret-model", "--token=abc123", "node17.cluster.example", "private_step")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("platform.node", lambda: "node17.cluster.example")
+    monkeypatch.setattr("getpass.getuser", lambda: "anna")
+    argv = ["private_step.py", "--token=abc123", "/home/anna/moon-project/secret-model.keras", "4"]
+    made = rundir.create(argv, cwd="/home/anna/moon-project", python=sys.executable)
+    t = rundir.read_meta(made).started
+    writer = JournalWriter(made.journal)
+    writer.append(ev.RunStarted(t=t, id=made.id, argv=argv, cwd="/home/anna/moon-project", python=sys.executable))
+    writer.append(ev.Environment(t=t, src="host", host="node17.cluster.example", cpu_count=4))
+    writer.append(ev.RunEnded(t=t + 4, exit_code=0))
+    writer.close()
+    return made
+
+
+def contents(path: Path) -> dict[str, str]:
+    with tarfile.open(path) as tar:
+        return {Path(m.name).name: tar.extractfile(m).read().decode() for m in tar.getmembers()}  # type: ignore[union-attr]
+
+
+def test_names_are_replaced_the_same_in_all_files(run: RunDir, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["bundle", run.id, "--yes"]) == 0
+    said = capfd.readouterr().out
+    assert "node17.cluster.example" in said and "written: tfgpu-tui-report.tar.gz" in said
+    found = contents(Path("tfgpu-tui-report.tar.gz"))
+    assert set(found) == {"journal.jsonl", "report.json", "doctor.json"}
+    for name, text in found.items():
+        assert not [secret for secret in (*SECRETS, run.id) if secret in text], name
+    first = json.loads(found["journal.jsonl"].splitlines()[0])
+    assert first["argv"][0].endswith(".py") and len(first["argv"]) == 4
+    assert json.loads(found["report.json"])["run"]["argv"] == first["argv"]
+    assert "host-1" in found["journal.jsonl"]
+
+
+def test_it_is_still_a_journal(run: RunDir, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["bundle", run.id, "--yes", "--output", "b.tar.gz"]) == 0
+    (tmp_path / "journal.jsonl").write_text(contents(Path("b.tar.gz"))["journal.jsonl"])
+    capfd.readouterr()
+    assert command_line.main(["report", str(tmp_path / "journal.jsonl")]) == 0
+    assert "left out" not in capfd.readouterr().out
+
+
+def test_nothing_is_written_unasked(run: RunDir, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["bundle", run.id]) == 2
+    assert "--yes" in capfd.readouterr().err
+    assert not Path("tfgpu-tui-report.tar.gz").exists()
+    Path("there.tar.gz").write_text("mine")
+    assert command_line.main(["bundle", run.id, "--yes", "--output", "there.tar.gz"]) == 2
+    assert Path("there.tar.gz").read_text() == "mine"
+
+
+def test_what_helps_to_read_it_is_kept() -> None:
+    replaced = bundling.Replaced()
+    assert replaced.text("/usr/lib/x86_64/libcuda.so.1") == "/usr/lib/x86_64/libcuda.so.1"
+    assert replaced.text("/home/a/venv/lib/python3.11/site-packages/keras/x.py:3").endswith(
+        "/site-packages/keras/x.py:3"
+    )
+    assert replaced.text("/device:GPU:0 and /job:localhost/replica:0/task:0/device:CPU:0").count("path-") == 0
+    assert replaced.text("/home/a/state/data.py") == "/path-1/path-2/path-4/path-5.py"
+    assert replaced.value({"state": "data in /home/state", "x": "data.py:3"}) == {
+        "state": "data in /path-1/path-4",
+        "x": "path-5.py:3",
+    }
+    assert replaced.text("12 ms/step, and/or 3/4") == "12 ms/step, and/or 3/4"

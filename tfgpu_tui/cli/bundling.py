@@ -1,0 +1,181 @@
+"""The verb `bundle`: one archive for a bug report; paths, arguments and names are replaced, and shown before."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import io
+import json
+import os
+import platform
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tfgpu_tui.cli import reading
+from tfgpu_tui.cli.refusals import UsageError
+from tfgpu_tui.runs import files, rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.terminal.lines import printable
+
+LARGEST_BYTES = 256 * 2**20
+SHORTEST = 4
+"""Characters of a name or an argument that is replaced within other words, too; a shorter one only where it stands
+alone in a list of arguments."""
+SHOWN = 40
+_PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"`,;:()\[\]<>|=]+/?)+")
+_OF_THE_SYSTEM = ("usr", "lib", "lib64", "bin", "sbin", "etc", "proc", "sys", "dev")
+_KEPT = re.compile(r"lib|bin|python[\d.]*|site-packages|dist-packages|[A-Z]+:\d+|(?:device|job|replica|task).*")
+
+
+class Replaced:
+    """What stands for what, the same in all files."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def name(self, name: str, kind: str) -> str:
+        """The stand-in of a name; a file's keeps its extension."""
+        if name not in self.names:
+            ending = os.path.splitext(name)[1] if kind == "path" else ""
+            number = sum(other.startswith(f"{kind}-") for other in self.names.values()) + 1
+            self.names[name] = f"{kind}-{number}{ending if len(ending) < 8 else ''}"
+        return self.names[name]
+
+    def path(self, path: str) -> str:
+        """The same path with other names; those of the system and of installed packages are kept."""
+        parts = path.split("/")
+        if len(parts) > 1 and parts[1] in _OF_THE_SYSTEM:
+            return path
+        out: list[str] = []
+        for i, part in enumerate(parts):
+            if part in ("site-packages", "dist-packages"):
+                return "/".join([*out, *parts[i:]])
+            out.append(part if not part or part in (".", "..") or _KEPT.fullmatch(part) else self.name(part, "path"))
+        return "/".join(out)
+
+    def text(self, text: str) -> str:
+        """Paths first; then the known names, wherever they stand as a word: of folders there only those of paths, for
+        `state` or `data` may be a folder's name."""
+        text = _PATH.sub(lambda found: self.path(found.group()), text)
+        known = sorted((name for name, new in self.names.items() if _stands_out(name, new)), key=len, reverse=True)
+        if not known:
+            return text
+        words = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w-])")
+        return words.sub(lambda found: self.names[found.group()], text)
+
+    def value(self, value: Any, key: str = "") -> Any:
+        """The same value with its texts replaced, in keys, too."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            if key == "argv":
+                return [self.argument(word, i) for i, word in enumerate(value)]
+            return [self.value(part) for part in value]
+        if isinstance(value, dict):
+            return {self.text(name) if "/" in name else name: self.value(part, name) for name, part in value.items()}
+        return value
+
+    def argument(self, word: Any, place: int) -> Any:
+        if not isinstance(word, str) or word in ("-m", "-c"):
+            return word
+        return self.path(word) if place == 0 else self.name(word, "argument")
+
+
+def _stands_out(name: str, new: str) -> bool:
+    return len(name) >= SHORTEST and (not new.startswith("path-") or "." in name[1:])
+
+
+def bundle(options: argparse.Namespace) -> int:
+    """Writes tfgpu-tui-report.tar.gz here, or where --output says; returns the exit status."""
+    run = rundir.find(options.run)
+    target = Path(options.output or "tfgpu-tui-report.tar.gz")
+    if target.exists():
+        raise UsageError(f"{target} is there already: give another name with --output")
+    replaced = Replaced()
+    contents = _contents(run, replaced)
+    print(printable_list(replaced, contents))
+    if not options.yes and not _agreed(target):
+        print("nothing was written")
+        return 1
+    try:
+        files.replace(target.absolute(), archive(contents))
+    except OSError as error:
+        raise UsageError(f"{target}: {error.strerror}") from error
+    print(printable(f"written: {target}"))
+    return 0
+
+
+def _contents(run: RunDir, replaced: Replaced) -> dict[str, bytes]:
+    told = reading.told(run)
+    meta = rundir.read_meta(run)
+    host, user = platform.node(), _user()
+    for name, kind in ((host, "host"), (told.state.environment.host, "host"), (user, "user"), (run.id, "run")):
+        if name and name != "root":
+            replaced.name(name, kind)
+    for i, word in enumerate(meta.argv):
+        replaced.argument(word, i)
+    try:
+        lines = files.read_bounded(run.journal, LARGEST_BYTES).splitlines()
+    except OSError as error:
+        raise UsageError(f"{run.journal}: {error.strerror}") from error
+    return {
+        "journal.jsonl": b"".join(_line(line, replaced.value) for line in lines),
+        "report.json": _json(replaced.value(told.built())),
+        "doctor.json": _json(replaced.value(_doctor(meta.python))),
+    }
+
+
+def _line(line: bytes, value: Callable[[Any], Any]) -> bytes:
+    try:
+        return json.dumps(value(json.loads(line))).encode() + b"\n"
+    except ValueError:
+        return b""  # half a line, of a run that was killed
+
+
+def _doctor(python: str) -> Any:
+    from tfgpu_tui import doctor
+
+    return doctor.run(python).as_json() if os.access(python, os.X_OK) else {"unknown": "its interpreter is not here"}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def printable_list(replaced: Replaced, contents: dict[str, bytes]) -> str:
+    """What would be written, and what stands for what in it."""
+    rows = [f"  {new:<16} {old}" for old, new in list(replaced.names.items())[:SHOWN]]
+    more = len(replaced.names) - len(rows)
+    return "\n".join(
+        ["In the archive, with the words on the left in place of those on the right:", "",
+         *map(printable, rows), *([f"  and {more} more"] if more > 0 else []), "",
+         *(f"  {name:<16} {len(data) / 1024:.0f} KiB" for name, data in contents.items()), "",
+         "Names of layers, functions and metrics, and lines of the script that stand in findings, are as they were."]
+    )  # fmt: skip
+
+
+def _agreed(target: Path) -> bool:
+    if not os.isatty(0):
+        raise UsageError("look at the list above, and say --yes to write it")
+    return input(printable(f"Write {target}? [y/N] ")).strip().lower() in ("y", "yes")
+
+
+def archive(contents: dict[str, bytes]) -> bytes:
+    """A tar.gz without this user's name or the time."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, data in contents.items():
+            entry = tarfile.TarInfo(f"tfgpu-tui-report/{name}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
