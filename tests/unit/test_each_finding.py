@@ -210,6 +210,26 @@ MISMATCH = {"driver_library": {"path": "/l/libcuda.so.1", "version": "570.86.10"
 DEBUGS = ev.DebugSwitch(t=T0, name="check_numerics", on=True, place="train.py:3")
 QUICK: rows.Stage = {"stage": "TensorSlice", "per_batch_us": 10.0}
 
+
+def account_of(fit_start_s: float) -> RunState:
+    """A run of some steps that fit prepared for so long."""
+    spent = {"importing": 4.0, "preparing": fit_start_s, "fit": 6.0}
+    end = 1.0 + sum(spent.values())
+    journal = [
+        ev.Phase(t=T0 + 1, pid=4711, phase="importing", part="importing"),
+        ev.Phase(t=T0 + end, pid=4711, phase="idle", part="idle", spent_s=spent),
+        ev.RunEnded(t=T0 + end, exit_code=0, wall_s=end),
+    ]
+    return state_of(start()[:-1], windows(20), journal)
+
+
+def first_run(seconds: float) -> RunState:
+    """A run of a minute whose step took so long when it first ran."""
+    told = ev.FirstRun(t=T0 + 9, pid=4711, function="step", file="/home/u/train.py", line=9, count=1, wall_s=seconds,
+                       tracing_s=2.0, wait_s=0.5)  # fmt: skip
+    return state_of(start(), windows(40), [told, ev.RunEnded(t=T0 + 60, exit_code=0, wall_s=60.0)])
+
+
 PAIRS: dict[str, tuple[Journal, Journal]] = {
     # finding: (it stands, it does not)
     "gpu.none": (lambda: state_of(start(), windows(20)), on_gpu),
@@ -344,6 +364,8 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "run.multi_worker_keras3": (lambda: cluster(2), lambda: cluster(1)),
     "run.nan_loss": (lambda: loss("nan"), lambda: loss(0.5)),
     "run.slow_exit": (lambda: closing(32.0), lambda: closing(8.0)),
+    "run.outside_training": (lambda: account_of(41.0), lambda: account_of(8.0)),
+    "run.slow_start": (lambda: first_run(45.0), lambda: first_run(12.0)),
     "run.stalled": (
         lambda: stalls.standing(stalls.stacks(), stalls.look()),
         lambda: stalls.standing(stalls.stacks(), stalls.look(still_s=2.0)),

@@ -17,6 +17,7 @@ HOOKS = (
     "steps.determinism",
     "steps.device_wait",
     "steps.input_wait",
+    "steps.first_runs",
     "steps.custom_loop",
     "steps.session_loop",
     "steps.keras_hooks",
@@ -39,6 +40,7 @@ HOOKS = (
     "looks.graph_python",
     "steps.fit_calls",
     "looks.script_lines",
+    "looks.main_thread",
     "looks.stacks",
     "looks.debug_switches",
 )

@@ -16,6 +16,7 @@ from typing import Any
 
 from tfgpu_tui.core import events, series, state, totals, validate
 from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.parts.account import Account
 from tfgpu_tui.core.parts.calls import Calls
 from tfgpu_tui.core.parts.devices import Devices
 from tfgpu_tui.core.parts.epochs import Epochs
@@ -34,7 +35,7 @@ from tfgpu_tui.core.state import RunState
 
 VERSION = 2
 _PARTS: tuple[type[Any], ...] = (
-    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Process, Processes,
+    Lifecycle, Devices, Machine, Record, Steps, Epochs, Calls, Feed, Layers, Memory, Account, Process, Processes,
     Standstill,
 )  # fmt: skip
 _KIND = "$"
@@ -67,6 +68,9 @@ def load(text: str | bytes) -> RunState:
         raise ValueError(f"no checkpoint: {error!r}") from error
     if not isinstance(found, RunState):
         raise ValueError("no checkpoint of a run")
+    for process in (found.training.together, *found.training.several.values()):
+        if process.told_phase is not None and process.account.part is None:
+            process.account.whole = False  # written by a version without accounts
     return found
 
 

@@ -321,6 +321,26 @@ class ScriptLine(_ScriptLine, total=False):
     function: str | None
 
 
+class _StoodAt(TypedDict):
+    part: str
+    """imported | building | preparing | ending | idle: see `phase`."""
+    doing: str
+    """import | keras | tensorflow | python."""
+    file: str
+    line: int
+    text: str
+    """Of the source."""
+    seconds: float
+
+
+class StoodAt(_StoodAt, total=False):
+    """A line of the script at which the main thread was seen while no step ran."""
+
+    function: str | None
+    within: str | None
+    """The innermost function of Keras that it was in, `array_data_adapter.py:120 __init__`."""
+
+
 class _GraphFunction(TypedDict):
     name: str
     calls: int

@@ -10,6 +10,7 @@ PHASE_WORDS = {
     "importing": "importing TensorFlow",
     "imported": "TensorFlow imported",
     "building": "building the model",
+    "preparing": "fit() prepares its first step",
     "tracing": "tracing the training step",
     "training": "training",
     "evaluating": "evaluating",

@@ -31,6 +31,7 @@ from tfgpu_tui.diagnose import (
     precision,
     run,
     stalled,
+    whole_run,
 )
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.ranking import FindingLog, ranked
@@ -53,7 +54,8 @@ def diagnose(state: RunState) -> list[Finding]:
     """Everything that is wrong with this run as far as it was measured, the most costly first."""
     together = state.together()
     of_run = [finding for findings in OF_RUN for finding in findings(together)]
-    return ranked([*of_run, *by_process.findings(state, _of_process)])
+    found = [*of_run, *whole_run.relative(state, by_process.findings(state, _of_process))]
+    return ranked([*found, *whole_run.findings(together, {finding.id for finding in found})])
 
 
 def _of_process(state: RunState) -> Iterator[Finding]:

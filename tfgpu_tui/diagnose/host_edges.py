@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tfgpu_tui.core import units
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import host_calls
-from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS, later_epochs, pauses, refill
+from tfgpu_tui.diagnose.epoch_starts import MIN_EPOCHS, pauses, refill
 from tfgpu_tui.diagnose.finding import Finding, severity_of
 
 DOMINATE = 0.3
@@ -99,7 +99,8 @@ def _whole_array(state: RunState) -> Iterator[Finding]:
 
 
 def _validation(state: RunState) -> Iterator[Finding]:
-    epochs = later_epochs(state)
+    # A fit of one epoch that is called in a loop has no later ones: all but its first fit count.
+    epochs = [e for e in state.history if e.wall_s and (e.epoch > 1 or e.fit > 1)]
     wall = sum(e.wall_s or 0.0 for e in epochs)
     if len(epochs) < MIN_EPOCHS or not wall:
         return

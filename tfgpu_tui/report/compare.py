@@ -9,6 +9,7 @@ from statistics import median, stdev
 from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.account import WORDS, whole_run
 from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
@@ -26,6 +27,9 @@ MEDIAN = 1.2533
 """Standard error of a median over that of a mean, for many values of a normal distribution: the root of pi / 2."""
 BLOCKS = 8
 """Stretches of a run whose means tell how its speed drifts, as on a machine that others use."""
+
+PART_OF_RUN = 0.05
+"""Parts of the whole run under this share in both are not compared."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,7 @@ def rows(a: RunState, b: RunState) -> list[Row]:
     reserved = [_gpu_memory_peak(s) for s in (a, b)]
     if any(r is not None for r in reserved):
         out.append(_plain("GPU memory taken, peak", reserved[0], reserved[1], units.size, None))
+    out += _whole_rows(a, b)
     if a.metrics_meaningless or b.metrics_meaningless:
         return out
     for name in [m for m in a.metrics if m in b.metrics][:4]:
@@ -219,6 +224,18 @@ def _replica_rows(a: RunState, b: RunState) -> list[Row]:
 
 def _whole(value: float) -> str:
     return f"{value:.0f}"
+
+
+def _whole_rows(a: RunState, b: RunState) -> list[Row]:
+    """Of two runs that are over: their wall time, and the parts of it that matter in one of them."""
+    before, after = whole_run(a), whole_run(b)
+    if before is None or after is None or a.ended is None or b.ended is None:
+        return []
+    out = [_plain("whole run", before.wall_s, after.wall_s, units.duration, None)]
+    for key, label in WORDS.items():
+        if max(before.share(key), after.share(key)) >= PART_OF_RUN:
+            out.append(_plain(f"  {label}", before.seconds(key), after.seconds(key), units.duration, None))
+    return out
 
 
 def _knob_rows(a: RunState, b: RunState) -> list[Row]:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.account import WORDS
 from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.measures import Measure, measures
 from tfgpu_tui.core.parts.layers import on_a_gpu
@@ -56,6 +57,7 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _findings(report),
         _shares(report),
         _compute(report),
+        _account(report["account"]),
         _plots(state),
         _pipeline(report["pipeline"], report["run"]["cwd"]),
         _placement(report["placement"]),
@@ -166,6 +168,19 @@ def _compute(report: dict[str, Any]) -> str:
     if layers:
         tables += _table(("layer", "of compute", "forward", "backward"), layers, (1, 2, 3))
     return f"<h2>What compute is made of</h2><p class=muted>{_text(how)}</p>{tables}"
+
+
+def _account(account: dict[str, Any] | None) -> str:
+    """Where the whole wall time went."""
+    if account is None:
+        return ""
+    rows = "".join(
+        f'<tr><td>{_text(WORDS[part["part"]])}</td><td class="n">{_text(units.duration(part["seconds"]))}</td>'
+        f'<td class="n">{_text(units.share(part["share"]))}</td><td style="width:50%"><div class="share">'
+        f'<div class="compute" style="width:{100 * part["share"]:.2f}%"></div></div></td></tr>'
+        for part in account["parts"]
+    )
+    return f"<h2>The whole run: {_text(units.duration(account['wall_s']))}</h2><table>{rows}</table>"
 
 
 def _plots(state: RunState) -> str:

@@ -11,6 +11,7 @@ from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.diagnose.host_growth import training_growth
+from tfgpu_tui.report import account
 
 SHOWN = 8
 """Processes of which the text has a line."""
@@ -41,6 +42,7 @@ def _process(state: RunState, process: Process) -> dict[str, Any]:
         "model": own.model.name if own.model else None,
         "layers_placed": len(own.placement.layers) if own.placement else None,
         "knobs_in_force": dict(own.knobs_in_force.in_force) if own.knobs_in_force else {},
+        "account": account.of_process(state, process),
         "metrics": dict(own.metrics),
         "memory": _memory(own, process),
         "agent_us_per_step": own.agent_cost.us_per_step if own.agent_cost else None,

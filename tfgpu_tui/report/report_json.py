@@ -15,6 +15,7 @@ from tfgpu_tui.core.run_words import end_words, signal_name
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
+from tfgpu_tui.report import account as report_account
 from tfgpu_tui.report import compute as report_compute
 from tfgpu_tui.report import gpus
 from tfgpu_tui.report import memory as report_memory
@@ -47,6 +48,7 @@ def build(state: RunState, life: str = "running", skipped: int = 0) -> dict[str,
         "environment": _environment(state),
         "training": _training(state),
         "processes": report_processes.processes(state),
+        "account": report_account.account(state),
         "phases": report_processes.phases(state),
         "pipeline": _pipeline(state),
         "placement": _placement(state),
@@ -272,6 +274,8 @@ def _unknown(state: RunState) -> dict[str, str]:
     """Why fields are null or empty: path -> reason in words."""
     out = _unknown_times(state) if state.train.steps else _no_steps(state)
     out |= report_memory.unknown(state)
+    if report_account.account(state) is None:
+        out["account"] = "nothing of the run was told yet, or a part of it was summed by an older version"
     out |= gpus.unknown(state)
     return out
 
@@ -336,6 +340,7 @@ def text(report: dict[str, Any]) -> str:
             f"  input wait {units.share(phases['input_wait'])}   compute {units.share(phases['compute'])}   "
             f"host {units.share(phases['host'])}   of step time after warm-up"
         )
+    out += [f"  {line}" for line in report_account.text(report["account"])]
     cpu, memory = report["cpu"], report["memory"]
     out.append(
         f"  CPU {units.percent(cpu['process_tree_mean_percent'])} (100 % is one core)   "

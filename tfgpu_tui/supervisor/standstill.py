@@ -31,7 +31,7 @@ MOVING_BPS = 100e3
 GPU_PERCENT = 5.0
 THROTTLED_PERCENT = 50.0
 """A quota that holds the run back is no standstill, nor is a machine that has no time for it (`Tree.starved`)."""
-JUDGED_PHASES = ("imported", "building", "training", "evaluating", "predicting", "idle")
+JUDGED_PHASES = ("imported", "building", "preparing", "training", "evaluating", "predicting", "idle")
 """What is traced, or imported, has no steps to wait for."""
 ID = "run.stalled"
 

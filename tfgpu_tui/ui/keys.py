@@ -101,6 +101,7 @@ PANE_KEYS: tuple[tuple[str, str, str], ...] = (
     ("7", "placement", "placement of layers"),
     ("8", "output", "output of the script"),
     ("9", "epochs", "epochs"),
+    ("0", "account", "the whole run's time"),
 )
 """Number key, pane, its name. The key focuses a pane that is shown, and zooms one that is not (or is in focus)."""
 

@@ -13,15 +13,20 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Optional, TypeVar
 
-from . import imports
+from . import imports, spent
 from .link import Event, Link, is_main, stamped
 
 F = TypeVar("F", bound=Callable[..., Any])
 AfterExecution = Callable[[Any, str, int], None]
 
+TRACED_IN = ("training", "evaluating", "predicting")
+TRACED_BETWEEN = ("imported", "building", "idle")
+"""Phases that a trace interrupts; between trainings only one of the main thread does."""
+
 _link: Optional[Link] = None
 _off: set[str] = set()
 _phase = ""
+_part = ""
 _phase_lock = threading.Lock()
 _after: list[AfterExecution] = []
 _before_trace: list[Callable[[], None]] = []
@@ -217,22 +222,29 @@ def stop_after() -> Optional[int]:
 # -- what the training is doing
 
 
-def set_phase(phase: str, **fields: Any) -> None:
-    """Tell what the script is doing, when it changes. Only the main process and processes that train speak. `fields`
-    are further ones of the event."""
-    global _phase
-    if phase == _phase:
+def set_phase(phase: str, part: str = "", **fields: Any) -> None:
+    """Tell what the script is doing, when it changes. Only the main process and processes that train speak. `part`:
+    under which name its time is summed, where that is not the phase's own. `fields` are further ones of the event."""
+    global _phase, _part
+    part = part or phase
+    if phase == _phase and part == _part:
         return
     with _phase_lock:
-        if phase != _phase:
-            _phase = phase
+        if phase != _phase or part != _part:
+            _phase, _part = phase, part
+            sums = spent.enter(part)
             if is_main() or phase not in ("importing", "imported"):
-                send_latest("phase", phase=phase, **fields)
+                send_latest("phase", phase=phase, part=part, spent_s=sums, **fields)
 
 
 def phase() -> str:
     """What the script is doing, as `set_phase` was told last."""
     return _phase
+
+
+def part() -> str:
+    """Under which name the time is summed now."""
+    return _part
 
 
 def executing_eagerly() -> bool:
@@ -303,15 +315,15 @@ def _count_traces(module: Any) -> None:
             look()
         _traces += 1
         _tracing.inside = True
-        before = _phase
-        if before in ("training", "evaluating", "predicting"):
-            set_phase("tracing")
+        before, part = _phase, _part
+        if before in TRACED_IN or (before in TRACED_BETWEEN and threading.current_thread() is threading.main_thread()):
+            set_phase("tracing", f"{part}/tracing")
         try:
             return original(*args, **kwargs)
         finally:
             _tracing.inside = False
             if before != _phase:
-                set_phase(before)
+                set_phase(before, part)
 
     module.func_graph_from_py_func = func_graph_from_py_func
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 from ..hooks.runtime import executing_eagerly, guarded, on_import, send_latest
 from ..hooks.user_function import Place, place_of
+from ..steps import first_runs
 
 HOOK = "retraces"
 KERAS = ("keras", "tf_keras")
@@ -117,6 +118,7 @@ def _traced(options: Any, function_type: Any, seconds: float) -> None:
     place = place_of(options.python_function)
     if place is None or (place.library is not None and place.library not in KERAS):
         return  # a map function of tf.data, or a library's own
+    first_runs.traced(place, seconds)
     cache, found = weakref.ref(options.function_cache._primary), leaves(function_type)
     known = _functions.get(place)
     if known is None:

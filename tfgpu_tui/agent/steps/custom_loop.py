@@ -18,7 +18,7 @@ from typing import Any
 
 from ..hooks.keras_models import with_fit
 from ..hooks.runtime import executing_eagerly, found, guarded, is_off, on_import, switch_off
-from . import fast, input_wait, keras_loop
+from . import fast, first_runs, input_wait, keras_loop
 from .custom_steps import HOOK, current, training_traced
 
 _counter = time.perf_counter
@@ -98,11 +98,13 @@ def _functions(module: Any) -> None:
 def timed(state: Any, key: Any, label: str, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Calls what may be (a part of) a training step; `key` is the same object at each such call."""
     state.inside = True
+    first_runs.begins(_counter())
     try:
         _begins(state, key, label)
         return original(*args, **kwargs)
     finally:
         state.inside = False
+        first_runs.ends()
         _ends(state, key)
 
 

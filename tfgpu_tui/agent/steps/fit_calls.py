@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..hooks.errors import users_place
 from ..hooks.keras_models import with_fit
-from ..hooks.runtime import guarded, send_latest, set_aside, traces
+from ..hooks.runtime import guarded, part, send_latest, set_aside, set_phase, traces
 from . import keras_loop, windows
 
 HOOK = "fit_calls"
@@ -61,7 +61,17 @@ _calls: Dict[Tuple[str, bool], _Calls] = {}
 
 
 @guarded(HOOK)
+def _fit_called() -> None:
+    if not keras_loop.active():
+        keras_loop.fits.add(threading.get_ident())
+        set_phase("preparing")
+
+
+@guarded(HOOK)
 def _fit_returned(seconds: float) -> None:
+    keras_loop.fits.discard(threading.get_ident())
+    if part() in ("preparing", "ending"):  # the first where it failed before its first step
+        set_phase("idle")
     _fits.count += 1
     _fits.seconds += seconds
     send_latest("fit_calls", count=_fits.count, wall_s=_fits.seconds)
@@ -116,6 +126,7 @@ def _patch(cls: Any) -> None:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         _running.fits += 1
         start = _counter()
+        _fit_called()
         try:
             return original(self, *args, **kwargs)
         finally:

@@ -29,7 +29,8 @@ LOOK_EVERY_S = 0.25
 SUM_EVERY_S = 0.1
 _counter = time.perf_counter
 
-
+fits: set[int] = set()
+"""Threads that are in a call of fit; `fit_calls` knows."""
 _running: list[Loop] = []
 """Loops that run now, in any thread, outermost first: a validation lies inside of its fit."""
 
@@ -127,7 +128,7 @@ def begin(owner: Any, phase: str, frame_id: int) -> None:
     outer = _innermost()
     if outer is not None:
         outer.emit()
-    loop = Loop(owner, phase, fit, frame_id)
+    loop = Loop(owner, phase, fit, frame_id, _part(phase, outer))
     _running.append(loop)
     apart = [other for other in _running if other.thread != loop.thread]
     for one in [loop, *apart] if apart else ():
@@ -135,9 +136,19 @@ def begin(owner: Any, phase: str, frame_id: int) -> None:
     _goes_on(loop)
 
 
+def _part(phase: str, outer: Optional[Loop]) -> str:
+    """Under which name a loop's time is summed."""
+    if outer is not None and outer.phase == "train":
+        return "callbacks" if _called_by_callback(outer) else "validation"
+    return "fit" if phase == "train" else PHASES[phase]
+
+
 def _goes_on(loop: Loop) -> None:
     clock.blocked = loop.blocked()
-    set_phase(PHASES[loop.phase])
+    if loop.phase == "train" and not loop.stepped:
+        set_phase("preparing")
+    else:
+        set_phase(PHASES[loop.phase], loop.part)
 
 
 @guarded(HOOK)
@@ -161,7 +172,7 @@ def end(owner: Any, phase: str) -> None:
         _goes_on(_running[-1])
     else:
         clock.blocked = None
-        set_phase("idle")
+        set_phase("idle", "ending" if phase == "train" and loop.thread in fits else "")
 
 
 def current(owner: Any, phase: str) -> Optional[Loop]:

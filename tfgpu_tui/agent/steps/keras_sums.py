@@ -17,7 +17,7 @@ from collections.abc import Callable
 from operator import sub
 from typing import Any, Optional
 
-from ..hooks.runtime import execution_done, guarded, hurry, looks_s, send, stop_after
+from ..hooks.runtime import execution_done, guarded, hurry, looks_s, send, set_phase, stop_after
 from . import agent_cost, callback_times, device_wait, input_wait, stopping, windows
 from .keras_stamps import NOTE, Stamps
 
@@ -31,11 +31,15 @@ _counter = time.perf_counter
 class Loop:
     """One fit, evaluation or prediction that runs now."""
 
-    def __init__(self, owner: Any, phase: str, fit: int, frame_id: int) -> None:
+    def __init__(self, owner: Any, phase: str, fit: int, frame_id: int, part: str) -> None:
         self.model: Callable[[], Any] = weakref.ref(owner.model) if owner.model is not None else _nothing
         self.phase = phase
         self.fit = fit
         self.frame_id = frame_id
+        self.part = part
+        """Under which name its time is summed."""
+        self.stepped = False
+        """Whether its first step began."""
         self.thread = threading.get_ident()
         self.beside = False
         """Whether a loop of another thread ran beside it."""
@@ -106,6 +110,10 @@ class Loop:
         """Before an execution after which we look: before all others nothing is done."""
         if self.stamps.wanted == _DUE:
             return
+        if not self.stepped:
+            self.stepped = True
+            if self.phase == "train":
+                set_phase("training", self.part)
         with self.lock:
             if self.last_exit is None:
                 self.last_exit = _counter()

@@ -133,6 +133,21 @@ class ScriptLines(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stood(Event):
+    """At which lines the main thread was seen while no step ran: before, between and after trainings, and in `fit`
+    before its first step; cumulative."""
+
+    type: ClassVar[str] = "stood"
+    looks: int
+    doing: dict[str, float] = field(default_factory=dict)
+    """Part (see `phase`) and what was done in it (`building/keras`) -> seconds: each look stands for the time since the
+    one before it. Done is: `import` (of a module), `keras` or `tensorflow` (called by the script's line), `python` (all
+    else)."""
+    places: list[rows.StoodAt] = field(default_factory=list)
+    """Those where it stood longest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnrolledLoop(Event):
     """A Python loop of the script that tracing made into copies of its ops in a graph; cumulative by loop."""
 
@@ -291,6 +306,7 @@ EVENTS: tuple[type[Event], ...] = (
     Pipeline,
     UserCode,
     ScriptLines,
+    Stood,
     UnrolledLoop,
     GraphPython,
     Stacks,

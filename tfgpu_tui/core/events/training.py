@@ -11,12 +11,19 @@ from tfgpu_tui.core.events.base import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Phase(Event):
-    """What the script is doing before (or between) steps: `importing`, `imported`, `building`, `tracing`, `training`,
-    `evaluating`, `predicting`, `idle`, `exiting`. Sent by the agent when it changes; for the words in the status
-    line."""
+    """What the script is doing before (or between) steps: `importing`, `imported`, `building`, `preparing` (in `fit`,
+    before its first step), `tracing`, `training`, `evaluating`, `predicting`, `idle`, `exiting`. Sent by the agent when
+    it changes."""
 
     type: ClassVar[str] = "phase"
     phase: str
+    part: str | None = None
+    """Under which name the time in it is summed: the phase's, or, where that can be more than one thing, `fit`,
+    `validation`, `callbacks` (an evaluation or prediction that a callback of a fit asked for), `ending` (in `fit`,
+    after its last epoch); with `/tracing` behind it while a function is traced there. None from older agents."""
+    spent_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of this process in each part so far, those included that were too short for a message of their own.
+    Empty from older agents."""
     ends_with: int | None = None
     """With `exiting`: the exit code that the process will have, or minus the signal that it will die of; None where
     that is not known."""
@@ -165,6 +172,25 @@ class Retrace(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstRun(Event):
+    """The executions of a function of a training step right after it was traced. Cumulative by function."""
+
+    type: ClassVar[str] = "first_run"
+    function: str
+    file: str | None = None
+    line: int | None = None
+    keras: bool = False
+    """True for Keras' own functions, such as its train step."""
+    count: int = 0
+    wall_s: float = 0.0
+    """From the begin of each such execution to its end: what was traced, compiled, chosen and run in it."""
+    tracing_s: float = 0.0
+    """Of that, in Python, to make the graphs."""
+    wait_s: float | None = None
+    """Of that, for batches that are fetched within the function; None where it could not be measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArrayCopy(Event):
     """`fit` put its arrays on a GPU as a whole: the allocator there grew by about their size."""
 
@@ -222,6 +248,7 @@ EVENTS: tuple[type[Event], ...] = (
     FitCalls,
     PredictCalls,
     Retrace,
+    FirstRun,
     ArrayCopy,
     DebugSwitch,
     ScriptError,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core.parts import calls, epochs, feed, layers, memory, steps
+from tfgpu_tui.core.parts import account, calls, epochs, feed, layers, memory, steps
+from tfgpu_tui.core.parts.account import Account
 from tfgpu_tui.core.parts.calls import Calls
 from tfgpu_tui.core.parts.epochs import Epochs
 from tfgpu_tui.core.parts.feed import Feed
@@ -42,6 +43,7 @@ class Process:
     feed: Feed = field(default_factory=Feed)
     layers: Layers = field(default_factory=Layers)
     memory: Memory = field(default_factory=Memory)
+    account: Account = field(default_factory=Account)
     job: ev.Job | None = None
     """Its place among the processes that train one model together, where it was told."""
     told_phase: str | None = None
@@ -104,6 +106,7 @@ def _steps(p: Process, e: ev.Steps) -> None:
         if e.examples is None and p.feed.batch_size is not None:  # the shape of a batch has no fixed size
             e = replace(e, examples=e.steps * p.feed.batch_size)
     steps.add(p.steps, e)
+    account.steps(p.account, e)
     if e.phase != "train":
         return
     if e.fit:
@@ -115,6 +118,7 @@ def _steps(p: Process, e: ev.Steps) -> None:
 
 
 def _epoch(p: Process, e: ev.Epoch) -> None:
+    account.epoch(p.account, e)
     if e.state == "begin":
         epochs.begin(p.epochs, e, p.steps.train.steps)
         p.marks.append(Mark(e.t, "epoch", f"epoch {e.epoch}"))
@@ -131,6 +135,7 @@ def _mark_checkpoints(p: Process, t: float, callbacks: dict[str, float]) -> None
 
 
 def _phase(p: Process, e: ev.Phase) -> None:
+    account.phase(p.account, e)
     if e.phase == "evaluating" and p.told_phase != "evaluating":
         p.marks.append(Mark(e.t, "validation", "validation"))
     p.told_phase = e.phase
@@ -169,6 +174,8 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.FitCalls: _fit_calls,
     ev.PredictCalls: lambda p, e: calls.predict_calls(p.calls, e, p.steps.first_step_t is not None),
     ev.Retrace: lambda p, e: calls.retrace(p.calls, e, p.steps.train),
+    ev.FirstRun: lambda p, e: account.first_run(p.account, e),
+    ev.Stood: lambda p, e: account.stood(p.account, e),
     ev.DebugSwitch: lambda p, e: calls.debug_switch(p.calls, e),
     ev.ScriptLines: lambda p, e: calls.script_lines(p.calls, e),
     ev.Dataset: lambda p, e: feed.dataset(p.feed, e),

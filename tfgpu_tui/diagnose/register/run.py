@@ -8,6 +8,7 @@ from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WO
 from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
 from tfgpu_tui.diagnose.stalled import PATIENCE
+from tfgpu_tui.diagnose.whole_run import GREATEST_S, LEAST_S, MOST, SLOW_START_S, SLOW_START_SHARE
 
 ENTRIES = (
     Entry(
@@ -233,6 +234,65 @@ ENTRIES = (
         harmless="""After a stop that you asked for: the monitor then ends what waits, and says so.""",
         limits=(Limit("an interpreter that closes for {} or longer", SLOW_EXIT_S, units.duration),),
         demo_note="it happens by chance, in some runs of the same script",
+    ),
+    Entry(
+        id="run.outside_training",
+        means="most of the run is none of its steps",
+        seen="""The run took minutes, and its steps a part of that: a long silence before the first step, between
+        epochs, or after the last one. Nothing that makes a step faster would help.""",
+        why="""Much around the steps is done once and in Python: data are read and converted, models built, functions
+        traced; fit() prepares its data before its first step (Keras 3 goes through class_weight row by row), makes its
+        iterator anew for each epoch, and validates.""",
+        signal="""The wall time of the run, from start to exit, split by the phases that the agent clocks; what is
+        measured within them (steps, tracing, validation, callbacks) is taken out of them. The parts sum to the wall
+        time, and what no phase covers is called unknown and blamed on nothing. The line is where ten looks a second at
+        the main thread saw it longest. Judged once the run has ended well: a run that goes on may train for days yet.
+        What another finding says already (a slow validation, fit in a loop, tracing again) is left out; imports and
+        exit count from a minute on.""",
+        steps=(
+            """See all parts, of this run or of two:
+            | tfgpu-tui report RUN
+            | tfgpu-tui compare RUN RUN""",
+            "Take the greatest part first: the finding names it, and the line where the main thread stood.",
+            """Where fit() goes through class_weight: give it the weights of all rows as an array.
+            | weights = np.where(y == 1, 9.0, 1.0)
+            | model.fit(x, y, sample_weight=weights)""",
+            "Save what is prepared (np.save, TFRecord, Dataset.save), and load that in later runs.",
+        ),
+        harmless="""In a short trial of a script that trains for hours otherwise; where the script's work is the rest,
+        and the training a part of it.""",
+        limits=(
+            Limit("from {} of the wall time on", MOST, units.share),
+            Limit("and from {} outside of the steps", LEAST_S, units.duration),
+            Limit("of which the greatest part takes {} or more", GREATEST_S, units.duration),
+        ),
+        demo_note="a demo would have to run for longer than a reader wants to wait",
+    ),
+    Entry(
+        id="run.slow_start",
+        means="the first call of a function takes long",
+        seen="""The first step takes a minute, those after it milliseconds.""",
+        why="""The first call of a tf.function traces its Python to a graph, optimises and compiles that (XLA, where it
+        is on; kernels for a GPU that TensorFlow was not built for), and chooses algorithms. A graph of many ops, such
+        as a Python loop of a thousand turns makes, takes long in each of these.""",
+        signal="""Wall time from the begin of the execution that a function was traced for to its end, less what it
+        waited for its first batch; of that, the tracing by its own clock. That XLA compiles is known by jit_compile,
+        that kernels are compiled from PTX by TensorFlow's own message; the choice of algorithms is not measured
+        apart.""",
+        steps=(
+            "Where tracing takes it: no Python loop over time steps in the function; tf.range, tf.map_fn, RNN.",
+            """Where XLA does: let it keep what it compiled, or leave it off.
+            | TF_XLA_FLAGS=--tf_xla_persistent_cache_directory=DIR
+            | tfgpu-tui --set jit_compile=off train.py""",
+            "Where kernels are compiled for a new GPU: a TensorFlow built for it; the driver keeps them until then.",
+        ),
+        harmless="In a run of hours: it happens once.",
+        limits=(
+            Limit("from {} on", SLOW_START_S, units.duration),
+            Limit("and from {} of the wall time of a run that has ended", SLOW_START_SHARE, units.share),
+        ),
+        knobs=("jit_compile=off",),
+        demo_note="it takes a graph of tens of thousands of ops, or a compiler that is slow on this machine",
     ),
     Entry(
         id="run.stalled",

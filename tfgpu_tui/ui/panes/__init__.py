@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tfgpu_tui.ui.draw import Box, Content
 from tfgpu_tui.ui.panes import (
+    account,
     compare,
     cpu,
     epochs,
@@ -32,6 +33,7 @@ PANES: dict[str, Callable[[View, Box], Content]] = {
     "metric": metric.content,
     "pipeline": pipeline.content,
     "epochs": epochs.content,
+    "account": account.content,
     "placement": placement.content,
     "output": output.content,
     "compare": compare.content,
