@@ -28,7 +28,7 @@ def gpu(busy: float) -> list[ev.Event]:
 
 
 def test_a_healthy_run_has_no_warning() -> None:
-    state = state_of(start(), windows(20, wait=0.02), pipeline(), [ev.RunEnded(t=T0 + 99, exit_code=0)])
+    state = state_of(start(), windows(20, wait=0.02), pipeline(), [ev.RunEnded(t=T0 + 15, exit_code=0)])
     assert [f for f in diagnose(state) if f.severity != "info"] == []
 
 

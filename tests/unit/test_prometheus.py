@@ -84,7 +84,7 @@ def test_seconds_and_their_parts() -> None:
 
 
 def test_what_is_not_measured_is_absent() -> None:
-    state = state_of(start(), [steps(2, wait_s=None, compute_s=None, examples=None)])
+    state = state_of(start(), [steps(2, wait_s=None, compute_s=None, examples=None, batch_size=None)])
     found = samples(state)
     assert value(found, "step_seconds_total", part="input_wait") is None
     assert value(found, "examples_total") is None

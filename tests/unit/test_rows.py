@@ -21,6 +21,7 @@ NO_ROWS = {
     "GPU": "device kind -> ops (Layer.predicted)",
     "CPU": "device kind -> ops (Layer.predicted)",
     "loss": "a metric",
+    "op_determinism": "a switch of TensorFlow",
     "built": "values of TensorFlow's own message",
     "runtime": "values of TensorFlow's own message",
     "nvidia_cuda_nvcc_cu12": "a distribution",
