@@ -142,7 +142,8 @@ def _of_process(out: Families, process: Process, labels: list[str]) -> None:
     for part, seconds in parts.items():
         out.counter("step_seconds", "Wall time of training steps, by what it went to.", (*OF_PROCESS, "part"),
                     [*labels, part], seconds)  # fmt: skip
-    out.counter("examples", "Examples through the optimizer.", OF_PROCESS, labels, train.examples)
+    known = train.examples if train.sized_s >= 0.99 * train.wall_s else None  # a sum over all steps, or none
+    out.counter("examples", "Examples through the optimizer.", OF_PROCESS, labels, known)
     if train.periods:
         out.histogram(
             "step_duration_seconds", "Wall time of a training step.", OF_PROCESS, labels, _buckets(train), train.wall_s
