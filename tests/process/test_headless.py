@@ -27,6 +27,16 @@ sys.exit(7)
 """
 
 
+@pytest.mark.parametrize(("chosen", "told"), [((), "off"), (("--set", "profile=auto"), "auto")])
+def test_the_profiler_writes_nothing_into_a_headless_runs_stderr(
+    place: Workplace, chosen: tuple[str, ...], told: str
+) -> None:
+    """TensorFlow's own lines about a profiler's session would stand there: it is not used unless it is asked for."""
+    script = place.script("import json, os; print(json.loads(os.environ['TFGPU_TUI_KNOBS'])['profile'])")
+    done = place.tool("--headless", *chosen, script)
+    assert (done.returncode, done.stdout.decode()) == (0, told + "\n")
+
+
 def test_streams_and_status_equal_plain_python(place: Workplace) -> None:
     script = place.script(BINARY)
     arguments = [str(script), "--headless", "--", "-x", "--help"]

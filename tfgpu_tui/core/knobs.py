@@ -177,9 +177,10 @@ INPUT = Knob(
 )
 PROFILE = Knob(
     name="profile",
-    values=(SCRIPT, "5", "off"),
-    summary="what compute is made of: script = a few steps now and then, for 0.5 % of the time at most; a number = so "
-    "many steps at once after the first 20 (slower meanwhile), too; off = never by itself",
+    values=(SCRIPT, "5", AUTOMATIC, "off"),
+    summary="what compute is made of: script = a few steps now and then, for 0.5 % of the time at most, and not in "
+    "headless runs; auto = in those, too; a number = so many steps at once after the first 20 (slower meanwhile), too; "
+    "off = never by itself",
     free=whole_number("a number of steps, for example 3", highest=1000),
 )
 DETERMINISM = Knob(

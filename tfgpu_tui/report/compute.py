@@ -12,6 +12,10 @@ NOT_LOOKED = (
     "--set profile=5 asks for it"
 )
 OFF = "--set profile=off"
+HEADLESS = (
+    "a headless run is not looked into by itself, since TensorFlow's profiler writes to stderr; --set profile=auto or "
+    "profile=5 asks for it"
+)
 
 
 def compute(state: RunState) -> dict[str, Any] | None:
@@ -47,7 +51,10 @@ def why_not(state: RunState) -> str | None:
         return times.note
     if times is not None:
         return times.refused or "no whole step was seen"
-    return OFF if state.run is not None and state.run.knobs.get("profile") == "off" else NOT_LOOKED
+    asked = state.run.knobs.get("profile") if state.run is not None else None
+    if asked is None and state.run is not None and state.run.mode == "headless":
+        return HEADLESS
+    return OFF if asked == "off" else NOT_LOOKED
 
 
 def _rounded(value: float | None) -> float | None:

@@ -100,10 +100,13 @@ def end_of_stderr_file(descriptor: int = 2) -> int | None:
 
 def additions(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
     """What the script's environment has besides the caller's: the agent's folder before PYTHONPATH, and the knobs."""
+    told = meta.knobs
+    if meta.mode == "headless":  # TensorFlow's profiler writes four lines to stderr, which here is the script's alone
+        told = {"profile": "off", **told}
     env = {
         "PYTHONPATH": os.pathsep.join([str(INJECT), *filter(None, [base.get("PYTHONPATH")])]),
         "TFGPU_TUI_SOCKET": meta.socket,
-        "TFGPU_TUI_KNOBS": json.dumps(meta.knobs),
+        "TFGPU_TUI_KNOBS": json.dumps(told),
     }
     if meta.stop_after is not None:
         env["TFGPU_TUI_STOP_AFTER"] = str(meta.stop_after)
