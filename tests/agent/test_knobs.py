@@ -87,6 +87,7 @@ def test_without_a_knob_the_scripts_own_settings_are_read_back(python: str) -> N
         "steps_per_execution": "2",
         "precision": "float32",
         "library_path": "not set",
+        "determinism": "off",
     }
     for name in ("memory_growth", "gpu_memory_limit", "allocator", "gpu_thread_mode"):
         assert said["notes"][name].startswith("no GPU visible")

@@ -109,11 +109,12 @@ def test_phases_are_told_in_order() -> None:
     assert of_type(events, "phase")[0]["phase"] == "importing"
     assert [e["phase"] for e in of_type(events, "phase")][-2:] == ["idle", "exiting"]
     told = process.stdout.split()
-    assert told[:3] == ["building", "training", "tracing"]
+    assert told[:4] == ["building", "preparing", "training", "tracing"]
     without_tracing = [phase for phase in told if phase != "tracing"]
     changes = [phase for i, phase in enumerate(without_tracing) if without_tracing[i - 1 : i] != [phase]]
     assert changes == [
         "building",
+        "preparing",
         *["training", "evaluating"] * 2,
         "training",
         "idle",

@@ -62,8 +62,8 @@ def tell() -> None:
     natives = native_ids(stacks)
     for ident, whole in stacks.items():
         stack = [place for place in whole if not _is_ours(place)]
-        if not stack or _is_ours(whole[-1]):
-            continue  # a thread of the agent
+        if not stack:
+            continue
         row = _row(ident, natives.get(ident), stack, ident == training)
         if ident == training:
             person = _waits_for_person(stack, row)
