@@ -17,7 +17,7 @@ ROWS = 32
 
 def load_image(path, label):
     image = tf.io.decode_png(tf.io.read_file(path), channels=1)
-    return tf.cast(image[..., 0], tf.float32) / 255.0, label
+    return tf.ensure_shape(tf.cast(image[..., 0], tf.float32) / 255.0, (ROWS, ROWS)), label
 
 
 @keras.saving.register_keras_serializable("demo")
