@@ -26,7 +26,9 @@ from tfgpu_tui.supervisor.server import FROM_AGENTS, Server
 from tfgpu_tui.terminal.lines import TerminalLines, char_width, printable, printable_lines
 
 # How long an example takes says something of the machine, not of the parser.
-settings.register_profile("no timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "no timings", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 settings.load_profile("no timings")
 
 VALUES = st.recursive(
