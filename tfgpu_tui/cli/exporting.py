@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 from wsgiref import simple_server
 
+from tfgpu_tui.cli import reading
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report import prometheus
@@ -91,9 +92,8 @@ class Runs:
             if path not in self._read:
                 self._read[path] = history.latest(run.journal)
             state, reader = self._read[path]
-            with contextlib.suppress(OSError):  # deleted meanwhile
-                for event in reader:
-                    state.take(event)
+            with contextlib.suppress(rundir.RunNotFound):  # deleted meanwhile
+                reading.go_on(state, reader)
         return [self._read[path][0] for path in sorted(there)]
 
     def _runs(self) -> list[RunDir]:

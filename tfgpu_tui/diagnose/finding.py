@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-SEVERITIES = ("critical", "warning", "info")
 WARNING_SHARE = 0.10
 CRITICAL_SHARE = 0.20
 """Shares of step time from which a cause is a warning, or critical (the scale of XProf and TraceML)."""

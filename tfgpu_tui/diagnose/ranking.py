@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tfgpu_tui.diagnose.finding import SEVERITIES, Finding
+from tfgpu_tui.core.severity import SEVERITIES
+from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.register import ENDINGS
 
 

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfgpu_tui.core.severity import SEVERITIES
 from tfgpu_tui.runs import files, folders
 
 MOST_STALL_S = 1e6
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
-SEVERITIES = ("critical", "warning", "info")
-"""Of a finding (`diagnose.finding`, which a run on disk knows nothing of)."""
 MOST_BYTES = 1 << 20
 """Of a configuration file."""
 

@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tfgpu_tui.core.severity import SEVERITIES
+
 LARGEST_BYTES = 1 << 20
 """Of a meta.json; what is larger is none."""
 LATEST = 250e9
@@ -141,7 +143,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "report_json": _or_none(_text),
     "metrics": _or_none(_text),
     "on_finding": _or_none(_text),
-    "on_finding_severity": lambda value: value in ("critical", "warning", "info") if isinstance(value, str) else False,
+    "on_finding_severity": lambda value: isinstance(value, str) and value in SEVERITIES,
     "columns": _whole(0, 1 << 20),
     "rows": _whole(0, 1 << 20),
     "host": _text,

@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tfgpu_tui.core.severity import SEVERITIES
 from tfgpu_tui.diagnose import diagnose
-from tfgpu_tui.diagnose.finding import SEVERITIES, Finding
+from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.report.report_json import finding_row
 from tfgpu_tui.runs.rundir import Meta, RunDir
 from tfgpu_tui.supervisor.record import Recorder
@@ -90,9 +91,7 @@ class FindingCommands:
         until = time.monotonic() + LIMIT_S
         while self._waiting or self._running is not None:
             if time.monotonic() > until:
-                self._recorder.fault(
-                    "on-finding", f"{len(self._waiting)} findings were not told: the commands took too long"
-                )
+                self._say(f"{len(self._waiting)} findings were not told: the commands took too long")
                 self._waiting.clear()
                 if self._running is not None:
                     self._leave(self._running, None)

@@ -11,13 +11,11 @@ import atexit
 import importlib
 import linecache
 import os
-import sys
-import threading
 import time
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from ..hooks import runtime
+from ..hooks import runtime, thread_stacks
 from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
 
@@ -60,14 +58,8 @@ _stood = _Stood()
 _pid = os.getpid()
 
 
-def _stack() -> List[Tuple[CodeType, int]]:
-    """The main thread's, innermost frame first, as code and line. No frame is kept: what the script lets go of
-    meanwhile would live on with it."""
-    frame, found = sys._current_frames().get(threading.main_thread().ident or 0), []
-    while frame is not None:
-        found.append((frame.f_code, frame.f_lineno or 0))
-        frame = frame.f_back
-    return found
+def _line(frame: FrameType) -> Tuple[CodeType, int]:
+    return frame.f_code, frame.f_lineno or 0
 
 
 def _place(part: str, stack: List[Tuple[CodeType, int]]) -> Optional[Place]:
@@ -98,7 +90,7 @@ def _look() -> None:
     part = runtime.part()
     if part not in PARTS:
         return
-    place = _place(part, _stack())
+    place = _place(part, thread_stacks.of_main(_line))
     if place is None or (place not in _stood.seconds and len(_stood.seconds) >= MAX_PLACES):
         return
     _stood.looks += 1

@@ -15,12 +15,11 @@ import atexit
 import linecache
 import opcode
 import os
-import sys
 import threading
 from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from ..hooks import runtime
+from ..hooks import runtime, thread_stacks
 from ..hooks.autograph_lines import Written, written
 from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
@@ -122,24 +121,11 @@ def stepped_at(frame_id: int, code: CodeType) -> Optional[int]:
     return instruction if seen_code == id(code) else None
 
 
-def _stacks() -> Dict[int, List[At]]:
-    """The stack of each thread but this one, innermost frame first. No frame is kept: what the script lets go of
-    meanwhile would live on with it, and this thread's own would hold itself."""
-    frames = sys._current_frames()
-    del frames[threading.get_ident()]
-    return {thread: _stack(frames.pop(thread)) for thread in list(frames)}
-
-
-def _stack(frame: Optional[FrameType]) -> List[At]:
-    stack = []
-    while frame is not None:
-        code = frame.f_code
-        # The line costs a search, and only those of the script are asked for.
-        line = 0 if library_of(code.co_filename) is not None else frame.f_lineno or 0
-        at = written(code.co_filename, line, code.co_name)
-        stack.append(At(code, frame.f_lasti, at, id(frame)))
-        frame = frame.f_back
-    return stack
+def _at(frame: FrameType) -> At:
+    code = frame.f_code
+    # The line costs a search, and only those of the script are asked for.
+    line = 0 if library_of(code.co_filename) is not None else frame.f_lineno or 0
+    return At(code, frame.f_lasti, written(code.co_filename, line, code.co_name), id(frame))
 
 
 def _in_step(within: List[At]) -> bool:
@@ -182,7 +168,7 @@ def _look() -> None:
     loop = loops[0] if loops and loops[0].phase == "train" else None
     if loop is None and runtime.phase() != "training":
         return
-    for thread, stack in _stacks().items():
+    for thread, stack in thread_stacks.of_others(_at).items():
         found = _place(thread, stack, loop)
         if found is not None:
             kind, at = found

@@ -11,12 +11,11 @@ import dis
 import linecache
 import os
 import re
-import sys
 import threading
 from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from ..hooks import runtime
+from ..hooks import runtime, thread_stacks
 from ..hooks.libraries import is_users, library_of
 from ..hooks.link import Event
 from ..hooks.runtime import guarded, on_command, send_latest
@@ -58,7 +57,7 @@ def tell() -> None:
     loops = keras_loop.running()
     training = loops[-1].thread if loops else threading.main_thread().ident
     threads, doing, person = [], None, False
-    stacks = _stacks()
+    stacks = thread_stacks.of_others(_place, MAX_FRAMES)
     natives = native_ids(stacks)
     for ident, whole in stacks.items():
         stack = [place for place in whole if not _is_ours(place)]
@@ -82,19 +81,8 @@ def tell() -> None:
     )
 
 
-def _stacks() -> Dict[int, List[Place]]:
-    """The stack of each thread but this one, innermost frame first. No frame is kept."""
-    frames = sys._current_frames()
-    del frames[threading.get_ident()]
-    return {thread: _stack(frames.pop(thread)) for thread in list(frames)}
-
-
-def _stack(frame: Optional[FrameType]) -> List[Place]:
-    stack: List[Place] = []
-    while frame is not None and len(stack) < MAX_FRAMES:
-        stack.append(Place(frame.f_code, frame.f_lasti, frame.f_lineno or 0, id(frame)))
-        frame = frame.f_back
-    return stack
+def _place(frame: FrameType) -> Place:
+    return Place(frame.f_code, frame.f_lasti, frame.f_lineno or 0, id(frame))
 
 
 def _is_ours(place: Place) -> bool:
