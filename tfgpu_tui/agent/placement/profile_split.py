@@ -53,6 +53,8 @@ class Split(NamedTuple):
     """Row of the placement -> part -> milliseconds."""
     ops: List[Dict[str, object]]
     """Rows as in the event, the longest first."""
+    window: Tuple[float, float] = (0.0, 0.0)
+    """Begin of the first and end of the last of these steps, in microseconds of the profiler's clock."""
 
 
 class Group(NamedTuple):
@@ -94,7 +96,9 @@ def split(found: Trace, attribution: Attribution, placed: Mapping[str, str]) -> 
     if idle_us[CALL]:
         parts[GAPS if gpu else RUNTIME] = idle_us[CALL] / scale
     begun = Counter(group for _, group, at_us, _ in timeline if group is not None and begin_us <= at_us < end_us)
-    return Split(steps, (end_us - begin_us) / scale, sum(parts.values()), parts, by_layer, _rows(spent, begun, steps))
+    rows = _rows(spent, begun, steps)
+    window = begin_us, end_us
+    return Split(steps, (end_us - begin_us) / scale, sum(parts.values()), parts, by_layer, rows, window)
 
 
 def relevant(runs: List[Run], attribution: Attribution, placed: Mapping[str, str]) -> List[Run]:
