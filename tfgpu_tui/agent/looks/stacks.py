@@ -48,12 +48,13 @@ class Place(NamedTuple):
 
 @on_command("stacks")
 def _asked(command: Event) -> None:
-    tell()
+    number = command.get("question")
+    tell(number if isinstance(number, int) else 0)
 
 
 @guarded("stacks")
-def tell() -> None:
-    """Sends `stacks`."""
+def tell(question: int = 0) -> None:
+    """Sends `stacks`: the answer to the question of this number."""
     loops = keras_loop.running()
     training = loops[-1].thread if loops else threading.main_thread().ident
     threads, doing, person = [], None, False
@@ -73,6 +74,7 @@ def tell() -> None:
     threads.sort(key=lambda row: (order.index(row["role"]), row["file"] is None))
     send_latest(
         "stacks",
+        question=question,
         threads=threads[:MAX_THREADS],
         doing=doing,
         phase=runtime.phase(),
