@@ -34,8 +34,7 @@ from tfgpu_tui.supervisor.host import descendants
 SCRIPT = Path(__file__).parent / "pause_cases" / "pauses.py"
 PAUSE_S, STALL_AFTER_S = 90.0, 60.0
 LIMIT_S = 600.0
-TRUE: dict[str, tuple[str, ...]] = {
-}
+TRUE: dict[str, tuple[str, ...]] = {}
 """What is right to say of a training whose pause is much of its time."""
 PTRACE_ATTACH, PTRACE_DETACH = 16, 17
 

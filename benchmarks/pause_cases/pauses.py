@@ -57,10 +57,10 @@ class Pause(keras.callbacks.Callback):
         say("over")
 
 
-def fit(*callbacks: keras.callbacks.Callback, model: keras.Model | None = None, epochs: int = 4, **more: object) -> None:
-    (model or net()).fit(
-        batches(), epochs=epochs, steps_per_epoch=150, verbose=0, callbacks=list(callbacks), **more
-    )
+def fit(
+    *callbacks: keras.callbacks.Callback, model: keras.Model | None = None, epochs: int = 4, **more: object
+) -> None:
+    (model or net()).fit(batches(), epochs=epochs, steps_per_epoch=150, verbose=0, callbacks=list(callbacks), **more)
 
 
 def wait() -> None:
@@ -106,7 +106,8 @@ def checkpoint() -> None:
     def save() -> None:
         path = os.path.join(tempfile.mkdtemp(), "m.weights.h5")
         model.save_weights(path)
-        left = memoryview(open(path, "rb").read())
+        with open(path, "rb") as file:
+            left = memoryview(file.read())
         end = time.monotonic() + PAUSE_S
         while time.monotonic() < end:
             os.write(writer, left[:4096])
@@ -180,7 +181,12 @@ def undefined_metric() -> None:
 def long_trace() -> None:
     class Slow(keras.layers.Layer):
         def call(self, inputs: tf.Tensor) -> tf.Tensor:
-            if not tf.executing_eagerly() and not getattr(self, "seen", False) and inputs.shape[0] is None and self.late:
+            if (
+                not tf.executing_eagerly()
+                and not getattr(self, "seen", False)
+                and inputs.shape[0] is None
+                and self.late
+            ):
                 self.seen = True
                 say("pause")
                 wait()
@@ -201,7 +207,7 @@ def long_compile() -> None:
 
     class Wide(keras.layers.Layer):
         def call(self, inputs: tf.Tensor) -> tf.Tensor:
-            for n in range(int(PAUSE_S * 25)):
+            for n in range(int(PAUSE_S * 8)):
                 inputs = tf.math.sin(inputs + float(n)) @ tf.eye(64)
             return inputs
 
@@ -236,7 +242,8 @@ def own_loop() -> None:
     def step(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(a) - b) ** 2)
-        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
     for number, (a, b) in enumerate(batches().take(600)):
