@@ -34,7 +34,16 @@ from tfgpu_tui.supervisor.host import descendants
 SCRIPT = Path(__file__).parent / "pause_cases" / "pauses.py"
 PAUSE_S, STALL_AFTER_S = 90.0, 60.0
 LIMIT_S = 600.0
-TRUE: dict[str, tuple[str, ...]] = {}
+TRUE: dict[str, tuple[str, ...]] = {
+    "long_validation": ("host.validation", "run.slow_exit"),
+    "cold_validation": ("host.validation", "run.slow_exit"),
+    "checkpoint": ("host.validation",),
+    "three_steps": ("host.validation",),
+    "long_trace": ("run.slow_start",),
+    "long_compile": ("compute.unrolled", "run.slow_start"),
+    "first_fill": ("input.bound", "input.python"),
+    "own_loop": ("host.python",),
+}
 """What is right to say of a training whose pause is much of its time."""
 PTRACE_ATTACH, PTRACE_DETACH = 16, 17
 
@@ -47,6 +56,11 @@ class Result(NamedTuple):
     stood: list[str]
     """Findings that stood at any moment, but info."""
     state: str
+
+
+def _said(run: RunDir, word: str) -> bool:
+    """Whether the training printed a line of this word alone."""
+    return run.output_log.exists() and word in map(str.strip, run.output_log.read_text(errors="replace").splitlines())
 
 
 def _script(run: RunDir) -> int:
@@ -119,7 +133,7 @@ def tried(name: str, scale: float, folder: Path) -> Result:
     run = launch.start(spec)
     done = False
     while rundir.summary(run).state != "ended" and time.monotonic() - begun < LIMIT_S + 4 * pause_s:
-        if not done and name in MEANWHILE and run.output_log.exists() and "pause" in run.output_log.read_text():
+        if not done and name in MEANWHILE and _said(run, "pause"):
             done = True
             MEANWHILE[name](run, pause_s)
         time.sleep(0.1)
@@ -137,7 +151,7 @@ def _result(name: str, run: RunDir, seconds: float) -> Result:
     info = {found.id for found in at_end if found.severity == "info"}
     stood = (stood | {found.id for found in at_end}) - (info - {"run.stalled"})
     quiet = [event.quiet_s for event in events if isinstance(event, Standstill)]
-    ended = state.activity() if "over" in run.output_log.read_text() else f"not over: {state.activity()}"
+    ended = state.activity() if _said(run, "over") else f"not over: {state.activity()}"
     return Result(name, seconds, max(quiet, default=0.0), sorted(stood), ended)
 
 
