@@ -90,6 +90,7 @@ def test_fits_of_processes_that_train_apart_are_summed() -> None:
     ]
     state = fold([*start(), *several])
     assert state.fits == 8 and report_json.build(state)["training"]["fits"] == 8
+    assert state.first_fit is not None and state.fit_calls is not None
     assert (state.first_fit.calls, state.fit_calls.calls) == (4, 4)
     assert (state.first_fit.wall_s, state.fit_calls.wall_s) == (8.0, 8.0)
     again = checkpoint.load(checkpoint.dump(state))
