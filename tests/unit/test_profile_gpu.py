@@ -132,4 +132,4 @@ def test_collectives_name_replicas_and_batch() -> None:
     finding = the("compute.collectives", exchanging(4.0))
     assert finding is not None and (finding.severity, finding.knob) == ("warning", None)
     assert finding.lines[0] == "4.00 ms of 10.0 ms a step in CollectiveReduceV2 while nothing else runs"
-    assert finding.lines[1] == "2 replicas, 16 examples each, 40 000 000 parameters"
+    assert finding.lines[1] == "2 replicas, 16 examples each, 40.0M parameters"

@@ -122,9 +122,11 @@ def _collectives(state: RunState) -> Iterator[Finding]:
     if share < COLLECTIVES_SHARE:
         return
     kinds = [row for row in times.ops if row["part"] == "collectives"]
-    processes = state.dataset.strategy_workers if state.dataset is not None else None
+    job = state.described.job
+    processes = job.workers if job is not None else None
     replicas = state.model.replicas if state.model is not None else None
-    each = state.batch_size / replicas if state.batch_size and replicas else None
+    here = replicas / (processes or 1) if replicas else None  # of this process, whose steps show its own batch
+    each = state.batch_size / here if state.batch_size and here else None
     parameters = state.model.parameters if state.model is not None else None
     gpus = state.environment.tf_gpus or []
     one = gpus[0].get("uuid") if len(gpus) > 1 else None
