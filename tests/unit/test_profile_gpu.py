@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.journals import T0, evidence
+from tests.unit import test_diagnose_gpu as gpus
 from tests.unit.test_each_finding import copying, exchanging, multiplied
 from tfgpu_tui.agent.placement import profile_gpu, profile_trace
 from tfgpu_tui.agent.placement.profile_trace import Run
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import validate
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
+
+
+def with_look(event: ev.LayerTimes) -> RunState:
+    """A training on one GPU whose step was looked into."""
+    link = gpus.samples(gpus.row(0, pcie_generation=5, pcie_width=16))
+    return gpus.trained(gpus.machine(gpus.listed(0)), link, [event])
 
 
 def the(name: str, state: RunState) -> Finding | None:
@@ -87,6 +97,15 @@ def test_a_real_gpus_trace_has_its_copies_and_tensor_cores() -> None:
     assert up["pageable_bytes"] == pytest.approx(up["bytes"])
     assert 0.3 < float(str(up["alone_ms"])) <= float(str(up["ms"])) < 0.4
     assert found.arithmetic == pytest.approx({"tensor cores": 1.8956, "plain": 0.1734}, abs=1e-3)
+    told = {"type": "layer_times", "v": 1, "t": T0 + 9, "step_ms": 5.3, "whole_steps": 2, **found._asdict()}
+    event = validate.read(json.dumps(told).encode())
+    assert isinstance(event, ev.LayerTimes), "as the agent writes it, it passes the socket's check"
+    assert the("precision.unused_tensor_cores", with_look(event)) is None
+    copied = the("input.copy_bound", with_look(event))
+    assert copied is None, "6 % of the step"
+    quick = replace(event, step_ms=2.5)
+    copied = the("input.copy_bound", with_look(quick))
+    assert copied is not None and "8.1 GiB a second" in copied.lines[1]
 
 
 def test_a_copy_is_set_against_the_link() -> None:
