@@ -371,6 +371,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "compute.python": (lambda: in_graph(5.0), lambda: in_graph(0.2)),
     "compute.collectives": (lambda: exchanging(4.0), lambda: exchanging(1.0)),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
+    "memory.fragmented": (lambda: memories.in_pieces(9.0), lambda: memories.in_pieces(3.0)),
     "memory.foreign": (lambda: shared(30_000), lambda: shared(200)),
     "memory.oom": (
         lambda: failing("ResourceExhaustedError", OOM, FAILED),
