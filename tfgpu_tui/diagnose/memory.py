@@ -244,8 +244,8 @@ def _fragmented(state: RunState) -> Iterator[Finding]:
                 f"in use now {units.size(current)}, at most {units.size(peak)}; memory growth is on",
                 "what was free did not fit what was asked for, so TensorFlow took more; it gives nothing back",
             ],
-            next="Let the driver hand the memory out (Enter reruns so), or give tensors few shapes: batches of one size, "
-            "sequences padded to a few lengths.",
+            next="Let the driver hand the memory out (Enter reruns so), or give tensors few shapes: batches of one "
+            "size, sequences padded to a few lengths.",
             evidence={
                 "gpu": view.index,
                 "reserved_mib": held[0] >> 20,
