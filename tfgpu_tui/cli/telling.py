@@ -19,8 +19,16 @@ from tfgpu_tui.terminal.long_lines import for_output
 
 
 def report(options: argparse.Namespace) -> int:
-    """What was found in a run; of a running one, so far."""
-    told = reading.told(rundir.find(options.run))
+    """What was found in a run; of a running one, so far. Also of an experiment, by its id."""
+    try:
+        run = rundir.find(options.run)
+    except rundir.RunNotFound:
+        from tfgpu_tui.cli import trying
+
+        if (found := trying.known(options.run)) is None:
+            raise
+        return trying.report(found, options)
+    told = reading.told(run)
     if options.html is not None or options.tensorboard is not None:
         return _report_files(told, options)
     if options.json:
