@@ -145,10 +145,11 @@ def test_an_experiment_that_is_stopped_keeps_what_is_known(place: Workplace) -> 
 def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:
     script = place.script("import time\ntime.sleep(600)\n")
     process = subprocess.Popen(place.command("try", script), cwd=place.folder, env=place.env, stderr=subprocess.PIPE)
-    wait_until(lambda: place.runs() and place.runs()[0].state == "running", "the first trial runs")
+    script_runs = lambda: place.runs() and rundir.read_meta(place.only_run()).script_pid  # noqa: E731
+    wait_until(script_runs, "the first trial runs", 60)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too")
+    wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too", 60)
 
 
 def test_a_real_training_is_tried(place: Workplace) -> None:
