@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import re
 import signal
@@ -13,14 +12,13 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from tfgpu_tui.cli import starting
+from tfgpu_tui.cli import experiments, starting
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.core import knobs
 from tfgpu_tui.runs import interpreter
 from tfgpu_tui.runs.rundir import RunDir
-from tfgpu_tui.terminal.lines import printable, printable_lines
-from tfgpu_tui.terminal.long_lines import for_output
+from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.trials import conduct, decide, groups, schedule, table
 from tfgpu_tui.trials.records import Group, Record, words
 
@@ -41,38 +39,8 @@ def try_settings(options: argparse.Namespace) -> int:
     )
     with _stopped_by_signals(experiment):
         group = experiment.conduct()
-    _print(group, options.json)
+    experiments.show(group, options.json)
     return status(group)
-
-
-def known(text: str) -> Group | None:
-    """The experiment that is meant; None where there is none of that id."""
-    try:
-        return groups.find(text)
-    except groups.GroupNotFound:
-        return None
-
-
-def report(group: Group, options: argparse.Namespace) -> int:
-    """The verb `report` of an experiment. Raises UsageError."""
-    if options.tensorboard is not None:
-        raise UsageError("--tensorboard is for a run: an experiment has no series of its own")
-    if options.html is not None:
-        from tfgpu_tui.cli.telling import write
-        from tfgpu_tui.trials import page
-
-        write(options.html, "--html", page.html(group))
-        print(printable(f"written: {options.html}"))
-    else:
-        _print(group, options.json)
-    return 0
-
-
-def _print(group: Group, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(table.as_json(group), indent=1, allow_nan=False))
-    else:
-        print(for_output(printable_lines(table.text(group))))
 
 
 def status(group: Group) -> int:
