@@ -155,7 +155,7 @@ def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:
 def test_a_real_training_is_tried(place: Workplace) -> None:
     """Eager steps are many times slower on any machine."""
     script = place.script(TRAINING)
-    done = tried(place, "--steps", "2000", "--knobs", "run_eagerly=on", "--json", script)
+    done = tried(place, "--steps", "4000", "--knobs", "run_eagerly=on", "--json", script)
     assert done.returncode == 1, done.stderr
     told = json.loads(done.stdout)
     assert verdicts(told) == {"baseline": "baseline", "run_eagerly=on": "slower"}
