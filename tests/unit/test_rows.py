@@ -25,6 +25,7 @@ NO_ROWS = {
     "plain": "a way to multiply",
     "tensor_float_32_off": "a switch of TensorFlow",
     "NVIDIA_TF32_OVERRIDE": "environment",
+    "optimizer": "a part of compute (LayerTimes.parts)",
     "op_determinism": "a switch of TensorFlow",
     "built": "values of TensorFlow's own message",
     "runtime": "values of TensorFlow's own message",
