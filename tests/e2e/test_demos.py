@@ -341,3 +341,16 @@ def test_one_worker_has_nobody_to_exchange_with(environment: dict[str, str], tmp
     report, _ = headless(environment, tmp_path / "r.json", *command, "1", "300")
     assert "collectives" not in report["compute"]["parts"]
     assert "compute.collectives" not in [f["id"] for f in report["findings"]]
+
+
+@pytest.mark.slow
+def test_a_step_that_xla_compiles_for_a_long_time(environment: dict[str, str], tmp_path: Path) -> None:
+    script = str(DEMO / "slow_start.py")
+    report, done = headless(environment, tmp_path / "r.json", script, "40")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    named = [f for f in report["findings"] if f["id"] == "run.slow_start"]
+    if not named:
+        pytest.skip("this machine compiles it in less than 30 s")
+    assert named[0]["evidence"]["seconds"] >= 30 and named[0]["severity"] == "warning"
+    report, _ = headless(environment, tmp_path / "r.json", "--set", "jit_compile=off", script, "40")
+    assert "run.slow_start" not in [f["id"] for f in report["findings"]]
