@@ -86,4 +86,5 @@ def test_a_fuse_file_system_is_named_with_its_folder(slow: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_same_files_read_once_are_no_finding(slow: Path, tmp_path: Path) -> None:
-    assert weighty(report(tmp_path, slow, "once")) == []
+    # On a busy machine steps as short as these wait for a core now and then, but not for files.
+    assert "input.storage" not in weighty(report(tmp_path, slow, "once"))
