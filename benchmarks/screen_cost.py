@@ -32,7 +32,8 @@ from tfgpu_tui.core import events as ev
 from tfgpu_tui.runs.rundir import JournalWriter
 
 PROGRAM = """
-import sys
+import gc, sys
+gc.disable()  # as cli/watching.py
 from pathlib import Path
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir

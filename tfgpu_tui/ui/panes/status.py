@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tfgpu_tui.core import python_options, units
 from tfgpu_tui.core.knobs import SCRIPT
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of, wrap_clipped
 from tfgpu_tui.ui.keys import by_name
