@@ -28,7 +28,7 @@ from tfgpu_tui.core.events.codec import (
     from_dict,
     parse,
 )
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill
+from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, ReadFiles, Standstill
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
@@ -39,6 +39,7 @@ from tfgpu_tui.core.events.program import (
     Knobs,
     LayerTimes,
     Model,
+    Optimizer,
     Pipeline,
     Placement,
     ProcessMemory,
@@ -110,6 +111,7 @@ __all__ = [
     "Log",
     "Metrics",
     "Model",
+    "Optimizer",
     "OutOfMemory",
     "Phase",
     "Pipeline",
@@ -117,6 +119,7 @@ __all__ = [
     "PredictCalls",
     "Preflight",
     "ProcessMemory",
+    "ReadFiles",
     "Rerun",
     "Retrace",
     "RunEnded",
