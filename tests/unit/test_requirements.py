@@ -106,7 +106,7 @@ def test_nvidia_packages_that_are_missing_or_too_old_are_named() -> None:
 
 
 def test_cuda_from_elsewhere_and_packages_that_fit_are_no_matter() -> None:
-    requires = CUDA_OF_2_22["requires"]
+    requires = dict(CUDA_OF_2_22["requires"] or {})
     elsewhere: Facts = {"distributions": {"tensorflow": "2.22.0rc0"}, "requires": requires}
     whole: Facts = {"distributions": {"tensorflow": "2.22.0rc0", **requires}, "requires": requires}
     for facts in (elsewhere, whole):
