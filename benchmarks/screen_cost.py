@@ -1,8 +1,8 @@
 """What the screen costs: `python -m benchmarks.screen_cost` runs it on a terminal with a journal that grows at 2 Hz.
 
 Prints for each size the time to the first paint, the share of a core, the bytes a second that go to the terminal, and
-the memory; the same for a run in which nothing changes, for one beside as many busy processes as cores, and for btop and
-htop at 2 Hz where they are installed.
+the memory; the same for a run in which nothing changes, for one beside as many busy processes as cores, and for btop
+and htop at 2 Hz where they are installed.
 `--json FILE` keeps the numbers, `--against FILE` prints the change to kept ones. Exit status 1 where a target is missed
 with the ansi theme: under 2 % of a core; under 3 kB/s at 80x24, 10 kB/s at 120x40 and 200x50; nothing is sent while
 nothing changes.
