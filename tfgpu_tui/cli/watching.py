@@ -103,6 +103,11 @@ def _rerun_follows(run: RunSummary) -> bool:
 def attach(options: argparse.Namespace) -> int:
     """The screen of a run, or status lines where there is no terminal for it."""
     settings = settings_of(options)
+    if options.run:
+        from tfgpu_tui.cli import fleets  # late: most runs are here
+
+        if fleets.is_there(options.run):
+            return fleets.attach_there(*options.run.rsplit(":", 1))
     run = rundir.find(options.run) if options.run else newest()
     away = rundir.away(run, "attach")
     if settings.plain or settings.headless or not streams.screen_is_possible():

@@ -215,6 +215,14 @@ class JournalReader:
                     found.append(event)
         return found
 
+    def lines(self) -> list[bytes]:
+        """The next lines as they are, all of the part `number`; [] where there is nothing new."""
+        if not self._lines and not self._read():
+            return []
+        found = list(self._lines)
+        self._lines.clear()
+        return found or self.lines()  # what was read may have been the beginning of a line
+
     def _read(self) -> bool:
         """Takes in the next part of the journal; False at its end."""
         while self._file is not None or self._open_next():

@@ -315,6 +315,11 @@ def _folders() -> list[Path]:
         raise RunNotFound(f"the runs in {state_dir()} can't be listed: {error.strerror}") from error
 
 
+def all_runs() -> list[RunDir]:
+    """Every run under the state folder, in no order; nothing of them is read. Raises RunNotFound, StateDirError."""
+    return [RunDir(path) for path in _folders()]
+
+
 def _rank(started: float, is_broken: bool = False) -> tuple[bool, bool, float]:
     """Orders runs by age, the newest last. A time that is still to come tells nothing of the age: such a run comes
     before all others, and takes no other's place; so does a broken one."""
