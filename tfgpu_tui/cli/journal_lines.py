@@ -92,7 +92,7 @@ class _Writer:
     def _write_on(self) -> bool:
         """False where there was nothing new."""
         try:
-            lines = self._reader.lines()
+            lines = self._reader.next_lines()
         except OSError as error:
             raise rundir.RunNotFound(f"{self._run.journal} can't be read: {os.strerror(error.errno or 0)}") from error
         if not lines:

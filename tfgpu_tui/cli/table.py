@@ -283,13 +283,10 @@ VERBS = {
         _explain,
     ),
     "fleet": Verb(
-        "[JOB] [--hosts HOSTS]",
-        "all live runs on one screen, and the ranks of a job beside each other",
-        _fleet_arguments,
-        _fleet,
+        "[JOB]", "all live runs, and the ranks of a job side by side;  --hosts HOSTS", _fleet_arguments, _fleet
     ),
-    "journal": Verb("RUN [--follow]", "a run's events as they are, a line of JSON each", _journal_arguments, _journal),
-    "exporter": Verb("[RUN] [--metrics WHERE]", "live runs as Prometheus metrics", _exporter_arguments, _exporter),
+    "journal": Verb("RUN", "a run's events as they are, a line of JSON each;  --follow", _journal_arguments, _journal),
+    "exporter": Verb("[RUN]", "live runs as Prometheus metrics;  --metrics WHERE", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
     ),

@@ -42,7 +42,7 @@ class LocalRun:
             if not self.behind and size == self._size and now - self._read_at < FULL_READ_EVERY_S:
                 return
             self._size, self._read_at = size, now
-            lines = self._reader.lines()
+            lines = self._reader.next_lines()
             self._followed.take(lines)
             self.behind = sum(map(len, lines)) >= MUCH_BYTES
             if lines and not self.behind:

@@ -215,13 +215,19 @@ class JournalReader:
                     found.append(event)
         return found
 
-    def lines(self) -> list[bytes]:
-        """The next lines as they are, all of the part `number`; [] where there is nothing new."""
-        if not self._lines and not self._read():
-            return []
-        found = list(self._lines)
-        self._lines.clear()
-        return found or self.lines()  # what was read may have been the beginning of a line
+    def next_lines(self) -> list[bytes]:
+        """The next whole lines as they stand in the files, all of the part `number`; [] where there is nothing new."""
+        while self._lines or self._read():
+            found = list(self._lines)
+            self._lines.clear()
+            if found:  # what was read may have been the beginning of a line
+                return found
+        return []
+
+    def lines(self) -> Iterator[bytes]:
+        """Every whole line up to the present end, as it stands in the files, whatever it is."""
+        while found := self.next_lines():
+            yield from found
 
     def _read(self) -> bool:
         """Takes in the next part of the journal; False at its end."""

@@ -125,7 +125,10 @@ class Standstill(Event):
     works: str | None = None
     """What was at work since the look before, in words; None where nothing was."""
     answered: bool | None = None
-    """Whether the script's own process answered the last questions for its stacks; None where it was not asked yet."""
+    """Whether the script's own process answered the last question for its stacks; None where it was not asked yet, and
+    where that one answer is late."""
+    first_question: int = 0
+    """Number of the first question of this standstill: answers to older ones tell of another time."""
     processes: list[rows.ProcessStands] = field(default_factory=list)
     """The script first."""
     over: bool = False

@@ -227,6 +227,8 @@ class Stacks(Event):
     """Whether it waits for a person: in a debugger, or for what somebody types."""
     moved: int = 0
     """Calls of the script's generators and elements in the input pipeline so far: it grows while a buffer fills."""
+    question: int = 0
+    """Number of the question that this answers; 0 of an older agent, which does not tell it."""
 
 
 @dataclass(frozen=True, kw_only=True)
