@@ -15,7 +15,7 @@ _WHERE = "`tfgpu-tui fleet` compares the ranks of a job; the report of one run h
 ENTRIES = (
     Entry(
         id="run.straggler_input",
-        means="one rank of a job waits longer for its input than the others",
+        means="one rank waits longer for its input than the others",
         seen=f"""All ranks show the same step time, one of them with input wait, the others with more compute.
         {_WHERE}""",
         why="""In synchronous training a step ends when all ranks have exchanged their gradients. The rank that waits
@@ -38,7 +38,7 @@ ENTRIES = (
     ),
     Entry(
         id="run.straggler_host",
-        means="one rank of a job spends longer between its steps than the others",
+        means="one rank takes longer between steps than the others",
         seen=f"""All ranks show the same step time, one of them with more host time, the others with more compute.
         {_WHERE}""",
         why="""The time between steps (callbacks, logging, checkpoints, the script's own Python) delays the next step of
@@ -55,7 +55,7 @@ ENTRIES = (
     ),
     Entry(
         id="run.rank_silent",
-        means="nothing is heard of one rank any more, while others go on",
+        means="nothing is heard of a rank, while others go on",
         seen=f"""In the fleet, a rank whose row no longer changes; mostly the other ranks stand still in a collective
         operation. {_WHERE}""",
         why="""A host that crashed, was cut from the network, or killed the rank and its monitor at once (the
