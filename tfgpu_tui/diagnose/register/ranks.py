@@ -9,7 +9,7 @@ _SPREAD = Limit("a warning from {} ranks on; of two only the difference is told"
 _BEYOND = Limit("beyond {} times the noise", fleet.BEYOND)
 _EQUAL = Limit("all steps take the same time within {}", fleet.EQUAL_STEP, units.share)
 _LIMITS = (JUDGED, A_WARNING, CRITICAL, _SPREAD, _BEYOND, _EQUAL)
-_NO_DEMO = "it needs several processes that train one model; tests/process/test_fleet_ranks.py has such a job"
+_NO_DEMO = "none: it needs several processes that train one model"
 _WHERE = "`tfgpu-tui fleet` compares the ranks of a job; the report of one run has no such finding."
 
 ENTRIES = (
