@@ -97,10 +97,13 @@ class Link:
         return [line for line in whole if line]
 
     def _ended(self, now: float) -> None:
-        assert self._process is not None and self._process.stderr is not None
+        process = self._process
+        assert process is not None and process.stderr is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
         with contextlib.suppress(OSError):
-            said = os.read(self._process.stderr.fileno(), 65536).decode("utf-8", "replace").strip().splitlines()
-            self.why = said[-1] if said else ""
+            said = os.read(process.stderr.fileno(), 65536).decode("utf-8", "replace").strip().splitlines()
+            self.why = said[-1] if said and process.returncode else ""  # a warning is none where it went well
         self.close()
         self._wait(now)
 
