@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check format test test-all test-oldest bench pictures
+.PHONY: check format test test-all test-oldest bench pictures docs
 
 check:
 	$(PYTHON) -m ruff check .
@@ -22,7 +22,7 @@ test-all:
 	$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/e2e
 	$(PYTHON) -m pytest tests/e2e
 
-# The agent on the oldest versions of the README's table. With the demos `nox -s oldest`; all of the table: `nox`.
+# The agent on the oldest versions of the table in docs/limits.md. With the demos `nox -s oldest`; all of the table: `nox`.
 test-oldest:
 	$(PYTHON) -m nox -s oldest -- -n 2 --dist loadfile tests/agent tests/process/test_stop_training.py
 
@@ -36,6 +36,10 @@ pictures:
 	$(DRAW) replay $(RECORDED)/eight-gpus-one-used.jsonl --at 25 --size 120x40 --svg docs/pictures/eight-gpus.svg
 	$(DRAW) compare $(RECORDED)/cpu-input-bound.jsonl $(RECORDED)/cpu-input-parallel.jsonl --size 160x45 \
 		--svg docs/pictures/comparison.svg
+
+# The pages of docs/ as a site in build/site; a link that leads nowhere fails. Needs the extra `docs`.
+docs:
+	$(PYTHON) -m mkdocs build --strict
 
 # Tables of what the monitor costs. Apart from the tests: timings need a quiet machine.
 bench:

@@ -40,7 +40,7 @@ print(*(f"{name} {metadata.version(name)}" for name in ("textual", "psutil", "nv
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the README's table."""
+    """One row of the table in docs/limits.md."""
 
     about: str
     pythons: tuple[str, ...]

@@ -63,8 +63,9 @@ def _entry(entry: Entry) -> Iterator[str]:
 
 
 def _lines(block: Block, of_steps: bool, before: Block | None) -> Iterator[str]:
-    """A block as Markdown; in a list of steps, code and more words stand below the step that they belong to."""
-    indent = "   " if of_steps else ""
+    """A block as Markdown; in a list of steps, code and more words stand below the step that they belong to. They are
+    indented by four, which every reader of Markdown takes for part of the step."""
+    indent = "    " if of_steps else ""
     if block.kind == "code":
         yield from (f"{indent}{line}".rstrip() for line in ("", "```", *block.text.split("\n"), "```"))
         return

@@ -28,7 +28,7 @@ json.dump({
 }, open(os.environ["RESULT"], "w"))
 """
 ADDED = {"PYTHONPATH", "TFGPU_TUI_SOCKET", "TFGPU_TUI_SCRIPT", "TFGPU_TUI_KNOBS"}
-"""The README's list."""
+"""The list in docs/measures.md."""
 
 
 def plain(place: Workplace, command: list[str], env: dict[str, str]) -> dict[str, object]:

@@ -34,6 +34,46 @@ def test_each_stop_on_the_way_of_a_step_is_there() -> None:
     assert len(stops) > 12
 
 
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name in a page, as GitHub makes it of the headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```|`[^`\n]*`", "", page.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        led = (page.parent / name).resolve() if name else page
+        assert led.exists(), f"{page.name}: {target}"
+        assert ROOT / "docs" in led.parents or page.parent != ROOT / "docs", f"{target}: not on the site"
+        assert not anchor or anchor in anchors(led), f"{page.name}: {target}"
+
+
+def test_each_page_is_in_the_sites_navigation() -> None:
+    told = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2].partition("\nvalidation:")[0]
+    assert sorted(re.findall(r": (\w+\.md)$", told, re.M)) == sorted(page.name for page in ROOT.glob("docs/*.md"))
+
+
+def test_the_site_is_built_strictly(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="the extra `docs` is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert (tmp_path / "findings.html").is_file()
+
+
+def test_the_knobs_page_is_of_today() -> None:
+    command = [sys.executable, "-m", "tools.knobs_page", "--check"]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+
+
 def test_man_page_and_completions_are_what_the_parser_says(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools.share", "--check"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)})

@@ -251,7 +251,7 @@ VERBS = {
         _explain_arguments,
         _explain,
     ),
-    "exporter": Verb("[RUN] [--metrics WHERE]", "live runs as Prometheus metrics", _exporter_arguments, _exporter),
+    "exporter": Verb("[RUN]", "live runs as Prometheus metrics;  --metrics WHERE", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor
     ),

@@ -53,8 +53,7 @@ class Settings(NamedTuple):
     """The reader's own keys in the screen, as written in the file's [keys]: action -> key (see `ui.keys`)."""
 
 
-# Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field.
-_FIELDS = {
+KEYS = {
     "interval": "interval_s",
     "stall_after": "stall_after_s",
     "python": "python",
@@ -67,6 +66,7 @@ _FIELDS = {
     "on_finding": "on_finding",
     "on_finding_severity": "on_finding_severity",
 }
+"""Key in the file and (as TFGPU_TUI_<KEY>) in the environment -> field."""
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -135,11 +135,11 @@ def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
     if "\\u0000" in text or "\\U00000000" in text:
         raise ConfigError(f"{path}: a NUL character can't be part of a setting")
     tables = {"set", "keys"}
-    unknown = sorted(set(data) - set(_FIELDS) - tables)
+    unknown = sorted(set(data) - set(KEYS) - tables)
     if unknown:
-        known = ", ".join([*_FIELDS, "set", "keys"])
+        known = ", ".join([*KEYS, "set", "keys"])
         raise ConfigError(f"{path}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}; known are {known}")
-    values = {_FIELDS[key]: _value(key, data[key], f"{path}: {key}") for key in data if key not in tables}
+    values = {KEYS[key]: _value(key, data[key], f"{path}: {key}") for key in data if key not in tables}
     knobs = data.get("set", {})
     if not isinstance(knobs, dict) or not all(isinstance(value, str) for value in knobs.values()):
         raise ConfigError(f'{path}: [set] holds knobs as text, for example memory_growth = "on"')
@@ -151,7 +151,7 @@ def _from_file(path: Path, must_exist: bool = False) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values = {}
-    for key, name in _FIELDS.items():
+    for key, name in KEYS.items():
         variable = f"TFGPU_TUI_{key.upper()}"
         if variable in environ:
             values[name] = _value(key, environ[variable], variable)

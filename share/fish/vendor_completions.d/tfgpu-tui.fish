@@ -8,7 +8,7 @@ complete -c tfgpu-tui -n __fish_use_subcommand -a replay -d 'watch a run again; 
 complete -c tfgpu-tui -n __fish_use_subcommand -a report -d 'what was found in a run;  --html FILE, --tensorboard DIR'
 complete -c tfgpu-tui -n __fish_use_subcommand -a compare -d 'the measured difference between two runs'
 complete -c tfgpu-tui -n __fish_use_subcommand -a explain -d 'what a finding means, and what to do about it; without ID: all findings'
-complete -c tfgpu-tui -n __fish_use_subcommand -a exporter -d 'live runs as Prometheus metrics'
+complete -c tfgpu-tui -n __fish_use_subcommand -a exporter -d 'live runs as Prometheus metrics;  --metrics WHERE'
 complete -c tfgpu-tui -n __fish_use_subcommand -a doctor -d 'exit status 0: a GPU will be used; 1: it won\'t, and why; 2: can\'t tell'
 complete -c tfgpu-tui -n __fish_use_subcommand -a bundle -d 'an archive for a bug report: journal, report, doctor; names are replaced'
 complete -c tfgpu-tui -n __fish_use_subcommand -l headless -d 'no screen: the script\'s stdout and stderr as they are, and a report on stderr at the end; chosen by itself without a terminal'
