@@ -267,7 +267,7 @@ async def test_a_lost_supervisor_is_said(training_run: Make, control: FakeContro
     control.running = False
     app = screen(training_run(), control)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "lost: its supervisor went away")
+        await shows(pilot, "monitor lost")
         await pilot.press("q")
     assert app.return_value == 0
 

@@ -54,6 +54,7 @@ STATES = {
     "out-of-memory": Shot("out-of-memory"),
     "script-failed": Shot("script-failed"),
     "validation-finished": Shot("cpu-validation"),
+    "whole-run": Shot("cpu-validation", keys=("0",)),
     "comparison": Shot("cpu-input-parallel", before="cpu-input-bound"),
     "help": Shot("one-gpu-input-bound", 15.0, keys=("question_mark",)),
     "settings": Shot("one-gpu-input-bound", 15.0, keys=("s",)),

@@ -12,7 +12,7 @@ import pytest
 from tfgpu_tui.cli import bundling, command_line
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.runs import rundir
-from tfgpu_tui.runs.journal import JournalWriter
+from tfgpu_tui.runs.journal import JournalWriter, part_path
 from tfgpu_tui.runs.rundir import RunDir
 
 SECRETS = ("anna", "moon-project", "secret-model", "--token=abc123", "node17.cluster.example", "private_step")
@@ -52,6 +52,16 @@ def test_names_are_replaced_the_same_in_all_files(run: RunDir, capfd: pytest.Cap
     assert first["argv"][0].endswith(".py") and len(first["argv"]) == 4
     assert json.loads(found["report.json"])["run"]["argv"] == first["argv"]
     assert "host-1" in found["journal.jsonl"]
+
+
+def test_the_parts_of_a_rolled_journal_are_in_it(run: RunDir) -> None:
+    writer = JournalWriter(run.journal)
+    writer.roll(part_path(run.journal, 1, ".jsonl"))
+    writer.append(ev.RunEnded(t=rundir.read_meta(run).started + 5, exit_code=3))
+    writer.close()
+    assert command_line.main(["bundle", run.id, "--yes"]) == 0
+    lines = contents(Path("tfgpu-tui-report.tar.gz"))["journal.jsonl"].splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["run_started", "environment", "run_ended", "run_ended"]
 
 
 def test_it_is_still_a_journal(run: RunDir, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

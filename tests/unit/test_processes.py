@@ -77,6 +77,26 @@ def test_steps_of_processes_that_train_apart_are_summed() -> None:
     assert state.train.steps == 2 * (5 + 4 * 25)
 
 
+def test_fits_of_processes_that_train_apart_are_summed() -> None:
+    several = [
+        event
+        for pid in (1, 2, 3, 4)
+        for fit in (1, 2)
+        for event in (
+            *trains(pid, 2)[: 3 if fit == 1 else 0],
+            steps(9.0 + fit, pid=pid, fit=fit),
+            ev.FitCalls(t=T0 + 20 + pid, pid=pid, count=fit, wall_s=2.0 * fit),
+        )
+    ]
+    state = fold([*start(), *several])
+    assert state.fits == 8 and report_json.build(state)["training"]["fits"] == 8
+    assert state.first_fit is not None and state.fit_calls is not None
+    assert (state.first_fit.calls, state.fit_calls.calls) == (4, 4)
+    assert (state.first_fit.wall_s, state.fit_calls.wall_s) == (8.0, 8.0)
+    again = checkpoint.load(checkpoint.dump(state))
+    assert (again.fits, again.fit_calls) == (8, state.fit_calls)
+
+
 def test_the_epoch_of_processes_that_train_apart_is_that_of_the_one_with_the_most_left() -> None:
     state = apart(4)
     assert (state.step_in_epoch, state.epoch_steps) == (105, 500)

@@ -179,7 +179,7 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.state, self.clock, self.asked = standing(), Clock(), 0
         self.told: list[ev.Standstill] = []
-        self.cpu_s, self.held, self.delay_s = 0.0, False, 0.0
+        self.cpu_s, self.held, self.delay_s, self.answers, self.doing = 0.0, False, 0.0, True, "batch"
         monkeypatch.setattr(standstill, "look_at", lambda script, own: Tree({SCRIPT: self._seen()}))
         monkeypatch.setattr(standstill, "suspended", lambda pid: self.held)
         self.watch = standstill.StandstillWatch(SCRIPT, self.state, self._record, self._ask, set, self.clock)
@@ -197,7 +197,8 @@ class Watched:
 
     def _ask(self, command: dict[str, Any]) -> bool:
         self.asked += 1
-        self.state.apply(stacks())
+        if self.answers:
+            self.state.apply(stacks(self.doing, question=command["question"]))
         return True
 
     def go(self, seconds: float, cpu: float = 0.0, delay: float = 0.0) -> None:
@@ -248,6 +249,43 @@ def test_a_suspended_script_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
     assert stalled(watched.state) is None and watched.told[-1].quiet_s < 60
     watched.go(60)
     assert stalled(watched.state)
+
+
+@pytest.mark.parametrize("answers_s", [16.0, 20.0, 40.0])
+def test_an_answer_from_before_the_interpreter_was_held_is_none(
+    monkeypatch: pytest.MonkeyPatch, answers_s: float
+) -> None:
+    watched = Watched(monkeypatch)
+    watched.go(answers_s)
+    if answers_s == 16.0:  # a pause, and steps after it: its only answer tells of then
+        watched.state.apply(windows(1)[1])
+        watched.go(1)
+    watched.answers = False
+    for _ in range(70):
+        watched.go(1)
+        found = stalled(watched.state)
+        assert found is None or evidence(found)["cause"] == "interpreter", watched.told[-1]
+    assert stalled(watched.state)
+
+
+def test_a_pause_that_is_just_over_does_not_become_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    watched.doing = "callback"
+    watched.go(90)
+    assert stalled(watched.state) is None
+    watched.state.apply(stacks("batch", question=999))  # newer than the last look
+    assert stalled(watched.state) is None
+    watched.doing = "batch"
+    watched.go(20)
+    assert stalled(watched.state) is None, "it waits for a batch since 20 s, not since 110"
+    watched.go(25)
+    assert stalled(watched.state)
+
+
+def test_a_late_answer_does_not_take_a_verdict_back() -> None:
+    late = [stacks(), look(), ev.Standing(t=T0, src="child", since={"run.stalled": T0}), look(75.0, answered=None)]
+    assert must(standing(*late))
+    assert stalled(standing(stacks(), look(answered=None))) is None
 
 
 def test_a_stop_keeps_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import getpass
 import io
 import json
@@ -17,6 +18,7 @@ from typing import Any
 from tfgpu_tui.cli import reading
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.runs import files, rundir
+from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.terminal.lines import printable
 
@@ -118,7 +120,7 @@ def _contents(run: RunDir, replaced: Replaced) -> dict[str, bytes]:
     for i, word in enumerate(meta.argv):
         replaced.argument(word, i)
     try:
-        lines = files.read_bounded(run.journal, LARGEST_BYTES).splitlines()
+        lines = _lines(run.journal)
     except OSError as error:
         raise UsageError(f"{run.journal}: {error.strerror}") from error
     return {
@@ -126,6 +128,20 @@ def _contents(run: RunDir, replaced: Replaced) -> dict[str, bytes]:
         "report.json": _json(replaced.value(told.built())),
         "doctor.json": _json(replaced.value(_doctor(meta.python))),
     }
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Of the whole journal, its rolled parts first. Raises OSError."""
+    found, size = [], 0
+    with JournalReader(path) as reader:
+        for line in reader.lines():
+            size += len(line)
+            if size > LARGEST_BYTES:
+                raise OSError(errno.EFBIG, f"it is larger than {LARGEST_BYTES} bytes", str(path))
+            found.append(line)
+    if not found:
+        path.stat()
+    return found
 
 
 def _line(line: bytes, value: Callable[[Any], Any]) -> bytes:

@@ -10,7 +10,7 @@ import time
 
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.core import units
-from tfgpu_tui.core.run_words import UNSEEN_WORDS
+from tfgpu_tui.core.run_words import LOST_WORDS, UNSEEN_WORDS
 from tfgpu_tui.runs import pruning, rundir
 from tfgpu_tui.runs.rundir import RunDir, RunSummary
 from tfgpu_tui.supervisor import launch
@@ -82,7 +82,7 @@ def state_words(run: RunSummary) -> str:
         return UNSEEN_WORDS[run.state]
     if run.state == "lost":
         lives = rundir.script_lives(rundir.read_meta(RunDir(run.path)))
-        return "monitor lost, script goes on" if lives else "monitor lost"
+        return f"{LOST_WORDS}, script goes on" if lives else LOST_WORDS
     return run.ending or run.state
 
 

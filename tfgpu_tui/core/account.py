@@ -7,6 +7,7 @@ is taken out of its piece, and what is left of a piece has a name of its own. Wh
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os.path import basename
 
 from tfgpu_tui.core.parts.account import Account
 from tfgpu_tui.core.parts.process import Process
@@ -72,6 +73,12 @@ class WholeRun:
     def share(self, *keys: str) -> float:
         """Of the wall time."""
         return self.seconds(*keys) / self.wall_s if self.wall_s else 0.0
+
+
+def place_words(place: StoodAt) -> str:
+    """`train.py:33, in Keras' data_adapter_utils.py:134 class_weight_to_sample_weights`."""
+    within = f", in Keras' {place['within']}" if place.get("within") else ""
+    return f"{basename(place['file'])}:{place['line']}{within}"
 
 
 def main_process(state: RunState) -> Process:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tfgpu_tui.core import events as ev
 
+LOST_WORDS = "monitor lost"
+"""A run whose supervisor went away without an end."""
 UNSEEN_WORDS = {"elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
 """A run of which more is not known, by its state in the list of runs."""
 PHASE_WORDS = {

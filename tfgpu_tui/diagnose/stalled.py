@@ -63,6 +63,8 @@ def findings(state: RunState) -> Iterator[Finding]:
     if look is None or limit_s is None:
         yield from _past(state)
         return
+    if look.answered is None and "run.stalled" not in state.standing:
+        return  # where it stood before its last answer says nothing of now; a verdict that stands is not taken back
     scene = _scene(state, look)
     patience = _patience(state, scene)
     if patience is None or look.quiet_s < patience * limit_s or look.still_s < STILL * patience * limit_s:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from os.path import basename
 
 from tfgpu_tui.core import units
-from tfgpu_tui.core.account import TRAINING, WholeRun, main_process, whole_run
+from tfgpu_tui.core.account import TRAINING, WholeRun, main_process, place_words, whole_run
 from tfgpu_tui.core.events import FirstRun
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.core.state import RunState
@@ -128,8 +128,7 @@ def _place(found: WholeRun, key: str) -> StoodAt | None:
 
 
 def _stood(place: StoodAt) -> str:
-    within = f", in Keras' {place['within']}" if place.get("within") else ""
-    return f"{basename(place['file'])}:{place['line']}{within}: {units.duration(place['seconds'])} seen there"
+    return f"{place_words(place)}: {units.duration(place['seconds'])} seen there"
 
 
 def _next(key: str, place: StoodAt | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import RunEnded
-from tfgpu_tui.core.run_words import end_words, signal_name
+from tfgpu_tui.core.run_words import LOST_WORDS, end_words, signal_name
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
@@ -32,7 +32,7 @@ TRACES_HOOK = "runtime.count_traces"
 
 LIFE_WORDS = {
     "running": "still running",
-    "lost": "its monitor was lost, and how it ended is not known: last heard of",
+    "lost": f"{LOST_WORDS}, and how it ended is not known: last heard of",
     "elsewhere": "whether it still runs can't be seen from here: last heard of",
     "unknown": "no end was recorded: last heard of",
 }

@@ -215,6 +215,11 @@ class JournalReader:
                     found.append(event)
         return found
 
+    def lines(self) -> Iterator[bytes]:
+        """Every whole line up to the present end, as it stands in the files, whatever it is."""
+        while self._lines or self._read():
+            yield self._lines.popleft()
+
     def _read(self) -> bool:
         """Takes in the next part of the journal; False at its end."""
         while self._file is not None or self._open_next():

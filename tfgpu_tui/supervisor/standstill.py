@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfgpu_tui.core.events import Event, Stacks, Standstill
+from tfgpu_tui.core.events import Event, Standstill
 from tfgpu_tui.core.parts.standstill import COMPUTING_PERCENT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.supervisor.process_looks import Tree, look_at, rows, suspended
@@ -56,9 +56,10 @@ class StandstillWatch:
         self._quiet_s = self._still_s = 0.0
         self._tree: Tree | None = None
         self._looked_at = self._gpu_since = 0.0
-        self._answer: Stacks | None = None
-        self._unanswered = 0
+        self._question = self._first_question = 0
+        """Numbers of the newest question for stacks, and of the first one of this standstill."""
         self._moved = 0
+        self._doing: str | None = None
         self._told = False
 
     def turn(self) -> None:
@@ -108,16 +109,17 @@ class StandstillWatch:
         self._tree, self._looked_at = tree, now
         gpu_since, self._gpu_since = self._gpu_since, self._state.now
         if before is None or seconds <= 0:
-            self._moved, self._still_s, self._unanswered = self._moved_now(), 0.0, 0
-            self._ask({"cmd": "stacks"})
+            self._moved, self._doing, self._still_s = self._moved_now(), None, 0.0
+            self._ask_next()
+            self._first_question = self._question
             return
-        answered = self._hear()
         cpu = tree.cpu_percent(before, seconds)
         moved = tree.moved_bps(before, seconds)
         gpu = self._gpu_busy(gpu_since)
         works = self._works(tree.starved(before, seconds), cpu, moved, gpu)
         if works is not None:
             self._still_s = 0.0
+        answered = self._hear()
         self._told = True
         self._record(
             Standstill(
@@ -130,16 +132,25 @@ class StandstillWatch:
                 gpu_busy_percent=gpu,
                 works=works,
                 answered=answered,
+                first_question=self._first_question,
                 processes=rows(tree, before, seconds),
             )
         )
 
+    def _ask_next(self) -> bool:
+        """Whether it reaches the script's own process."""
+        known = (told.question for told in self._state.standstill.heard.values())  # a supervisor before this one asked
+        self._question = max(self._question, *known, 0) + 1
+        return self._ask({"cmd": "stacks", "question": self._question})
+
     def _hear(self) -> bool | None:
-        """Whether the script's own process answered the last questions, and the next one. One answer may be late."""
-        before, self._answer = self._answer, self._state.standstill.stacks.get(self._script)
-        self._unanswered = 0 if self._answer is not None and self._answer is not before else self._unanswered + 1
-        reached = self._ask({"cmd": "stacks"})
-        return False if not reached or self._unanswered > 1 else self._unanswered == 0 or None
+        """Whether the script's own process answered the last question, and the next one. One answer may be late; one to
+        a question before this standstill is none."""
+        answer = self._state.standstill.heard.get(self._script)
+        heard = max(answer.question if answer is not None else 0, self._first_question - 1)
+        late = self._question - heard
+        reached = self._ask_next()
+        return False if not reached or late > 1 else late == 0 or None
 
     def _works(self, starved: bool, cpu: float, moved: float | None, gpu: float | None) -> str | None:
         before, self._moved = self._moved, self._moved_now()
@@ -151,14 +162,25 @@ class StandstillWatch:
             return f"files: {moved / 1e6:.1f} MB a second"
         if self._moved > before:
             return "the input pipeline: elements pass through it"
+        if self._went_on():
+            return "the training itself: it came from one part of a step to another"
         return "a thread that gets no turn on the CPU" if starved or self._throttled() else None
+
+    def _went_on(self) -> bool:
+        """Whether the script's own process is in another part of a step than an answer ago: a batch that is waited for
+        after a long callback did not stand still as long as that."""
+        answer = self._state.standstill.heard.get(self._script)
+        if answer is None or answer.question < self._first_question:
+            return False
+        before, self._doing = self._doing, answer.doing
+        return before is not None and answer.doing is not None and before != answer.doing
 
     def _throttled(self) -> bool:
         host = self._state.host
         return host is not None and (host.throttled_percent or 0.0) > THROTTLED_PERCENT
 
     def _moved_now(self) -> int:
-        return sum(stacks.moved for stacks in self._state.standstill.stacks.values())
+        return sum(stacks.moved for stacks in self._state.standstill.heard.values())
 
     def _gpu_busy(self, since: float) -> float | None:
         """The highest of the run's GPUs since then; None where there is none."""

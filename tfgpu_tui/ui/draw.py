@@ -35,6 +35,8 @@ class Glyphs:
     closed: str = "▸"
     layers: str = "▒█░"
     """Input wait, compute, host: told apart without colours."""
+    parts: str = "█▒░▓"
+    """Of a bar: four parts told apart without colours."""
     limit: str = "╌"
     dot: str = "·"
     dash: str = "–"
@@ -49,8 +51,8 @@ class Glyphs:
 UNICODE = Glyphs()
 ASCII = Glyphs(
     rule="-", corners="++++", side="|", axis="|", origin="+", mark="+", focus=">", running="*", ended="#", arrow=">",
-    slow=("<", ">"), opened="-", closed="+", layers=":#.", limit="-", dot="|", dash="-", ellipsis="~", up="^", down="v",
-    braille=False, ascii=True,
+    slow=("<", ">"), opened="-", closed="+", layers=":#.", parts="#:.=", limit="-", dot="|", dash="-", ellipsis="~",
+    up="^", down="v", braille=False, ascii=True,
 )  # fmt: skip
 
 _TO_ASCII = str.maketrans({

@@ -29,19 +29,28 @@ class Band:
 
 
 def arrange(
-    columns: int, rows: int, *, gpus: int = 1, compare: bool = False, zoom: str | None = None, printed: bool = True
+    columns: int,
+    rows: int,
+    *,
+    gpus: int = 1,
+    compare: bool = False,
+    zoom: str | None = None,
+    printed: bool = True,
+    over: bool = False,
 ) -> dict[str, Rect]:
     """Pane -> place; `gpus` is how many there are, `printed` is False where no output is to be shown and a comparison
-    may have its room. `status` has the first row, `footer` the last; panes without a place are not shown."""
+    may have its room. `status` has the first row, and the second one where the run is `over`, `footer` the last; panes
+    without a place are not shown."""
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return {"status": Rect(0, 0, columns, rows)}
-    places = {"status": Rect(0, 0, columns, 1), "footer": Rect(0, rows - 1, columns, 1)}
-    room = rows - 2
+    top = 2 if over else 1
+    places = {"status": Rect(0, 0, columns, top), "footer": Rect(0, rows - 1, columns, 1)}
+    room = rows - top - 1
     if zoom is not None:
-        places[zoom] = Rect(0, 1, columns, room)
+        places[zoom] = Rect(0, top, columns, room)
         return places
     bands = _fitting(_bands(columns, gpus, compare, printed), room)
-    y = 1
+    y = top
     for band, height in zip(bands, _heights(bands, room), strict=True):
         places |= _side_by_side(band, y, height, columns)
         y += height

@@ -16,6 +16,7 @@ from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks import runtime, thread_stacks
+from ..hooks.autograph_lines import Written, written
 from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
 
@@ -58,18 +59,21 @@ _stood = _Stood()
 _pid = os.getpid()
 
 
-def _line(frame: FrameType) -> Tuple[CodeType, int]:
-    return frame.f_code, frame.f_lineno or 0
+def _at(frame: FrameType) -> Tuple[CodeType, Written]:
+    """The line costs a search: only those that may be shown are asked for."""
+    code = frame.f_code
+    shown = library_of(code.co_filename) in (None, *KERAS)
+    return code, written(code.co_filename, (frame.f_lineno or 0) if shown else 0, code.co_name)
 
 
-def _place(part: str, stack: List[Tuple[CodeType, int]]) -> Optional[Place]:
+def _place(part: str, stack: List[Tuple[CodeType, Written]]) -> Optional[Place]:
     """Where a stack stands; None where no line of the script is on it."""
     imports, called, within = False, None, None
-    for code, line in stack:
-        file = code.co_filename
-        if is_users(file):
+    for code, (origin, line, function) in stack:
+        if is_users(origin):
             doing = "import" if imports else called or "python"
-            return Place(part, doing, file, line, code.co_name, within)
+            return Place(part, doing, origin, line, function, within)
+        file = code.co_filename
         imports = imports or file in IMPORTS
         library = library_of(file)
         if library in KERAS:
@@ -90,7 +94,7 @@ def _look() -> None:
     part = runtime.part()
     if part not in PARTS:
         return
-    place = _place(part, thread_stacks.of_main(_line))
+    place = _place(part, thread_stacks.of_main(_at))
     if place is None or (place not in _stood.seconds and len(_stood.seconds) >= MAX_PLACES):
         return
     _stood.looks += 1

@@ -16,6 +16,7 @@ from types import CodeType, FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks import runtime, thread_stacks
+from ..hooks.autograph_lines import Written, written
 from ..hooks.libraries import is_users, library_of
 from ..hooks.link import Event
 from ..hooks.runtime import guarded, on_command, send_latest
@@ -44,16 +45,19 @@ class Place(NamedTuple):
     instruction: int
     line: int
     frame_id: int
+    written: Written
+    """Where a person wrote it: another file where AutoGraph made this one of it."""
 
 
 @on_command("stacks")
 def _asked(command: Event) -> None:
-    tell()
+    number = command.get("question")
+    tell(number if isinstance(number, int) else 0)
 
 
 @guarded("stacks")
-def tell() -> None:
-    """Sends `stacks`."""
+def tell(question: int = 0) -> None:
+    """Sends `stacks`: the answer to the question of this number."""
     loops = keras_loop.running()
     training = loops[-1].thread if loops else threading.main_thread().ident
     threads, doing, person = [], None, False
@@ -73,6 +77,7 @@ def tell() -> None:
     threads.sort(key=lambda row: (order.index(row["role"]), row["file"] is None))
     send_latest(
         "stacks",
+        question=question,
         threads=threads[:MAX_THREADS],
         doing=doing,
         phase=runtime.phase(),
@@ -82,7 +87,8 @@ def tell() -> None:
 
 
 def _place(frame: FrameType) -> Place:
-    return Place(frame.f_code, frame.f_lasti, frame.f_lineno or 0, id(frame))
+    code, line = frame.f_code, frame.f_lineno or 0
+    return Place(code, frame.f_lasti, line, id(frame), written(code.co_filename, line, code.co_name))
 
 
 def _is_ours(place: Place) -> bool:
@@ -93,17 +99,17 @@ def _row(ident: int, native: Optional[int], stack: List[Place], trains: bool) ->
     """One thread, as `core.rows.ThreadStands` has it."""
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
     native = getattr(thread, "native_id", None) or native
-    own = next((place for place in stack if is_users(place.code.co_filename)), None)
+    own = next((place for place in stack if is_users(place.written.file)), None)
     at = _at(stack, own)
     wait = wait_of(native) if native else None
     return {
         "thread": getattr(thread, "name", None),
         "role": _role(stack, own, trains),
         **_own(own),
-        "at_file": at.code.co_filename,
-        "at_line": at.line,
-        "at_function": at.code.co_name,
-        "at_library": library_of(at.code.co_filename),
+        "at_file": at.written.file,
+        "at_line": at.written.line,
+        "at_function": at.written.function,
+        "at_library": library_of(at.written.file),
         "waits_in": _waits_in(stack),
         "state": wait.state if wait else None,
         "call": wait.call if wait else None,
@@ -132,9 +138,9 @@ def _role(stack: List[Place], own: Optional[Place], trains: bool) -> str:
 def _own(place: Optional[Place]) -> Dict[str, Any]:
     if place is None:
         return {"file": None, "line": None, "function": None, "text": None}
-    text = linecache.getline(place.code.co_filename, place.line).strip()[:MAX_TEXT]
-    file = os.path.abspath(place.code.co_filename)
-    return {"file": file, "line": place.line, "function": place.code.co_name, "text": text}
+    file, line, function = place.written
+    text = linecache.getline(file, line).strip()[:MAX_TEXT]
+    return {"file": os.path.abspath(file), "line": line, "function": function, "text": text}
 
 
 def _waits_in(stack: List[Place]) -> Optional[str]:

@@ -18,7 +18,7 @@ from tfgpu_tui.core.events.base import (
     histogram_value_s,
 )
 from tfgpu_tui.core.events.codec import ALL_EVENTS, DEEPEST, FIELDS, SCHEMA_VERSION, decode, encode, from_dict, parse
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill
+from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, ReadFiles, Standstill
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
@@ -29,6 +29,7 @@ from tfgpu_tui.core.events.program import (
     Knobs,
     LayerTimes,
     Model,
+    Optimizer,
     Pipeline,
     Placement,
     ProcessMemory,
@@ -99,6 +100,7 @@ __all__ = [
     "Log",
     "Metrics",
     "Model",
+    "Optimizer",
     "OutOfMemory",
     "Phase",
     "Pipeline",
@@ -106,6 +108,7 @@ __all__ = [
     "PredictCalls",
     "Preflight",
     "ProcessMemory",
+    "ReadFiles",
     "Rerun",
     "Retrace",
     "RunEnded",

@@ -85,7 +85,9 @@ class HostSample(Event):
     throttled_percent: float | None = None
     """Share of the interval in which the cgroup's CPU quota held the training back."""
     disk_read_bps: float | None = None
-    """Bytes a second read from storage by the tree."""
+    """Bytes a second read from storage by the tree; not all of what network and FUSE file systems give is counted."""
+    file_read_bps: float | None = None
+    """Bytes a second that the tree got by reading whatever it had opened, cached or not."""
     disk_write_bps: float | None = None
     net_recv_bps: float | None = None
     """Whole machine."""
@@ -107,6 +109,18 @@ class GpuSample(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadFiles(Event):
+    """Which files of data the run's processes have open, seen from outside while steps wait for input; cumulative."""
+
+    type: ClassVar[str] = "read_files"
+    senders: ClassVar[tuple[str, ...]] = ("host",)
+    looks: int
+    """At all of its processes."""
+    folders: list[rows.ReadFolder] = field(default_factory=list)
+    """Those most often seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standstill(Event):
     """A look from outside while no steps come, every few seconds; and once more when they come again (`over`)."""
 
@@ -125,7 +139,10 @@ class Standstill(Event):
     works: str | None = None
     """What was at work since the look before, in words; None where nothing was."""
     answered: bool | None = None
-    """Whether the script's own process answered the last questions for its stacks; None where it was not asked yet."""
+    """Whether the script's own process answered the last question for its stacks; None where it was not asked yet, and
+    where that one answer is late."""
+    first_question: int = 0
+    """Number of the first question of this standstill: answers to older ones tell of another time."""
     processes: list[rows.ProcessStands] = field(default_factory=list)
     """The script first."""
     over: bool = False
@@ -133,4 +150,4 @@ class Standstill(Event):
     """With `over`: whether it had been judged to stand still."""
 
 
-EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, Standstill)
+EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, ReadFiles, Standstill)

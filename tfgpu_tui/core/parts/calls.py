@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.totals import FitTimes, PredictTimes, Retraced, StepTotals
@@ -44,6 +45,16 @@ def fit_calls(calls: Calls, e: ev.FitCalls, inside_s: float, steps: int) -> None
     calls.fit_calls = FitTimes(
         e.count - first.calls, e.wall_s - first.wall_s, inside_s - first.inside_s, steps - first.steps
     )
+
+
+def summed(of: Iterable[Calls]) -> tuple[FitTimes | None, FitTimes | None]:
+    """(first, later) calls of `fit` of several processes together, the first one of each being its own set-up."""
+    known = [(calls.first_fit, calls.fit_calls) for calls in of]
+    return _sum([first for first, _ in known if first]), _sum([later for _, later in known if later])
+
+
+def _sum(of: list[FitTimes]) -> FitTimes | None:
+    return FitTimes(*(sum(values) for values in zip(*map(astuple, of), strict=True))) if of else None
 
 
 def predict_calls(calls: Calls, e: ev.PredictCalls, trains: bool) -> None:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core.parts import feed
+from tfgpu_tui.core.parts import calls, feed
 from tfgpu_tui.core.parts.process import Process, lean
 from tfgpu_tui.core.rows import MemoryDevice, MemoryUse
 
@@ -66,6 +66,16 @@ class Processes:
         own.take(e)
         if own is not self.together:
             self.together.take(self._summed(e) if isinstance(e, ev.TfMemory) else e)
+            self._sum_counts(e)
+
+    def _sum_counts(self, e: ev.Event) -> None:
+        """What each process counts from its own start: of several, the newest of one is no sum."""
+        all_of = [*self.several.values(), *([] if self.rest is None else [self.rest])]
+        if isinstance(e, ev.Steps):
+            self.together.steps.fits = sum(process.steps.fits for process in all_of)
+        elif isinstance(e, ev.FitCalls):
+            together = self.together.calls
+            together.first_fit, together.fit_calls = calls.summed(process.calls for process in all_of)
 
     def _own(self, pid: int) -> Process:
         """The process of an event; `together` while there is but one."""

@@ -22,8 +22,10 @@ class Standstill:
 
     latest: ev.Standstill | None = None
     """None while steps come."""
+    heard: dict[int, ev.Stacks] = field(default_factory=dict)
+    """By process, the newest answer of each."""
     stacks: dict[int, ev.Stacks] = field(default_factory=dict)
-    """By process, the newest of each."""
+    """Those that a later look confirmed: nothing had moved since. A newer one may tell of a training that goes on."""
     past: list[tuple[float, float]] = field(default_factory=list)
     """(when it was over, seconds without a step) of each time that it had been judged to stand still."""
 
@@ -31,13 +33,16 @@ class Standstill:
 def look(of: Standstill, e: ev.Standstill) -> None:
     if not e.over:
         of.latest = e
+        of.heard = {pid: told for pid, told in of.heard.items() if told.question >= e.first_question}
+        of.stacks = dict(of.heard)
         return
     of.latest = None
+    of.heard.clear()
     of.stacks.clear()
     if e.stood and len(of.past) < PAST:
         of.past.append((e.t, e.quiet_s))
 
 
 def stacks(of: Standstill, e: ev.Stacks) -> None:
-    if e.pid is not None and (e.pid in of.stacks or len(of.stacks) < PROCESSES):
-        of.stacks[e.pid] = e
+    if e.pid is not None and (e.pid in of.heard or len(of.heard) < PROCESSES):
+        of.heard[e.pid] = e

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from os.path import basename
-
 from tfgpu_tui.core import units
-from tfgpu_tui.core.account import WORDS, Part, whole_run
+from tfgpu_tui.core.account import WORDS, Part, place_words, whole_run
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, clip, note, pad, static
@@ -42,7 +40,6 @@ def _part(part: Part, wall_s: float, width: int, view: View) -> Row:
 
 
 def _place(place: StoodAt, width: int) -> Row:
-    within = f", in Keras' {place['within']}" if place.get("within") else ""
-    where = f"{basename(place['file'])}:{place['line']}{within}"
-    text = printable(f" {pad(units.duration(place['seconds']), 7, right=True)}  {where}  {place['text']}")
+    seconds = pad(units.duration(place["seconds"]), 7, right=True)
+    text = printable(f" {seconds}  {place_words(place)}  {place['text']}")
     return ((clip(text, width), ""),)

@@ -5,22 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfgpu_tui.core import python_options, units
+from tfgpu_tui.core.account import whole_run
 from tfgpu_tui.core.knobs import SCRIPT
+from tfgpu_tui.core.run_words import LOST_WORDS
 from tfgpu_tui.terminal.lines import printable
-from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, width_of, wrap_clipped
+from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, whole_groups, width_of, wrap_clipped
 from tfgpu_tui.ui.keys import by_name
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
 from tfgpu_tui.ui.panes.findings import offered
 from tfgpu_tui.ui.view import View
 
 _LIVE = (
-    "growth", "rerun", "apply", "findings", "compare", "zoom", "detach", "help", "quit", "settings", "copy", "search",
-    "freeze", "axis", "export", "browse", "next_metric",
+    "growth", "rerun", "apply", "findings", "explain", "compare", "zoom", "detach", "help", "quit", "settings", "copy",
+    "search", "freeze", "axis", "export", "browse", "next_metric",
 )  # fmt: skip
 _REPLAY = (
-    "freeze", "seek_back", "seek_ahead", "faster", "findings", "zoom", "help", "quit", "slower", "axis", "compare",
-    "export", "browse", "search", "copy",
+    "freeze", "seek_back", "seek_ahead", "faster", "findings", "explain", "zoom", "help", "quit", "slower", "axis",
+    "compare", "export", "browse", "search", "copy",
 )  # fmt: skip
+SHORT = {
+    "start": "start", "import": "imports", "script": "script", "building": "building", "tensorflow": "TensorFlow",
+    "fit_start": "fit's start", "tracing": "tracing", "first_batch": "first batches", "warmup": "warm-up",
+    "steps": "steps", "epoch_edges": "epoch edges", "validation": "validation", "callbacks": "callbacks",
+    "fit_end": "fit's end", "evaluation": "evaluate, predict", "exit": "exit", "unknown": "unknown",
+}  # fmt: skip
+"""What parts of the whole run are called in a row that has little room."""
+MARKS = ("compute", "input", "host", "info")
+"""Roles of the parts that the row names: the steps, and the three that took longest."""
 FROZEN = "FROZEN, the run goes on"
 _ZOOMED = {
     "placement": ("off_gpu", "search", "profile"),
@@ -47,6 +58,39 @@ def row(view: View, width: int) -> Row:
     left = _flat([g for g in groups if not g.right], gap)
     right = _flat([g for g in groups if g.right], gap)
     out = spread(((" ", ""), *left), (*right, (" ", "")), width)
+    return to_ascii(out) if view.glyphs.ascii else out
+
+
+def whole(view: View, width: int) -> Row | None:
+    """A bar of where the whole time of a run that is over went, and its greatest parts; None while it goes on."""
+    found = whole_run(view.state) if view.state.ended is not None else None
+    if found is None or not found.wall_s:
+        return None
+    longest = sorted(found.parts, key=lambda part: (part.key == "steps", part.seconds), reverse=True)[: len(MARKS)]
+    begin: Row = (("whole run ", "muted"), (units.duration(found.wall_s), "bold"), (" ", ""))
+    cells = max(10, width // 8)
+    marks = dict(zip((part.key for part in longest), zip(view.glyphs.parts, MARKS, strict=True), strict=False))
+    bar: list[Span] = []
+    for part in found.parts:
+        if part.key in marks:
+            glyph, role = marks[part.key]
+            bar.append((glyph * round(cells * part.seconds / found.wall_s), role))
+    groups: list[Row] = [
+        (
+            (f"{marks[part.key][0]} ", marks[part.key][1]),
+            (f"{SHORT[part.key]} ", ""),
+            (units.share(part.seconds / found.wall_s), "bold"),
+        )
+        for part in longest
+    ]
+    rest = max(0.0, 1.0 - sum(part.seconds for part in longest) / found.wall_s)
+    groups += [
+        ((f"{view.glyphs.dot} other ", "muted"), (units.share(rest), "")),
+        ((view.key("pane_account"), "key"), (" all", "")),
+    ]
+    drawn = [*bar, (view.glyphs.dot * max(0, cells - width_of(bar)), "muted")]
+    legend = whole_groups(groups, width - width_of(begin) - cells - 2)
+    out = fit(((" ", ""), *begin, *fit(drawn, cells), (" ", ""), *legend), width)
     return to_ascii(out) if view.glyphs.ascii else out
 
 
@@ -92,7 +136,7 @@ def _left(view: View, width: int) -> list[_Group]:
         # What was just asked for gives way to nothing but the script's name.
         room = max(20, width - width_of(groups[0].spans) - 8 - (len(FROZEN) if view.frozen_since is not None else 0))
         groups.append(_Group(98, ((clip(printable(view.notice), room), "notice"),)))
-    words = "lost: its supervisor went away" if view.lost else state.activity() + _next_stage(view)
+    words = LOST_WORDS if view.lost else state.activity() + _next_stage(view)
     if view.behind is not None:
         words = view.waiting_words()
     if words != "training" or state.epoch is None:
