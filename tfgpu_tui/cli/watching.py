@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -43,6 +44,7 @@ def show(
     encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
     if encoding.lower().replace("-", "") != "utf8":
         settings = settings._replace(ascii=True)  # Textual would print escapes for what the encoding lacks
+    gc.disable()  # what is loaded and built until the first paint stays; the screen enables it (MonitorApp.on_ticked)
     try:
         from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from heapq import merge
 from typing import Any, Generic, TypeVar, overload
 
@@ -19,6 +19,7 @@ from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
 from tfgpu_tui.core.parts.record import Record
 from tfgpu_tui.core.parts.standstill import STALL_STEPS, Standstill
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark, StepTotals

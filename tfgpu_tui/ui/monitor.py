@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from textual.theme import BUILTIN_THEMES
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
-from tfgpu_tui.ui import explaining, exporting, keys, search
+from tfgpu_tui.ui import explaining, keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
 from tfgpu_tui.ui.dialogs import (
@@ -173,6 +174,10 @@ class MonitorApp(App[int]):
         self._arrange()
         self._tell_script_size()
         self.draw()
+        if not gc.isenabled():
+            # Modules, widgets and styles stay as long as the screen: they need not be looked through again and again.
+            gc.freeze()
+            gc.enable()
 
     # Drawing.
 
@@ -402,6 +407,8 @@ class MonitorApp(App[int]):
 
     def action_export(self) -> None:
         """Writes report, picture and series to a new folder."""
+        from tfgpu_tui.ui import exporting  # late: the reports are no part of the first paint
+
         try:
             folder = exporting.write(Path.cwd(), self.view.state, screen_svg(self), screen_text(self))
         except OSError as error:

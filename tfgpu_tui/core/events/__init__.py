@@ -17,7 +17,17 @@ from tfgpu_tui.core.events.base import (
     histogram_bucket,
     histogram_value_s,
 )
-from tfgpu_tui.core.events.codec import ALL_EVENTS, DEEPEST, FIELDS, SCHEMA_VERSION, decode, encode, from_dict, parse
+from tfgpu_tui.core.events.codec import (
+    ALL_EVENTS,
+    BY_TYPE,
+    DEEPEST,
+    FIELDS,
+    SCHEMA_VERSION,
+    decode,
+    encode,
+    from_dict,
+    parse,
+)
 from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, ReadFiles, Standstill
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
@@ -69,6 +79,7 @@ from tfgpu_tui.core.events.training import (
 
 __all__ = [
     "ALL_EVENTS",
+    "BY_TYPE",
     "DEEPEST",
     "FIELDS",
     "HISTOGRAM_LAST",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 
 MAX_LOOPS = 64
 MAX_OPTIMIZERS = 16

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from tfgpu_tui.core import events as ev
@@ -21,6 +21,7 @@ from tfgpu_tui.core.parts.layers import Layers
 from tfgpu_tui.core.parts.memory import Memory
 from tfgpu_tui.core.parts.record import MARKS
 from tfgpu_tui.core.parts.steps import Steps
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark
 
