@@ -36,7 +36,8 @@ SCRIPT = """
 
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    data = tf.data.Dataset.range(960).map(lambda i: tf.ensure_shape(tf.numpy_function(load, [i], tf.float32), [16]))
+    # As many as the loop takes: an iterator that still calls Python when the interpreter ends may hang in TensorFlow.
+    data = tf.data.Dataset.range(800).map(lambda i: tf.ensure_shape(tf.numpy_function(load, [i], tf.float32), [16]))
     data = data.batch(8).with_options(options)
     with strategy.scope():
         w = tf.Variable(tf.zeros((16, 1)))
@@ -217,12 +218,13 @@ KERAS_FIT = """
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_fit_of_keras_3_tells_its_strategy_and_cluster(workers: int) -> None:
+def test_a_fit_of_keras_tells_its_strategy_and_cluster(workers: int) -> None:
     events, process = run_script(KERAS_FIT, sys.executable, free_ports()[:workers])
     told = of_type(events, "dataset", phase="train")
     assert len({e["pid"] for e in told}) == workers
     assert {(e["strategy"], e["strategy_workers"]) for e in told} == {("CollectiveAllReduceStrategy", workers)}
-    assert {e["keras_flavour"] for e in of_type(events, "environment") if e.get("keras_flavour")} == {"keras3"}
+    keras = {e["keras_flavour"] for e in of_type(events, "environment") if e.get("keras_flavour")}
+    assert keras in ({"keras3"}, {"keras2"})
     # Keras 3.15 can't do it with two; the finding asks for the failure, so that a Keras that can is not accused.
     assert bool(of_type(events, "steps", phase="train")) == (process.returncode == 0)
     assert of_type(events, "hook_off") == []
