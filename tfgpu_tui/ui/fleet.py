@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import Callable
 
 from rich.console import RenderableType
 from textual.app import App, ComposeResult
@@ -32,6 +33,17 @@ CATCH_UP_S = 0.1
 FOOT_ROWS = 2
 
 
+class _Table(Pane):
+    """Says at once that its cursor moved: the next tick would put it back on the run that was chosen before."""
+
+    moved: Callable[[], None] = staticmethod(lambda: None)
+
+    def scroll_rows(self, rows: int) -> bool:
+        moved = super().scroll_rows(rows)
+        self.moved()
+        return moved
+
+
 class FleetApp(App[Row | None]):
     """Returns the row that was opened, or None where its reader left."""
 
@@ -56,7 +68,8 @@ class FleetApp(App[Row | None]):
         self.picture = Picture(behind=True)
         self._view = View(lines=TerminalLines(), glyphs=ASCII if settings.ascii else UNICODE)
         palette = Palette(BUILTIN_THEMES[theme])
-        self._pane = Pane("fleet", self._content, lambda: self._view, lambda: palette)
+        self._pane = _Table("fleet", self._content, lambda: self._view, lambda: palette)
+        self._pane.moved = self._cursor_moved
         self._foot = RowsWidget("footer", lambda: palette)
         self._palette = palette
         self.crash: Exception | None = None
@@ -128,8 +141,7 @@ class FleetApp(App[Row | None]):
     def _content(self, view: View, box: Box) -> Content:
         return fleet_view.content(self.picture, self.look, box)
 
-    def on_key(self) -> None:
-        """After the pane has moved its cursor."""
+    def _cursor_moved(self) -> None:
         self._chosen(fleet_view.shown(self.picture, self.look))
 
     # Keys.
