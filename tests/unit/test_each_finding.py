@@ -13,6 +13,7 @@ from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windo
 from tests.unit import test_diagnose as common
 from tests.unit import test_diagnose_gpu as gpus
 from tests.unit import test_diagnose_placement as places
+from tests.unit import test_fleet as job
 from tests.unit import test_gpu_growth as gpu_growths
 from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
@@ -20,9 +21,9 @@ from tests.unit import test_input_findings as inputs
 from tests.unit import test_memory_findings as memories
 from tests.unit import test_stalled as stalls
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core import knobs, rows
+from tfgpu_tui.core import fleet, knobs, rows
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose import diagnose, ranks
 from tfgpu_tui.diagnose.register import REGISTER
 
 Journal = Callable[[], RunState]
@@ -440,8 +441,32 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
 }  # fmt: skip
 
 
+Ranks = Callable[[], list[fleet.Row]]
+RANKS: dict[str, tuple[Ranks, Ranks]] = {
+    "run.straggler_input": (lambda: job.four(0.2, 5.0, 0.2, 0.2), lambda: job.four(5.0, 5.0, 5.0, 5.0)),
+    "run.straggler_host": (lambda: slow_hosts(0.5, 4.0, 0.5), lambda: slow_hosts(4.0, 4.0, 4.0)),
+    "run.rank_silent": (lambda: quiet(1.0, 45.0), lambda: quiet(1.0, 5.0)),
+}
+"""Those that are about the ranks of a job side by side."""
+
+
+def slow_hosts(*host_ms: float) -> list[fleet.Row]:
+    return [job.row_of(job.trained(rank, host_ms=ms)) for rank, ms in enumerate(host_ms)]
+
+
+def quiet(*seconds: float) -> list[fleet.Row]:
+    return [job.row_of(job.trained(rank), quiet_s=quiet_s) for rank, quiet_s in enumerate(seconds)]
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_of_ranks_it_stands_with_its_signal_and_not_without(name: str) -> None:
+    ill, healthy = RANKS[name]
+    assert [finding.id for finding in ranks.findings(ill())] == [name]
+    assert name not in [finding.id for finding in ranks.findings(healthy())]
+
+
 def test_each_finding_has_its_two_journals() -> None:
-    assert list(PAIRS) == list(REGISTER), "in the order of the register"
+    assert [*PAIRS, *RANKS] == list(REGISTER), "in the order of the register"
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -20,7 +20,7 @@ import tfgpu_tui
 from tfgpu_tui.core.events import ChildStarted, Environment, Event, Log, RunStarted, Standing, TrainEnd
 from tfgpu_tui.diagnose import FindingLog, diagnose
 from tfgpu_tui.report.plain import StatusPrinter
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import alive, rundir
 from tfgpu_tui.runs.rundir import Meta, RunDir
 from tfgpu_tui.supervisor import cgroup, children, environment, open_files
 from tfgpu_tui.supervisor import child as processes
@@ -187,6 +187,9 @@ def _run_started(started: Started) -> RunStarted:
         interval_s=meta.interval_s,
         stall_after_s=meta.stall_after_s,
         simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
+        host=meta.host,
+        boot_id=meta.boot_id,
+        pid_namespace=meta.pid_namespace,
     )
 
 
@@ -254,6 +257,7 @@ class _Run:
             ("host samples", self._sample()),
             ("output", self._follow_output()),
             ("socket", self._keep_reachable()),
+            ("alive", self._show_life()),
             ("preflight", self._preflight()),
             ("findings", self._judge()),
             ("standstill", self._look_while_still()),
@@ -383,6 +387,12 @@ class _Run:
             if not os.path.exists(self._meta.socket):
                 await self._listen_anew()
 
+    async def _show_life(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):  # a full disk, a folder that was deleted: the next time
+                alive.touch(self._started.run.path)
+            await asyncio.sleep(alive.EVERY_S)
+
     async def _listen_anew(self) -> None:
         try:
             path = rundir.same_or_new_socket_path(Path(self._meta.socket))
@@ -432,9 +442,9 @@ class _Run:
             await asyncio.sleep(JUDGE_S)
             standing = log.update(diagnose(state), state.now, state.standing)
             self._commands.tell(standing)
-            since = {f.id: t for f, t in standing}
-            if since.keys() != state.standing.keys():
-                self._recorder.record(Standing(t=time.time(), src="child", since=since))
+            since, severity = {f.id: t for f, t in standing}, {f.id: f.severity for f, _ in standing}
+            if severity != state.standing_severity or since.keys() != state.standing.keys():
+                self._recorder.record(Standing(t=time.time(), src="child", since=since, severity=severity))
 
     def _read_output(self, data: bytes) -> None:
         self._messages.feed(data)

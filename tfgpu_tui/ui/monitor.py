@@ -79,6 +79,7 @@ class MonitorApp(App[int]):
         clock: Callable[[], float] = time.time,
         early: Sequence[int] = (),
         tour: Tour | None = None,
+        nested: bool = False,
     ) -> None:
         # NO_COLOR's filter is chosen in App.__init__ by whether colours are the terminal's own.
         super().__init__(ansi_color=BUILTIN_THEMES[theme].ansi)
@@ -94,6 +95,7 @@ class MonitorApp(App[int]):
         self.menus = Menus(self)
         self._script_size: object = None
         self._tour = tour
+        self._nested = nested
         self._early = early
         """Signals that come before this app takes them."""
         self.crash: Exception | None = None
@@ -237,12 +239,14 @@ class MonitorApp(App[int]):
         self.menus.commands()
 
     async def action_back(self) -> None:
-        """Leaves a search, then zoom."""
+        """Leaves a search, then zoom, then a screen that was opened from another one."""
         if self.view.search is not None:
             self.view.search = None
             self.draw(everything=True)
         elif self.board.zoomed is not None:
             self._zoom(None)
+        elif self._nested:
+            self._leave()
 
     def action_zoom(self) -> None:
         """The pane in focus over the whole screen, and back."""

@@ -68,6 +68,33 @@ class Job(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Member(Event):
+    """Which process of a job this one is, told with its first training step by what its cluster and its launcher say.
+    Nothing is told where neither says anything; what they don't say is None."""
+
+    type: ClassVar[str] = "member"
+    job: str | None = None
+    """The same in all processes of a job: `123.0` (Slurm's job and step; `123_4.0` of an array), the launcher's own
+    name for it, else the address of the cluster's first task."""
+    rank: int | None = None
+    """From 0."""
+    world_size: int | None = None
+    local_rank: int | None = None
+    """Among those on this host."""
+    role: str | None = None
+    """worker | chief | master | evaluator | ps, as the cluster names its task."""
+    launcher: str | None = None
+    """slurm | openmpi | pmix | mpich | horovod | kubernetes | environment (RANK and WORLD_SIZE)."""
+    source: str | None = None
+    """What the rank is from: `cluster` (of TensorFlow's runtime), `TF_CONFIG`, or the launcher's name."""
+    synchronous: bool | None = None
+    """Whether each step waits for all ranks: True in a cluster that trains by collectives, and under Horovod; False
+    beside parameter servers."""
+    restarts: int | None = None
+    """How often Slurm put the job back into its queue."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset(Event):
     """What feeds the model."""
 
@@ -333,6 +360,7 @@ EVENTS: tuple[type[Event], ...] = (
     Knobs,
     Model,
     Job,
+    Member,
     Dataset,
     Pipeline,
     UserCode,

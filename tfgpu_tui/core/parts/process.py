@@ -47,6 +47,8 @@ class Process:
     account: Account = field(default_factory=Account)
     job: ev.Job | None = None
     """Its place among the processes that train one model together, where it was told."""
+    member: ev.Member | None = None
+    """Which one it is of its job, by its cluster or its launcher, where that was told."""
     told_phase: str | None = None
     heard_t: float = 0.0
     """Of its newest event."""
@@ -157,6 +159,10 @@ def _job(p: Process, e: ev.Job) -> None:
     p.job = e
 
 
+def _member(p: Process, e: ev.Member) -> None:
+    p.member = e
+
+
 def _layer_times(p: Process, e: ev.LayerTimes) -> None:
     layers.layer_times(p.layers, e)
     if e.refused is None and e.steps:
@@ -194,5 +200,6 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.GrowthCause: lambda p, e: memory.growth_cause(p.memory, e),
     ev.ArrayCopy: lambda p, e: memory.array_copy(p.memory, e),
     ev.Job: _job,
+    ev.Member: _member,
     ev.AgentCost: _agent_cost,
 }
