@@ -322,3 +322,22 @@ def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: di
     healthy, done = headless(environment, tmp_path / "h.json", "--stall-after", "5", script, "numpy")
     assert done.returncode == 0
     assert "run.stalled" not in [f["id"] for f in healthy["findings"]]
+
+
+def test_workers_that_exchange_gradients_most_of_the_time(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("its variables have a value()")
+    command = ("--set", "profile=5", str(DEMO / "all_reduce.py"))
+    report, done = headless(environment, tmp_path / "r.json", *command, "2", "120")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    cause = finding(report, "compute.collectives")
+    assert (cause["severity"], cause["evidence"]["ops"][0]["op"]) == ("warning", "CollectiveReduceV2")
+    assert report["compute"]["parts"]["collectives"]["share"] > 0.2
+
+
+@pytest.mark.slow
+def test_one_worker_has_nobody_to_exchange_with(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("its variables have a value()")
+    command = ("--set", "profile=5", str(DEMO / "all_reduce.py"))
+    report, _ = headless(environment, tmp_path / "r.json", *command, "1", "300")
+    assert "collectives" not in report["compute"]["parts"]
+    assert "compute.collectives" not in [f["id"] for f in report["findings"]]

@@ -117,6 +117,39 @@ def precise(policy: str) -> RunState:
     return places.run(places.row(policy=policy), extra=places.gpu_seen([9, 0], 90.0))
 
 
+def multiplied(**ms: float) -> RunState:
+    """A step of 10 ms on one GPU, whose products took so long on which cores."""
+    kernels = {"tensor_cores": "sm80_xmma_tf32f32_tensor16x8x8", "plain": "cutlass_80_simt_sgemm_128x32"}
+    products: list[rows.ProductTime] = [
+        {"kernel": kernels[how], "arithmetic": how.replace("_", " "), "layer": "conv", "ms": value}
+        for how, value in ms.items()
+    ]
+    arithmetic = {row["arithmetic"]: row["ms"] for row in products}
+    looked = ev.LayerTimes(t=T0 + 9, whole_steps=3, step_ms=10.0, products=products, arithmetic=arithmetic)
+    return places.run(places.row(), extra=[*places.gpu_seen([9, 0], 90.0), looked])
+
+
+def copying(alone_ms: float, size: float = 38e6) -> RunState:
+    """A step of 10 ms on one GPU, of which a copy of the batch takes 4.5."""
+    copy: rows.CopyTime = {
+        "direction": "host to device", "device": "GPU:0", "ms": 4.5, "alone_ms": alone_ms, "bytes": size,
+        "pageable_bytes": size, "runs": 2.0,
+    }  # fmt: skip
+    looked = ev.LayerTimes(t=T0 + 9, whole_steps=3, step_ms=10.0, copies=[copy])
+    data = ev.Dataset(t=T0 + 2, kind="tf.data", elements=[{"dtype": "float32", "shape": [64, 224, 224, 3]}])
+    link = gpus.samples(gpus.row(0, pcie_generation=5, pcie_width=16))
+    return gpus.trained(gpus.machine(gpus.listed(0)), link, [data, looked])
+
+
+def exchanging(ms: float) -> RunState:
+    """Two replicas whose step of 10 ms spends so long in collectives."""
+    parts = {"forward": 2.0, "backward": 3.0, "collectives": ms}
+    reduce: rows.OpTime = {"op": "CollectiveReduceV2", "part": "collectives", "ms": ms, "runs": 2.0}
+    looked = ev.LayerTimes(t=T0 + 9, whole_steps=3, step_ms=10.0, parts=parts, ops=[reduce])
+    model = ev.Model(t=T0 + 2, name="m", replicas=2, parameters=40_000_000)
+    return state_of(start(), windows(20), [model, looked])
+
+
 def waits(*parts: list[ev.Event], share: float = 0.6) -> RunState:
     return inputs.run(*parts, wait=share)
 
@@ -318,6 +351,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "input.shuffle_refill": (lambda: begins(0.4, inputs.SHUFFLE), lambda: begins(0.05, inputs.SHUFFLE)),
     "input.epoch_start": (lambda: begins(0.4, QUICK), lambda: begins(0.05, QUICK)),
     "input.whole_array_on_gpu": (lambda: copied(3 << 30), lambda: copied(20 << 20)),
+    "input.copy_bound": (lambda: copying(alone_ms=4.0), lambda: copying(alone_ms=0.4)),
     "input.ran_out": (lambda: short_epochs(60, 40), lambda: short_epochs(40, 40)),
     "input.hidden": (
         lambda: state_of(start(), common.gpu(96.0), windows(20, wait=0.4)),
@@ -363,7 +397,9 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "compute.python": (lambda: in_graph(5.0), lambda: in_graph(0.2)),
     "compute.layer": (lambda: one_by_one(32.0), lambda: one_by_one(8.0)),
     "compute.optimizer": (lambda: sparse_update(2), lambda: sparse_update(0)),
+    "compute.collectives": (lambda: exchanging(4.0), lambda: exchanging(1.0)),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
+    "memory.fragmented": (lambda: memories.in_pieces(9.0), lambda: memories.in_pieces(3.0)),
     "memory.foreign": (lambda: shared(30_000), lambda: shared(200)),
     "memory.oom": (
         lambda: failing("ResourceExhaustedError", OOM, FAILED),

@@ -146,6 +146,7 @@ class RunState:
     host = _Of(lambda s: s.machine.host)
     rss_peak_bytes = _Of(lambda s: s.machine.rss_peak_bytes)
     rss_by_step = _Of(lambda s: s.machine.rss_by_step)
+    read_files = _Of(lambda s: s.machine.read_files)
     children_by_step = _Of(lambda s: s.machine.children_by_step)
     log_bytes = _Of(lambda s: s.record.log_bytes)
     log_capped = _Of(lambda s: s.record.log_capped)
@@ -391,6 +392,10 @@ def _standstill(s: RunState, e: ev.Standstill) -> None:
         s.record.run_marks.append(Mark(e.t, "stall", f"stood still for {duration(e.quiet_s)}"))
 
 
+def _read_files(s: RunState, e: ev.ReadFiles) -> None:
+    s.machine.read_files = e
+
+
 def _host_sample(s: RunState, e: ev.HostSample) -> None:
     trains = s.phase == "training" and s.judged.steps
     machine.host_sample(s.machine, e, s.environment.cpus, s.train.steps if trains else None)
@@ -411,6 +416,7 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.Environment: _environment,
     ev.HostSample: _host_sample,
     ev.GpuSample: _gpu_sample,
+    ev.ReadFiles: _read_files,
     ev.Standstill: _standstill,
     ev.Stacks: lambda s, e: standstill.stacks(s.standstill, e),
     ev.Preflight: lambda s, e: devices.preflight(s.devices, e),

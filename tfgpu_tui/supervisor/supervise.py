@@ -22,7 +22,7 @@ from tfgpu_tui.diagnose import FindingLog, diagnose
 from tfgpu_tui.report.plain import StatusPrinter
 from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.rundir import Meta, RunDir
-from tfgpu_tui.supervisor import cgroup, children, environment
+from tfgpu_tui.supervisor import cgroup, children, environment, open_files
 from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor.clock import RunClock
 from tfgpu_tui.supervisor.closing import Closing
@@ -36,6 +36,7 @@ from tfgpu_tui.supervisor.listening import listen
 from tfgpu_tui.supervisor.memory_dumps import MemoryDumps
 from tfgpu_tui.supervisor.messages import Messages, StderrFile
 from tfgpu_tui.supervisor.metrics_child import MetricsChild
+from tfgpu_tui.supervisor.open_files import OpenFiles
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
@@ -231,6 +232,7 @@ class _Run:
         self._standstill = StandstillWatch(
             script.pid, recorder.state, recorder.record, self._server.ask_agents, self._own_children
         )
+        self._open_files = OpenFiles(recorder.state, recorder.record, lambda: self._host.pids - self._own_children())
         self._reaper = children.Reaper()
         self._commands = commands
         self._metrics = MetricsChild(started.run, started.meta.metrics, recorder.fault)
@@ -255,6 +257,7 @@ class _Run:
             ("preflight", self._preflight()),
             ("findings", self._judge()),
             ("standstill", self._look_while_still()),
+            ("open files", self._look_at_open_files()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -402,6 +405,11 @@ class _Run:
         while True:
             await asyncio.sleep(TURN_S)
             self._standstill.turn()
+
+    async def _look_at_open_files(self) -> None:
+        while True:
+            await asyncio.sleep(open_files.TURN_S)
+            self._open_files.turn()
 
     async def _follow_output(self) -> None:
         while True:

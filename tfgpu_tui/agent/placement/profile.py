@@ -21,7 +21,7 @@ from ..hooks.link import Event, is_main
 from ..hooks.runtime import asked_knobs, every, guarded, on_command, on_import, send
 from ..hooks.tf_context import initialised_context
 from ..steps import windows
-from . import placement, profile_split, profile_trace, profile_when
+from . import placement, profile_gpu, profile_split, profile_trace, profile_when
 from .names import OPTIMIZER
 
 HOOK = "profile"
@@ -210,12 +210,13 @@ def _read(raw: bytes, wall_s: float) -> None:
     del raw
     times = profile_trace.times(found)
     split = profile_split.split(found, attribution, placement.devices())
+    gpus = None if split is None else profile_gpu.look(found.runs, attribution, split.window, split.steps)
     _state.cost_s += time.thread_time() - begun_s
     _state.tries += 1
     most = TRIES if _state.asked == "user" else AUTOMATIC_TRIES
     if steps_in(times, attribution) < WHOLE and _state.tries < most:
         return
-    tell(times, split, attribution, wall_s)
+    tell(times, split, attribution, wall_s, gpus)
 
 
 def tell(
@@ -223,6 +224,7 @@ def tell(
     split: Optional[profile_split.Split],
     attribution: Dict[str, Tuple[str, bool]],
     wall_s: float,
+    gpus: Optional[profile_gpu.Gpus] = None,
 ) -> None:
     """Sends the time by layer, where the trace's ops are those of the training's graph."""
     count = steps_in(times, attribution)
@@ -259,6 +261,7 @@ def tell(
         unattributed_ms=(total - known) / count,
         note=note,
         **_fields(split),
+        **({} if gpus is None else gpus._asdict()),
     )
 
 

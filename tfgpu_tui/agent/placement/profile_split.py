@@ -61,6 +61,8 @@ class Split(NamedTuple):
     """Part -> milliseconds of the runtime, or of the gaps, that an op of that part ended."""
     turns: Dict[str, float]
     """Row of the placement -> turns a step of the loop in it; rows without a loop are left out."""
+    window: Tuple[float, float] = (0.0, 0.0)
+    """Begin of the first and end of the last of these steps, in microseconds of the profiler's clock."""
 
 
 class Spent(NamedTuple):
@@ -111,6 +113,7 @@ def split(found: Trace, attribution: Attribution, placed: Mapping[str, str]) -> 
         _rows(spent.busy, begun, steps),
         idle,
         turns,
+        (begin_us, end_us),
     )
 
 

@@ -20,6 +20,7 @@ Field = Union[int, bytes]
 
 LAYOUT = re.compile(r"-\d+-Transpose\w+-LayoutOptimizer$")
 """What TensorFlow's optimizer puts before and after an op so that its data lies as the GPU's kernel wants it."""
+COPIED = re.compile(r"\bsize:(\d+)")
 CALLS = ("PartitionedCall", "While", "If", "Case", "SymbolicGradient", "XlaLaunch", "XlaRun")
 """Ops whose time is that of the ops that they run."""
 
@@ -49,10 +50,18 @@ class Run(NamedTuple):
     """Of the executor that ran it; empty on a GPU, and where none did."""
     compiled: bool = False
     """By XLA."""
+    name: str = ""
+    """The kernel's or copy's own on a GPU; empty on the host."""
+    copied_bytes: int = 0
+    """Of a copy."""
+    pageable: bool = False
+    """Whether a copy's memory on the host is not pinned: the driver copies it twice then."""
     turn: int = 0
     """Of the graph's loop that it runs in; 0 in the first one, and outside of loops."""
 
 
+_Wait = Tuple[str, ...]
+"""Class and name of an op that waits, and its executor."""
 Span = Tuple[float, float]
 """Begin and end in microseconds."""
 
@@ -185,7 +194,8 @@ def trace(raw: bytes) -> Trace:
     """Everything that ran, on whatever thread or stream, and what waited."""
     devices: Dict[int, str] = {}
     threads: Dict[Tuple[int, int], _Thread] = {}
-    begun: Dict[Tuple[str, str], Tuple[str, float]] = {}
+    began: Dict[_Wait, List[float]] = {}
+    done: Dict[_Wait, List[float]] = {}
     silent: List[Process] = []
     out = Trace([], [], [], silent)
     for number, value in fields(raw):
@@ -195,26 +205,38 @@ def trace(raw: bytes) -> Trace:
             devices[key if isinstance(key, int) else 0] = device_name(names[0] if names else "")
         elif number == 4 and isinstance(value, bytes) and b"ThreadpoolListener" not in value:
             event = _event(value)
-            wait = event.args.get("name", ""), event.args.get("step_id", "")
             if "tf_function_call" in event.args:
                 out.calls.append((event.begin_us, event.end_us))
             elif event.name == PROCESS:
                 threads.setdefault(event.thread, _Thread([], [])).processes.append(event)
-            elif event.name == WAITS:
-                begun[wait] = event.args.get("kernel_type", ""), event.begin_us
-            elif event.name == WAITED:
-                kind, begin_us = begun.pop(wait, ("", 0.0))
-                if kind and not kind.endswith(CALLS):
-                    out.waits.append((kind, begin_us, event.begin_us))
+            elif event.name in (WAITS, WAITED):
+                wait = tuple(event.args.get(key, "") for key in ("kernel_type", "name", "step_id"))
+                (began if event.name == WAITS else done).setdefault(wait, []).append(event.begin_us)
             else:
                 run = _run(event, devices.get(event.thread[0], "CPU"))
                 if run is not None:
                     threads.setdefault(event.thread, _Thread([], [])).runs.append(run)
+    for wait, starts in began.items():
+        if wait[0] and not wait[0].endswith(CALLS):
+            out.waits.extend((wait[0], *span) for span in _pairs(starts, done.get(wait, [])))
     for thread in threads.values():
         settled, processes = _settled(thread)
         out.runs.extend(settled)
         silent.extend(processes)
     return out
+
+
+def _pairs(starts: List[float], ends: List[float]) -> Iterator[Span]:
+    """Begins and ends of one op's waits, which the trace has in no order: each with the first end that follows it."""
+    ends = sorted(ends)
+    at = 0
+    for start in sorted(starts):
+        while at < len(ends) and ends[at] < start:
+            at += 1
+        if at == len(ends):
+            return
+        yield start, ends[at]
+        at += 1
 
 
 PROCESS = "ExecutorState::Process"
@@ -264,10 +286,18 @@ def _run(event: _Event, device: str) -> Optional[Run]:
     if "hlo_op" in event.args and device == "CPU":
         return Run("", event.args["hlo_op"], device, event.begin_us, event.end_us, compiled=True)
     if known:
-        return None if kind.endswith(CALLS) else Run(node, kind, device, event.begin_us, event.end_us)
-    if device == "CPU":
-        return None
-    return Run("", event.name, device, event.begin_us, event.end_us, compiled="hlo_op" in event.args)
+        run = None if kind.endswith(CALLS) else Run(node, kind, device, event.begin_us, event.end_us)
+    elif device == "CPU":
+        run = None
+    else:
+        run = Run("", event.name, device, event.begin_us, event.end_us, compiled="hlo_op" in event.args)
+    return run if run is None or device == "CPU" else _on_gpu(run, event)
+
+
+def _on_gpu(run: Run, event: _Event) -> Run:
+    details = event.args.get("memcpy_details", "")
+    size = COPIED.search(details)
+    return run._replace(name=event.name, copied_bytes=int(size.group(1)) if size else 0, pageable="pageable" in details)
 
 
 def _settled(thread: _Thread) -> Tuple[List[Run], List[Process]]:

@@ -262,6 +262,12 @@ class LayerTimes(Event):
     turns: dict[str, float] = field(default_factory=dict)
     """The row's `layer` -> turns a step of the graph's loop in it, the longest one's; rows without a loop are left
     out."""
+    copies: list[rows.CopyTime] = field(default_factory=list)
+    """From and to GPUs, by direction, the longest first."""
+    products: list[rows.ProductTime] = field(default_factory=list)
+    """The longest 8 kernels on GPUs that multiply matrices or convolve."""
+    arithmetic: dict[str, float] = field(default_factory=dict)
+    """`tensor cores`, `plain`, `unknown` -> milliseconds a step in all such kernels."""
     cost_s: float | None = None
     """What the look cost the training: the profiler's start and end, the reading, the slower steps. None where that
     was not measured."""

@@ -206,7 +206,7 @@ class DebugSwitch(Event):
 
     type: ClassVar[str] = "debug_switch"
     name: str
-    """check_numerics | dump_debug_info | debug_mode (of tf.data) | op_determinism."""
+    """check_numerics | dump_debug_info | debug_mode (of tf.data) | op_determinism | tensor_float_32_off."""
     on: bool
     place: str
     """`train.py:12`; of a variable what set it, in words."""

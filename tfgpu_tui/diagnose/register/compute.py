@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tfgpu_tui.core import units
-from tfgpu_tui.diagnose.compute import LONG_TRACE_S, TOLD_S
+from tfgpu_tui.diagnose.compute import COLLECTIVES_SHARE, LONG_TRACE_S, TOLD_S
 from tfgpu_tui.diagnose.compute_inside import LEAST_TURNS, MANY_OPS, RARE, SMALL_ELEMENTS
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
-from tfgpu_tui.diagnose.register.entry import SHARES, Entry, Limit
+from tfgpu_tui.diagnose.register.entry import JUDGED, SHARES, Entry, Limit
 
 ENTRIES = (
     Entry(
@@ -146,5 +146,39 @@ ENTRIES = (
             Limit("small: {} parameters a variable, or fewer", SMALL_ELEMENTS),
         ),
         demo="demo/sparse_update.py",
+    ),
+    Entry(
+        id="compute.collectives",
+        means="replicas spend the step adding up gradients",
+        seen="""Several GPUs or workers, and steps that are hardly faster, or slower, than on one. In the step pane
+        "collectives" is a large part of compute.""",
+        why="""In synchronous training each replica computes the gradients of its part of the batch; then all of them
+        are added up (all-reduce) before any of them goes on. That costs time by the number of parameters, whatever the
+        batch, and by the slowest link between the replicas: NVLink, PCIe, a network. A small batch for each replica
+        makes it the larger part. Also a replica that is late makes all others wait in it.
+
+        Folk advice says that more GPUs are faster with the same batch. That batch is split among them: each computes
+        less, and exchanges as much as before.""",
+        signal="""The time in collective operations (CollectiveReduce, NCCL's kernels) in a profile of a few steps,
+        where nothing else ran at the same time; where both ran, they share it. The cost of the exchange and the wait
+        for others can't be told apart in a profile of one process. What the other GPUs bring tells a rerun on one: the
+        comparison has the scaling efficiency.""",
+        steps=(
+            """Give each replica a batch as large as its memory allows: the global batch is that times the replicas.
+            | batch = 64 * strategy.num_replicas_in_sync""",
+            """See what the others bring: one GPU, then compare.
+            | tfgpu-tui --set visible_devices=0 train.py""",
+            """Between machines: NCCL instead of the default, and the network interface that is fast.
+            | tfd = tf.distribute.experimental
+            | options = tfd.CommunicationOptions(
+            |     implementation=tfd.CommunicationImplementation.NCCL)""",
+            "If one replica is late, look for its cause first: `run.multi_gpu_idle`, `gpu.throttled`, its input.",
+        ),
+        harmless="""Where the model does not fit one GPU, or where the batch is as large as it may be and one GPU
+        would still take longer.""",
+        limits=(JUDGED, Limit("a warning from {} of each step", COLLECTIVES_SHARE, units.share)),
+        knobs=("visible_devices=",),
+        demo="demo/all_reduce.py",
+        demo_note="two workers on this machine; with --set profile=5 in a headless run",
     ),
 )
