@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from tests.journals import T0, pipeline, start, state_of, windows
+from tests.journals import T0, pipeline, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.rows import Layer
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report import report_json
+from tfgpu_tui.report.plain import status_line
 
 SHAPE = {
     "run": {"id", "argv", "cwd", "exit_code", "signal", "started", "ended", "wall_s", "knobs"},
@@ -74,3 +75,19 @@ def test_hostile_names_stay_text() -> None:
         "backward": {},
     }
     assert "\x1b" not in report_json.text(built(start(), windows(9), [ev.Placement(t=T0 + 4, layers=[row])]))
+
+
+def test_calls_of_a_function_that_holds_the_whole_training_are_no_steps() -> None:
+    """Its steps can't be seen: the words say what was counted."""
+    held = ev.UnrolledLoop(
+        t=T0 + 5, function="fit_all", file="/h/train.py", line=9, copies=30, ops=9000, seconds=6.0, updates=30
+    )
+    one = steps(3.0, 1, 60_000.0, loop="custom")
+    state = state_of(start(), [held, one])
+    assert report_json.steps_words(report_json.build(state)["training"]) == (
+        "1 call of fit_all, 30 updates of weights each"
+    )
+    assert "call 1," in status_line(state)
+    plain = state_of(start(), [one])
+    assert report_json.steps_words(report_json.build(plain)["training"]) == "1 step"
+    assert "step 1," in status_line(plain)

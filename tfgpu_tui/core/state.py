@@ -305,6 +305,12 @@ class RunState:
         times = self.layer_times.layers.get(str(row.get("layer"))) if self.layer_times else None
         return None if times is None else round(sum(times.values()), 4)
 
+    @property
+    def counted(self) -> str:
+        """What is counted as a step: `call` of a function that holds many updates of the weights, `step` else."""
+        held = any((loop.updates or 0) > 1 for loop in self.unrolled.values())
+        return "call" if held and self.loop == "custom" else "step"
+
     def compute_parts(self) -> dict[str, float]:
         """Part of compute (`events.LayerTimes.parts`) -> its share of it, the greatest first; empty where compute was
         not looked into. They sum to 1."""

@@ -158,7 +158,7 @@ def _slow_start(state: RunState, found: WholeRun, said: Collection[str]) -> Iter
         lines=[
             f"{_function(longest)}: traced in {units.duration(longest.tracing_s)}, {what} it first took "
             f"{units.duration(compiling)}",
-            *([] if longest.wait_s is None else [f"besides, {units.duration(longest.wait_s)} for its first batch"]),
+            *([] if not longest.wait_s else [f"besides, {units.duration(longest.wait_s)} for its first batch"]),
             *(["TensorFlow said that it compiles kernels for this GPU from PTX"] if ptx else []),
         ],
         next=_sooner(longest.tracing_s > compiling, xla, ptx),

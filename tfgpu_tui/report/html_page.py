@@ -14,7 +14,7 @@ from tfgpu_tui.core.parts.layers import on_a_gpu
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.report.report_json import LIFE_WORDS
+from tfgpu_tui.report.report_json import LIFE_WORDS, steps_words
 from tfgpu_tui.report.svg_plot import Layer, Time, line, stacked
 from tfgpu_tui.terminal.lines import printable
 
@@ -95,7 +95,7 @@ def _head(state: RunState, report: dict[str, Any], name: str) -> str:
     run, training = report["run"], report["training"]
     said = [f"{_ending(run)} {'after' if run['stopped'] is None else 'in'} {units.duration(run['wall_s'])}"]
     if training["steps"]:
-        said.append(f"{training['steps']} steps, {units.duration(_s(training['step_ms']['mean']))} a step")
+        said.append(f"{steps_words(training)}, {units.duration(_s(training['step_ms']['mean']))} each")
         if training["examples_per_s"] is not None:
             said.append(f"{units.number(training['examples_per_s'])} examples/s")
     simulated = f' <span class="simulated">{text(run["simulated"])}</span>' if run["simulated"] else ""

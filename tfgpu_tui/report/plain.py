@@ -19,7 +19,7 @@ def status_line(state: RunState) -> str:
     if current.steps:
         shares = current.shares()
         parts.append(
-            f"{units.duration(current.mean_s)}/step (input {units.share(shares['input_wait'])}, "
+            f"{units.duration(current.mean_s)}/{state.counted} (input {units.share(shares['input_wait'])}, "
             f"compute {units.share(shares['compute'])}, host {units.share(shares['host'])})"
         )
     if several := state.training.words():
@@ -37,7 +37,7 @@ def status_line(state: RunState) -> str:
 def _step_words(state: RunState) -> str:
     if state.step_in_epoch is not None and state.epoch_steps:
         return f"step {state.step_in_epoch}/{state.epoch_steps}"
-    return f"step {state.train.steps}"
+    return f"{state.counted} {state.train.steps}"
 
 
 def finding_lines(finding: Finding) -> list[str]:

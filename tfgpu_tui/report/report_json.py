@@ -333,8 +333,8 @@ def text(report: dict[str, Any]) -> str:
     if training["steps"]:
         step = training["step_ms"]
         out.append(
-            f"  {training['steps']} steps{_epochs(training)}, "
-            f"{units.duration(_s(step['mean']))} a step (median {units.duration(_s(step['p50']))}, "
+            f"  {steps_words(training)}{_epochs(training)}, "
+            f"{units.duration(_s(step['mean']))} each (median {units.duration(_s(step['p50']))}, "
             f"95 % under {units.duration(_s(step['p95']))}), {units.number(training['examples_per_s'])} examples/s"
         )
         out.append(
@@ -361,6 +361,17 @@ def text(report: dict[str, Any]) -> str:
     out.append("")
     out += _finding_text(report)
     return "\n".join(printable(line) for line in out)
+
+
+def steps_words(training: dict[str, Any]) -> str:
+    """`600 steps`; `1 call of fit_all, which holds 30 updates of the weights`, where calls are what can be counted."""
+    count, loops = training["steps"], training["unrolled_loops"] if training["loop"] == "custom" else []
+    held = max(loops, key=lambda loop: loop["updates"] or 0, default=None)
+    if held is not None and (held["updates"] or 0) > 1:
+        return (
+            f"{count} call{'' if count == 1 else 's'} of {held['function']}, {held['updates']} updates of weights each"
+        )
+    return f"{count} step{'' if count == 1 else 's'}"
 
 
 def _epochs(training: dict[str, Any]) -> str:

@@ -95,7 +95,7 @@ def whole(view: View, width: int) -> Row | None:
 
 def too_small(view: View, columns: int, rows: int) -> list[Row]:
     """A terminal that is too small for panes: what the run does, and what to do, in as few lines as that takes."""
-    words = f"{script_name(view)}: {view.state.activity()}, step {view.state.train.steps}. "
+    words = f"{script_name(view)}: {view.state.activity()}, {view.state.counted} {view.state.train.steps}. "
     said = wrap_clipped(f"{words}Make this window {MIN_COLUMNS}x{MIN_ROWS} or larger.", columns, rows)
     return [fit(((said[y] if y < len(said) else "", "bold"),), columns) for y in range(rows)]
 
@@ -148,10 +148,10 @@ def _left(view: View, width: int) -> list[_Group]:
         steps = str(state.train.steps)
         if state.epoch_steps and state.step_in_epoch is not None:
             steps = f"{state.step_in_epoch}/{state.epoch_steps}"
-        groups.append(_Group(70, (("step ", "muted"), (steps, ""))))
+        groups.append(_Group(70, ((f"{state.counted} ", "muted"), (steps, ""))))
     current = state.current()
     if current.mean_s is not None:
-        groups.append(_Group(80, ((units.duration(current.mean_s), "bold"), ("/step", "muted"))))
+        groups.append(_Group(80, ((units.duration(current.mean_s), "bold"), (f"/{state.counted}", "muted"))))
     if (per_s := state.examples_per_s(current)) is not None:
         groups.append(_Group(10, ((units.number(per_s), ""), (" ex/s", "muted"))))
     if several := state.training.words():
