@@ -154,14 +154,14 @@ def _slow_start(state: RunState, found: WholeRun, said: Collection[str]) -> Iter
     yield Finding(
         id="run.slow_start",
         severity="warning",
-        title=f"{units.duration(own)} pass before {longest.function} has run once: {units.share(share)} of this run",
+        title=_slow_title(longest, own, share),
         lines=[
             f"{_function(longest)}: traced in {units.duration(longest.tracing_s)}, {what} it first took "
             f"{units.duration(compiling)}",
             *([] if longest.wait_s is None else [f"besides, {units.duration(longest.wait_s)} for its first batch"]),
             *(["TensorFlow said that it compiles kernels for this GPU from PTX"] if ptx else []),
         ],
-        next=_sooner(longest.tracing_s > compiling, xla, ptx),
+        next=_sooner(longest, compiling, xla, ptx),
         knob="jit_compile=off"
         if xla and longest.tracing_s <= compiling and state.run is not None and not state.run.knobs.get("jit_compile")
         else None,
@@ -179,6 +179,13 @@ def _slow_start(state: RunState, found: WholeRun, said: Collection[str]) -> Iter
     )
 
 
+def _slow_title(run: FirstRun, own_s: float, share: float) -> str:
+    of_run = f"{units.share(share)} of this run"
+    if run.count > 1:
+        return f"{units.duration(own_s)} pass in the first runs of {run.function}, traced {run.count} times: {of_run}"
+    return f"{units.duration(own_s)} pass before {run.function} has run once: {of_run}"
+
+
 def _own_s(run: FirstRun) -> float:
     return run.wall_s - (run.wait_s or 0.0)
 
@@ -189,8 +196,10 @@ def _function(run: FirstRun) -> str:
     return f"{run.function} ({basename(run.file or '?')}:{run.line})"
 
 
-def _sooner(traced: bool, xla: bool, ptx: bool) -> str:
-    if traced:
+def _sooner(run: FirstRun, compiling_s: float, xla: bool, ptx: bool) -> str:
+    if run.count > 1 and run.keras:
+        return "Build and compile one model for all trainings: set_weights() puts it back to its start."
+    if run.tracing_s > compiling_s:
         return "Trace less: a Python loop makes ops for each of its turns; use tf.range, tf.map_fn or RNN."
     if ptx:
         return "Install a TensorFlow that is built for this GPU; the driver keeps what it compiled for later runs."

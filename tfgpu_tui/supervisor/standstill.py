@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfgpu_tui.core.events import Event, Standstill
+from tfgpu_tui.core.events import Event, Standstill, Suspended
 from tfgpu_tui.core.parts.standstill import COMPUTING_PERCENT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.supervisor.process_looks import Tree, look_at, rows, suspended
@@ -19,6 +19,8 @@ from tfgpu_tui.supervisor.process_looks import Tree, look_at, rows, suspended
 TURN_S = 0.5
 LATE_S = 2.0
 """A turn that comes so late: this process was stopped, too, or the machine slept."""
+SLEPT_S = 10.0
+"""So late that no work on the machine explains it."""
 FIRST_LOOK = 0.25
 """Of the limit."""
 LOOKS = 12
@@ -52,6 +54,8 @@ class StandstillWatch:
         monitor's processes."""
         self._script, self._state, self._record, self._ask, self._own, self._now = script, state, record, ask, own, now
         self._turned = now()
+        self._held_since: float | None = None
+        """Since when the script is held, in unix seconds."""
         self._progress: tuple[object, ...] = ()
         self._quiet_s = self._still_s = 0.0
         self._tree: Tree | None = None
@@ -66,19 +70,33 @@ class StandstillWatch:
         """To be called about every TURN_S."""
         now = self._now()
         passed_s, self._turned = now - self._turned, now
+        held = self._held(passed_s)
         limit_s = self._state.stall_limit_s
         if limit_s is None or self._state.stopping is not None:
             return  # what was seen before a stop stays
         if self._progressed():
             self._begin_again()
             return
-        if passed_s > LATE_S or suspended(self._script):
+        if passed_s > LATE_S or held:
             self._tree = None  # what is counted from here on is another time
             return
         self._quiet_s += passed_s
         self._still_s += passed_s
         if self._quiet_s >= FIRST_LOOK * limit_s and now - self._looked_at >= self._period_s(limit_s):
             self._look(now)
+
+    def _held(self, passed_s: float) -> bool:
+        """Whether the script is stopped, or a debugger has it; tells when that begins and ends."""
+        held, now = suspended(self._script), time.time()
+        if held and self._held_since is None:
+            self._held_since = now - passed_s
+            self._record(Suspended(t=now, src="host", since=self._held_since))
+        elif not held and self._held_since is not None:
+            self._record(Suspended(t=now, src="host", since=self._held_since, until=now))
+            self._held_since = None
+        elif not held and passed_s > SLEPT_S:
+            self._record(Suspended(t=now, src="host", since=now - passed_s, until=now))
+        return held
 
     def _period_s(self, limit_s: float) -> float:
         return SELDOM_S if self._still_s > max(LONG_S, 2 * limit_s) else max(1.0, min(LOOK_S, limit_s / LOOKS))

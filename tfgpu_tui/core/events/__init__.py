@@ -18,7 +18,7 @@ from tfgpu_tui.core.events.base import (
     histogram_value_s,
 )
 from tfgpu_tui.core.events.codec import ALL_EVENTS, DEEPEST, FIELDS, SCHEMA_VERSION, decode, encode, from_dict, parse
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill
+from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill, Suspended
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
@@ -118,6 +118,7 @@ __all__ = [
     "Steps",
     "Stood",
     "Stopping",
+    "Suspended",
     "TfMemory",
     "TrainEnd",
     "UnrolledLoop",
