@@ -14,7 +14,7 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
 
 MOST = 0.5
-"""Share of a run's wall time from which what is no step of it is most of it."""
+"""Share of a run's wall time, less what every run has (COMMON), from which what is no step of it is most of it."""
 CRITICAL = 0.8
 CRITICAL_S = 120.0
 LEAST_S = 20.0
@@ -79,13 +79,10 @@ def findings(state: RunState, said: Collection[str]) -> Iterator[Finding]:
 def _outside(found: WholeRun, said: Collection[str]) -> Iterator[Finding]:
     """What is none of the run's steps, and what no other finding speaks of."""
     told = {part for name in said for part in SAID.get(name, ())}
-    parts = [
-        part
-        for part in found.parts
-        if part.key not in (*TRAINING, "unknown", *told) and (part.key not in COMMON or part.seconds >= COMMON_S)
-    ]
+    usual = [part for part in found.parts if part.key in COMMON and part.seconds < COMMON_S]
+    parts = [part for part in found.parts if part.key not in (*TRAINING, "unknown", *told) and part not in usual]
     outside = sum(part.seconds for part in parts)
-    if outside < max(LEAST_S, MOST * found.wall_s):
+    if outside < max(LEAST_S, MOST * (found.wall_s - sum(part.seconds for part in usual))):
         return
     parts.sort(key=lambda part: -part.seconds)
     greatest = parts[0]
