@@ -285,6 +285,27 @@ def test_a_metric_in_python_is_named(environment: dict[str, str], tmp_path: Path
     assert "compute.python" not in weighty(twin)
 
 
+def test_a_layer_that_loops_over_the_batch_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    script = ["--set", "profile=5", str(DEMO / "one_by_one.py"), "6"]
+    report, _ = headless(environment, tmp_path / "r.json", *script)
+    found = finding(report, "compute.layer")["evidence"]
+    assert (found["layer"], found["reason"], found["turns"]) == ("contrast", "loop_over_batch", 64)
+    assert "compute.layer" in weighty(report)
+    twin, _ = headless(environment, tmp_path / "t.json", *script, "batch")
+    assert twin["compute"] is not None and "compute.layer" not in weighty(twin)
+
+
+def test_an_update_of_a_whole_table_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    script = ["--set", "profile=5", str(DEMO / "sparse_update.py"), "2"]
+    report, _ = headless(environment, tmp_path / "r.json", *script)
+    found = finding(report, "compute.optimizer")["evidence"]
+    assert (found["reason"], found["optimizer"]) == ("whole_tables", "Adam")
+    assert (found["tables"][0]["rows"], found["tables"][0]["slots"]) == (100_000, 2)
+    assert "compute.optimizer" in weighty(report)
+    twin, _ = headless(environment, tmp_path / "t.json", *script, "sgd")
+    assert twin["compute"] is not None and "compute.optimizer" not in weighty(twin)
+
+
 def test_half_precision_on_a_cpu_is_named_with_its_line(environment: dict[str, str], tmp_path: Path) -> None:
     report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "half_on_cpu.py"), "2")
     if "float16" in (report["environment"]["cpu_half"] or ["float16"]):

@@ -183,6 +183,32 @@ def in_graph(seconds: float) -> RunState:
     return state_of(start(), windows(10), [ev.GraphPython(t=T0 + 9, steps=250, functions=[called])])
 
 
+def looked(parts: dict[str, float], **more: Any) -> list[ev.Event]:
+    """Steps of 10 ms that are nearly all compute, and a look inside."""
+    times = ev.LayerTimes(
+        t=T0 + 9, src="agent", steps=4, whole_steps=4, step_ms=10.0, compute_ms=sum(parts.values()), parts=parts, **more
+    )
+    return [*windows(10), times]
+
+
+def one_by_one(turns: float) -> RunState:
+    """A layer that takes 4 of 9.5 ms, and whose loop turns so often; the batch has 32 examples."""
+    layers = {"one_by_one": {"forward": 3.0, "runtime": 1.0}, "dense": {"forward": 2.0}}
+    parts = {"forward": 5.0, "backward": 3.5, "runtime": 1.0}
+    placed = ev.Placement(t=T0 + 4, layers=[places.row(layer=name) for name in layers], ops=5, predicted=True)
+    return state_of(start(), [placed], looked(parts, by_layer=layers, turns={"one_by_one": turns}))
+
+
+def sparse_update(slots: int) -> RunState:
+    """An update of a table of which a step looks up 640 of 100,000 rows; the optimizer has so many slots for it."""
+    table: rows.SparseUpdate = {
+        "variable": "embedding/embeddings", "rows": 100_000, "elements": 6_400_000, "touched": 640, "slots": slots,
+    }  # fmt: skip
+    told = ev.Optimizer(t=T0 + 2, name="adam", cls="Adam", variables=3, parameters=6_400_129, sparse=[table])
+    update: list[rows.OpTime] = [{"op": "Mul", "part": "optimizer", "ms": 6.0, "runs": 12.0}]
+    return state_of(start(), [told], looked({"forward": 2.0, "optimizer": 7.5}, ops=update))
+
+
 def half_on_cpu(*able: str) -> RunState:
     """A layer in float16 on a CPU that has arithmetic for these."""
     machine = ev.Environment(t=T0, src="host", cpu_half=[*able])
@@ -335,6 +361,8 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     ),
     "compute.unrolled": (lambda: unrolled(6.0), lambda: unrolled(0.5)),
     "compute.python": (lambda: in_graph(5.0), lambda: in_graph(0.2)),
+    "compute.layer": (lambda: one_by_one(32.0), lambda: one_by_one(8.0)),
+    "compute.optimizer": (lambda: sparse_update(2), lambda: sparse_update(0)),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
     "memory.foreign": (lambda: shared(30_000), lambda: shared(200)),
     "memory.oom": (

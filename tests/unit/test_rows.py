@@ -21,6 +21,7 @@ NO_ROWS = {
     "GPU": "device kind -> ops (Layer.predicted)",
     "CPU": "device kind -> ops (Layer.predicted)",
     "loss": "a metric",
+    "optimizer": "a part of compute (LayerTimes.parts)",
     "op_determinism": "a switch of TensorFlow",
     "built": "values of TensorFlow's own message",
     "runtime": "values of TensorFlow's own message",

@@ -6,7 +6,7 @@ Nothing heavy is imported in here: `--help` must be instant, and a script starts
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from tfgpu_tui.cli import table
@@ -63,9 +63,9 @@ class Command(NamedTuple):
     python: list[str] = []
 
 
-def split(arguments: Sequence[str]) -> Command:
-    """Where the tool's options end: at the script, at `-m` or `-c`, at `--`, or at a verb. What follows is not looked
-    at."""
+def split(arguments: Sequence[str], with_value: Collection[str] = _WITH_VALUE, verbs: bool = True) -> Command:
+    """Where the tool's options end: at the script, at `-m` or `-c`, at `--`, or at a verb (where there may be one).
+    What follows is not looked at."""
     options: list[str] = []
     python: list[str] = []
     left = list(arguments)
@@ -78,11 +78,11 @@ def split(arguments: Sequence[str]) -> Command:
             if taken.runs:
                 return Command(options, "run", taken.runs + left, python)
         elif not word.startswith("-") or word == "-":
-            if word == "run" or word in table.VERBS:
+            if verbs and (word == "run" or word in table.VERBS):
                 return Command(options, word, left[1:], python)
             return Command(options, "run", left, python)
         else:
-            count = 2 if word in _WITH_VALUE else 1
+            count = 2 if word in with_value else 1
             options, left = options + left[:count], left[count:]
     return Command(options, "run", [], python)
 
@@ -122,8 +122,17 @@ def of_verb(command: Command, options: argparse.Namespace) -> argparse.Namespace
     allowed = {f"--{name}" for name in FOR_THE_SCREEN} | own.keys()
     if refused := [word for word in foreign if word.partition("=")[0] not in allowed]:
         raise UsageError(f"{refused[0]} is for running a script, not for `{command.verb}`")
-    chosen = parser.parse_args(command.rest)
+    chosen = _with_script(parser, command.rest) if table.VERBS[command.verb].script else parser.parse_args(command.rest)
     for name, before in vars(options).items():  # what stood before the verb counts unless it is said again behind it
         if name in {*FOR_THE_SCREEN, *own.values()} and getattr(chosen, name, None) in (None, []):
             setattr(chosen, name, before)
+    return chosen
+
+
+def _with_script(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The options of a verb that runs a script, with `words` and `python_options`: what stands behind them."""
+    takes = [option for action in parser._actions for option in action.option_strings if action.nargs is None]
+    inner = split(words, takes, verbs=False)
+    chosen = parser.parse_args(inner.options)
+    chosen.words, chosen.python_options = inner.rest, inner.python
     return chosen

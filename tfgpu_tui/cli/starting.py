@@ -21,16 +21,16 @@ MOST_STEPS = 10**15
 
 def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int:
     """Runs a script with Python's own options before it; returns the exit status. Raises UsageError."""
-    command = [*python, *_checked(words)]
+    command = [*python, *checked(words)]
     settings = settings_of(options)
     spec = launch.LaunchSpec(
         argv=command,
-        cwd=_current_folder(),
+        cwd=current_folder(),
         python=interpreter.choose(settings.python),
         knobs=knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set]),
         interval_s=settings.interval_s,
         stall_after_s=settings.stall_after_s,
-        stop_after=_stop_after(options.stop_after),
+        stop_after=steps(options.stop_after),
         report_json=_writable(options.report_json, _files_of(command, options)),
         metrics=_metrics(settings.metrics),
         on_finding=settings.on_finding,
@@ -60,7 +60,7 @@ def _start_and_show(spec: launch.LaunchSpec, settings: configuration.Settings) -
     return watching.show(run, settings, early=early, just_started=True)
 
 
-def _checked(command: list[str]) -> list[str]:
+def checked(command: list[str]) -> list[str]:
     """The script's command line as it goes to the interpreter. Raises UsageError where there is nothing to run."""
     if command[0] in ("-m", "-c"):
         if len(command) < 2:
@@ -83,18 +83,19 @@ def _checked(command: list[str]) -> list[str]:
     return command
 
 
-def _current_folder() -> str:
+def current_folder() -> str:
     try:
         return os.getcwd()
     except FileNotFoundError:
         raise UsageError(GONE) from None
 
 
-def _stop_after(text: str | None) -> int | None:
+def steps(text: str | None, option: str = "--stop-after") -> int | None:
+    """A number of steps. Raises UsageError."""
     if text is None:
         return None
     if not text.isdecimal() or len(text) > len(str(MOST_STEPS)) or not 1 <= int(text) <= MOST_STEPS:
-        raise UsageError(f"--stop-after {text:.40}: give a whole number of steps, 1 or more (and at most {MOST_STEPS})")
+        raise UsageError(f"{option} {text:.40}: give a whole number of steps, 1 or more (and at most {MOST_STEPS})")
     return int(text)
 
 

@@ -18,6 +18,8 @@ class Verb(NamedTuple):
     help: str
     arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+    script: bool = False
+    """Whether a script and its arguments stand behind its options."""
 
 
 def add_screen_options(parser: Any) -> None:
@@ -147,6 +149,19 @@ def _demo_arguments(parser: ArgumentParser) -> None:
     add_screen_options(parser)
 
 
+def _try_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--budget", metavar="TIME", help="for all trials together: 90s, 5m (default), 1h")
+    add("--steps", metavar="STEPS", help="end each trial after so many steps at the latest")
+    add("--knobs", metavar="KNOB=VALUE,…", action="append", default=[], help="try these, each by itself (default: what "
+        "could matter for this script)")  # fmt: skip
+    add("--set", metavar="KNOB=VALUE", action="append", default=[], help="a setting of all trials")
+    add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
+    add("--yes", action="store_true", help="go on without being asked where the script writes files")
+    add("--resume", metavar="GROUP", help="go on with an experiment that was stopped, or whose time was over; `last`")
+    _add_json(parser)
+
+
 def _bundle_arguments(parser: ArgumentParser) -> None:
     _add_run(parser)
     add = parser.add_argument
@@ -228,6 +243,12 @@ def _doctor(options: Namespace) -> int:
     return telling.doctor(options)
 
 
+def _try(options: Namespace) -> int:
+    from tfgpu_tui.cli import trying
+
+    return trying.try_settings(options)
+
+
 def _bundle(options: Namespace) -> int:
     from tfgpu_tui.cli import bundling
 
@@ -236,6 +257,13 @@ def _bundle(options: Namespace) -> int:
 
 VERBS = {
     "demo": Verb("[NAME]", "try it: a training that waits for its input;  --list shows all", _demo_arguments, _demo),
+    "try": Verb(
+        "[--budget 5m] train.py …",
+        "one run for each setting that could help; exit status 0: one does, 1: none",
+        _try_arguments,
+        _try,
+        script=True,
+    ),
     "attach": Verb("[RUN]", "the screen of a run (default: the newest that is running)", _attach_arguments, _attach),
     "runs": Verb("[--json]", "all runs", _runs_arguments, _runs),
     "prune": Verb("", "delete old runs: --keep N, --older-than DAYS, --total-size 2G", _prune_arguments, _prune),

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfgpu_tui.cli import reading
 from tfgpu_tui.cli.refusals import UsageError
@@ -17,16 +17,40 @@ from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.terminal.lines import printable, printable_lines
 from tfgpu_tui.terminal.long_lines import for_output
 
+if TYPE_CHECKING:
+    from tfgpu_tui.trials.records import Group
+
 
 def report(options: argparse.Namespace) -> int:
-    """What was found in a run; of a running one, so far."""
-    told = reading.told(rundir.find(options.run))
+    """What was found in a run; of a running one, so far. Also of an experiment, by its id."""
+    try:
+        run = rundir.find(options.run)
+    except rundir.RunNotFound:
+        from tfgpu_tui.cli import experiments  # late: few reports are of one
+
+        if (found := experiments.known(options.run)) is None:
+            raise
+        return _report_experiment(found, options)
+    told = reading.told(run)
     if options.html is not None or options.tensorboard is not None:
         return _report_files(told, options)
     if options.json:
         print(json.dumps(told.built(), indent=1, allow_nan=False))
     else:
         print_report(told)
+    return 0
+
+
+def _report_experiment(found: Group, options: argparse.Namespace) -> int:
+    from tfgpu_tui.cli import experiments
+
+    if options.tensorboard is not None:
+        raise UsageError("--tensorboard is for a run: an experiment has no series of its own")
+    if options.html is None:
+        experiments.show(found, options.json)
+        return 0
+    write(options.html, "--html", experiments.html(found))
+    print(printable(f"written: {options.html}"))
     return 0
 
 

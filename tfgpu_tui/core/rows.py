@@ -225,6 +225,26 @@ class OpTime(_OpTime, total=False):
     backward: bool | None
     device: str | None
     """`GPU:0`, `CPU`."""
+    layout: bool | None
+    """Whether TensorFlow's layout optimizer put it there, so that data lies as a kernel wants it."""
+
+
+class _SparseUpdate(TypedDict):
+    variable: str
+    rows: int
+    """Of the table."""
+    elements: int
+    slots: int
+    """The optimizer's own variables of the table's shape (moments, velocities)."""
+
+
+class SparseUpdate(_SparseUpdate, total=False):
+    """A table (an embedding) that an optimizer updates, of whose rows a step looks up some."""
+
+    touched: int | None
+    """Rows that a step looks up, one twice where its id comes twice."""
+    touched_each: int | None
+    """Rows that an example looks up, where the batch has no fixed size."""
 
 
 # Input.

@@ -198,6 +198,7 @@ class RunState:
     layer_times = _Of(lambda s: s.described.layers.layer_times)
     unrolled = _Of(lambda s: s.described.layers.unrolled)
     graph_python = _Of(lambda s: s.described.layers.graph_python)
+    optimizers = _Of(lambda s: s.described.layers.optimizers)
     knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
     tf_memory = _Of(lambda s: s.described.memory.tf_memory)
     tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)

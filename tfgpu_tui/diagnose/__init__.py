@@ -13,6 +13,7 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     by_process,
     compute,
+    compute_inside,
     gpu,
     gpu_growth,
     gpu_held,
@@ -43,7 +44,7 @@ OF_RUN = (
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
     host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings, precision.findings,
-    compute.findings, memory.of_process, gpu_growth.findings,
+    compute.findings, compute_inside.findings, memory.of_process, gpu_growth.findings,
 )  # fmt: skip
 """Of a process that trains: asked of each."""
 

@@ -66,10 +66,15 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _facts(report),
         _skipped(report),
     ]
+    return document(name, parts)
+
+
+def document(name: str, parts: Sequence[str]) -> str:
+    """A page of these parts, with its style in it."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{_text(name)}: tfgpu-tui</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{text(name)}: tfgpu-tui</title><style>{_STYLE}</style></head><body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
     )
@@ -81,7 +86,7 @@ def _skipped(report: dict[str, Any]) -> str:
     return f'<p class="muted">{words}</p>' if lines else ""
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """Anything, safe inside the page: names come from the script."""
     return escape(printable(str(value)), quote=True)
 
@@ -93,11 +98,11 @@ def _head(state: RunState, report: dict[str, Any], name: str) -> str:
         said.append(f"{training['steps']} steps, {units.duration(_s(training['step_ms']['mean']))} a step")
         if training["examples_per_s"] is not None:
             said.append(f"{units.number(training['examples_per_s'])} examples/s")
-    simulated = f' <span class="simulated">{_text(run["simulated"])}</span>' if run["simulated"] else ""
+    simulated = f' <span class="simulated">{text(run["simulated"])}</span>' if run["simulated"] else ""
     return (
-        f"<h1>{_text(name)}{simulated}</h1>"
-        f"<p>{_text('; '.join(said))}<br>"
-        f'<span class="muted">{_text(run["id"])}, started {_text(run["started"])}</span></p>'
+        f"<h1>{text(name)}{simulated}</h1>"
+        f"<p>{text('; '.join(said))}<br>"
+        f'<span class="muted">{text(run["id"])}, started {text(run["started"])}</span></p>'
     )
 
 
@@ -118,17 +123,17 @@ def _s(ms: float | None) -> float | None:
 def _findings(report: dict[str, Any]) -> str:
     out = ["<h2>What was found</h2>"]
     for f in report["findings"]:
-        evidence = "".join(f"<p>{_text(line)}</p>" for line in f["lines"] if line)
-        unsure = f'<p class="muted">not certain: {_text(f["incomplete"])}</p>' if f["incomplete"] else ""
-        knob = f"<p>Without an edit: <code>tfgpu-tui --set {_text(f['knob'])} …</code></p>" if f["knob"] else ""
+        evidence = "".join(f"<p>{text(line)}</p>" for line in f["lines"] if line)
+        unsure = f'<p class="muted">not certain: {text(f["incomplete"])}</p>' if f["incomplete"] else ""
+        knob = f"<p>Without an edit: <code>tfgpu-tui --set {text(f['knob'])} …</code></p>" if f["knob"] else ""
         out.append(
-            f'<div class="finding {_text(f["severity"])}">'
-            f'<h3><b class="sev">{_text(f["severity"])}</b> {_text(f["title"])}</h3>'
-            f"{evidence}{unsure}<p><b>next</b> {_text(f['next'])}</p>{knob}<small>{_text(f['id'])}</small></div>"
+            f'<div class="finding {text(f["severity"])}">'
+            f'<h3><b class="sev">{text(f["severity"])}</b> {text(f["title"])}</h3>'
+            f"{evidence}{unsure}<p><b>next</b> {text(f['next'])}</p>{knob}<small>{text(f['id'])}</small></div>"
         )
     if not report["findings"]:
         reason = report["unknown"].get("findings")
-        out.append(f"<p>{_text(f'Nothing to judge: {reason}.' if reason else 'Nothing measured here stands out.')}</p>")
+        out.append(f"<p>{text(f'Nothing to judge: {reason}.' if reason else 'Nothing measured here stands out.')}</p>")
     return "".join(out)
 
 
@@ -146,7 +151,7 @@ def _shares(report: dict[str, Any]) -> str:
         for key, label, css in _SHARE_WORDS
     )
     words = " ".join(
-        f'<span class="key {css}"></span>{label} {_text(units.share(phases[key]))}' for key, label, css in _SHARE_WORDS
+        f'<span class="key {css}"></span>{label} {text(units.share(phases[key]))}' for key, label, css in _SHARE_WORDS
     )
     return f'<h2>Where a step\'s time goes</h2><div class="share">{bars}</div><p>{words}</p>'
 
@@ -167,7 +172,7 @@ def _compute(report: dict[str, Any]) -> str:
     tables = _table(("part", "of compute", "ms a step"), parts, (1, 2))
     if layers:
         tables += _table(("layer", "of compute", "forward", "backward"), layers, (1, 2, 3))
-    return f"<h2>What compute is made of</h2><p class=muted>{_text(how)}</p>{tables}"
+    return f"<h2>What compute is made of</h2><p class=muted>{text(how)}</p>{tables}"
 
 
 def _account(account: dict[str, Any] | None) -> str:
@@ -175,12 +180,12 @@ def _account(account: dict[str, Any] | None) -> str:
     if account is None:
         return ""
     rows = "".join(
-        f'<tr><td>{_text(WORDS[part["part"]])}</td><td class="n">{_text(units.duration(part["seconds"]))}</td>'
-        f'<td class="n">{_text(units.share(part["share"]))}</td><td style="width:50%"><div class="share">'
+        f'<tr><td>{text(WORDS[part["part"]])}</td><td class="n">{text(units.duration(part["seconds"]))}</td>'
+        f'<td class="n">{text(units.share(part["share"]))}</td><td style="width:50%"><div class="share">'
         f'<div class="compute" style="width:{100 * part["share"]:.2f}%"></div></div></td></tr>'
         for part in account["parts"]
     )
-    return f"<h2>The whole run: {_text(units.duration(account['wall_s']))}</h2><table>{rows}</table>"
+    return f"<h2>The whole run: {text(units.duration(account['wall_s']))}</h2><table>{rows}</table>"
 
 
 def _plots(state: RunState) -> str:
@@ -218,9 +223,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequence
     css = [' class="n"' if i in numbers else "" for i in range(len(head))]
 
     def cell(i: int, value: Any) -> str:
-        return f"<td{css[i]}>{_text(units.UNKNOWN if value is None or value == '' else value)}</td>"
+        return f"<td{css[i]}>{text(units.UNKNOWN if value is None or value == '' else value)}</td>"
 
-    top = "".join(f"<th{c}>{_text(h)}</th>" for c, h in zip(css, head, strict=True))
+    top = "".join(f"<th{c}>{text(h)}</th>" for c, h in zip(css, head, strict=True))
     body = "".join(f"<tr>{''.join(cell(i, v) for i, v in enumerate(row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
 

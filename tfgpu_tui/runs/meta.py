@@ -53,6 +53,8 @@ class Meta(NamedTuple):
     """A shell's command that runs once for each new finding."""
     on_finding_severity: str = "warning"
     """The least severe that it is run for."""
+    trial: dict[str, str] | None = None
+    """Of a trial of `tfgpu-tui try`: `group`, the experiment's id, and `setting`, in words."""
     columns: int = 80
     rows: int = 24
     host: str = ""
@@ -108,6 +110,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value  # no path and no argument holds one
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_text, value)) and all(map(_text, value.values()))
+
+
 def _number(lowest: float, highest: float) -> Callable[[Any], bool]:
     return lambda value: type(value) in (int, float) and math.isfinite(value) and lowest <= value <= highest
 
@@ -127,7 +133,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "cwd": _text,
     "python": _text,
     "mode": lambda value: value in ("pty", "headless") if isinstance(value, str) else False,
-    "knobs": lambda value: isinstance(value, dict) and all(map(_text, value)) and all(map(_text, value.values())),
+    "knobs": _texts,
     "parent": _or_none(_text),
     "socket": _text,
     "supervisor_pid": _PID,
@@ -144,6 +150,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "metrics": _or_none(_text),
     "on_finding": _or_none(_text),
     "on_finding_severity": lambda value: isinstance(value, str) and value in SEVERITIES,
+    "trial": _or_none(_texts),
     "columns": _whole(0, 1 << 20),
     "rows": _whole(0, 1 << 20),
     "host": _text,

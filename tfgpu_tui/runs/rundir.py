@@ -154,6 +154,7 @@ def create(
     metrics: str | None = None,
     on_finding: str | None = None,
     on_finding_severity: str = "warning",
+    trial: dict[str, str] | None = None,
     columns: int = 80,
     rows: int = 24,
 ) -> RunDir:
@@ -180,6 +181,7 @@ def create(
             metrics=metrics,
             on_finding=on_finding,
             on_finding_severity=on_finding_severity,
+            trial=trial,
             columns=columns,
             rows=rows,
             **meta_file.here()._asdict(),

@@ -108,6 +108,8 @@ def additions(meta: Meta, base: Mapping[str, str]) -> dict[str, str]:
         "TFGPU_TUI_SOCKET": meta.socket,
         "TFGPU_TUI_KNOBS": json.dumps(told),
     }
+    if meta.trial is not None:
+        env["TFGPU_TUI_TRIAL"] = "1"
     if meta.stop_after is not None:
         env["TFGPU_TUI_STOP_AFTER"] = str(meta.stop_after)
     asked = meta.knobs

@@ -46,6 +46,8 @@ class LaunchSpec(NamedTuple):
     on_finding: str | None = None
     """A shell's command that runs once for each new finding."""
     on_finding_severity: str = "warning"
+    trial: dict[str, str] | None = None
+    """See `rundir.Meta`; a rerun of a trial is none."""
     columns: int = 80
     rows: int = 24
 
@@ -66,6 +68,7 @@ def create(spec: LaunchSpec, mode: str) -> RunDir:
         metrics=spec.metrics,
         on_finding=spec.on_finding,
         on_finding_severity=spec.on_finding_severity,
+        trial=spec.trial,
         columns=spec.columns,
         rows=spec.rows,
     )

@@ -43,7 +43,7 @@ AUTOMATIC_MOST_BYTES = 16 << 20
 SLEEP_S = 0.3
 """A window up to this long is waited for at once; a longer one by looking again and again."""
 ATTRIBUTED = 0.05
-"""Where less of the time than this share belongs to known ops, there is nothing to show by layer."""
+"""Where less of the time than this share belongs to ops of the training's graph, there is nothing to show by layer."""
 OPTIONS = {"host_tracer_level": 2, "python_tracer_level": 0, "device_tracer_level": 1}
 
 
@@ -228,9 +228,11 @@ def tell(
     count = steps_in(times, attribution)
     total = sum(op.ms for op in times.ops.values())
     known = sum(op.ms for name, op in times.ops.items() if name in attribution)
-    in_layers = sum(op.ms for name, op in times.ops.items() if not attribution.get(name, ("(",))[0].startswith("("))
     note = None
-    if not count or in_layers < ATTRIBUTED * total:
+    if count and known >= ATTRIBUTED * total and split is None:
+        _refuse("no whole step ran while the profiler looked")
+        return
+    if not count or known < ATTRIBUTED * total:
         note = "XLA compiles the whole step: the profiler names its instructions, and no op of a layer"
         if split is None or not split.parts.get(profile_split.COMPILED):
             _refuse("the profiler names no op of a layer" if times.ops else "no op ran while the profiler looked")
@@ -271,6 +273,8 @@ def _fields(split: Optional[profile_split.Split]) -> Dict[str, Any]:
         "parts": {part: round(ms, 5) for part, ms in split.parts.items()},
         "by_layer": {name: {part: round(ms, 5) for part, ms in row.items()} for name, row in split.by_layer.items()},
         "ops": split.ops,
+        "idle": {part: round(ms, 5) for part, ms in split.idle.items()},
+        "turns": split.turns,
     }
 
 

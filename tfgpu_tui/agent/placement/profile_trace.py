@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import zip_longest
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 Field = Union[int, bytes]
 
@@ -49,10 +49,22 @@ class Run(NamedTuple):
     """Of the executor that ran it; empty on a GPU, and where none did."""
     compiled: bool = False
     """By XLA."""
+    turn: int = 0
+    """Of the graph's loop that it runs in; 0 in the first one, and outside of loops."""
 
 
 Span = Tuple[float, float]
 """Begin and end in microseconds."""
+
+
+class Process(NamedTuple):
+    """An executor at work on a thread without an op that is told: cheap ops, as those of a loop often are, leave no
+    event of their own."""
+
+    step_id: str
+    turn: int
+    begin_us: float
+    end_us: float
 
 
 class Trace(NamedTuple):
@@ -63,6 +75,7 @@ class Trace(NamedTuple):
     """Ops that wait without a thread (a batch, a tensor from elsewhere, a collective): class, begin, end."""
     calls: List[Span]
     """Of tf.functions."""
+    processes: Sequence[Process] = ()
 
 
 class Times(NamedTuple):
@@ -173,7 +186,8 @@ def trace(raw: bytes) -> Trace:
     devices: Dict[int, str] = {}
     threads: Dict[Tuple[int, int], _Thread] = {}
     begun: Dict[Tuple[str, str], Tuple[str, float]] = {}
-    out = Trace([], [], [])
+    silent: List[Process] = []
+    out = Trace([], [], [], silent)
     for number, value in fields(raw):
         if number == 1:
             key, device = _entry(value)
@@ -197,7 +211,9 @@ def trace(raw: bytes) -> Trace:
                 if run is not None:
                     threads.setdefault(event.thread, _Thread([], [])).runs.append(run)
     for thread in threads.values():
-        out.runs.extend(_settled(thread))
+        settled, processes = _settled(thread)
+        out.runs.extend(settled)
+        silent.extend(processes)
     return out
 
 
@@ -254,23 +270,42 @@ def _run(event: _Event, device: str) -> Optional[Run]:
     return Run("", event.name, device, event.begin_us, event.end_us, compiled="hlo_op" in event.args)
 
 
-def _settled(thread: _Thread) -> List[Run]:
+def _settled(thread: _Thread) -> Tuple[List[Run], List[Process]]:
     """The runs of one thread with what their executor did, without those inside of another (what a Python function in
-    the graph calls)."""
+    the graph calls); and when executors were at work there before a run, or without any."""
     runs: List[Run] = []
     for run in sorted(thread.runs, key=lambda r: (r.begin_us, -r.end_us)):
         if run.device != "CPU" or not runs or run.end_us > runs[-1].end_us:
             runs.append(run)
-    processes = sorted((p.begin_us, p.end_us, p.args.get("id", "")) for p in thread.processes)
+    processes = sorted(
+        (Process(p.args.get("id", ""), _turn(p), p.begin_us, p.end_us) for p in thread.processes),
+        key=lambda p: p[2:],
+    )
     out: List[Run] = []
-    at = 0
+    silent: List[Process] = []
+    at, free_us = 0, 0.0  # until when the process at hand is told already
     for run, following in zip_longest(runs, runs[1:]):
-        while at < len(processes) and processes[at][1] < run.begin_us:
+        while at < len(processes) and processes[at].end_us < run.begin_us:
+            silent += _rest(processes[at], free_us, processes[at].end_us)
             at += 1
-        begin_us, end_us, step_id = processes[at] if at < len(processes) else (float("inf"), 0.0, "")
-        if run.device != "CPU" or begin_us > run.begin_us:
+        process = processes[at] if at < len(processes) else Process("", 0, float("inf"), 0.0)
+        if run.device != "CPU" or process.begin_us > run.begin_us:
             out.append(run._replace(until_us=run.end_us))
             continue
-        until_us = end_us if following is None else min(end_us, following.begin_us)
-        out.append(run._replace(until_us=max(until_us, run.end_us), step_id=step_id))
-    return out
+        silent += _rest(process, free_us, run.begin_us)
+        until_us = process.end_us if following is None else min(process.end_us, following.begin_us)
+        free_us = max(until_us, run.end_us)
+        out.append(run._replace(until_us=free_us, step_id=process.step_id, turn=process.turn))
+    for process in processes[at:]:
+        silent += _rest(process, free_us, process.end_us)
+    return out, silent
+
+
+def _turn(process: _Event) -> int:
+    number = process.args.get("iter_num", "")
+    return int(number) if number.isdigit() else 0
+
+
+def _rest(process: Process, since_us: float, until_us: float) -> List[Process]:
+    begin_us = max(process.begin_us, since_us)
+    return [process._replace(begin_us=begin_us, end_us=until_us)] if until_us > begin_us else []

@@ -255,7 +255,13 @@ class LayerTimes(Event):
     by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
     """The row's `layer` -> part -> milliseconds a step."""
     ops: list[rows.OpTime] = field(default_factory=list)
-    """The longest 30, the longest first."""
+    """The longest 30, the longest first. `(small ops)`: those too cheap for the profiler to tell one by one."""
+    idle: dict[str, float] = field(default_factory=dict)
+    """Of `runtime` or `gaps`, what an op of this part ended -> milliseconds a step; `call`: the function's start and
+    end."""
+    turns: dict[str, float] = field(default_factory=dict)
+    """The row's `layer` -> turns a step of the graph's loop in it, the longest one's; rows without a loop are left
+    out."""
     cost_s: float | None = None
     """What the look cost the training: the profiler's start and end, the reading, the slower steps. None where that
     was not measured."""
@@ -265,6 +271,22 @@ class LayerTimes(Event):
     """What the parts can't tell, and why, where that is so."""
     refused: str | None = None
     """Why nothing was measured, in words; None where it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Event):
+    """What an optimizer updates in a step that was traced; told again where that changed."""
+
+    type: ClassVar[str] = "optimizer"
+    name: str
+    cls: str = ""
+    variables: int = 0
+    """Trainable ones that it updates in a step."""
+    parameters: int = 0
+    """In these."""
+    global_clipnorm: float | None = None
+    sparse: list[rows.SparseUpdate] = field(default_factory=list)
+    """Tables of whose rows the gradient holds only those that were looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +336,7 @@ EVENTS: tuple[type[Event], ...] = (
     Stacks,
     Placement,
     LayerTimes,
+    Optimizer,
     TfMemory,
     ProcessMemory,
     GrowthCause,

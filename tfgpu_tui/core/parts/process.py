@@ -186,6 +186,7 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.LayerTimes: _layer_times,
     ev.UnrolledLoop: lambda p, e: layers.unrolled(p.layers, e),
     ev.GraphPython: lambda p, e: layers.graph_python(p.layers, e),
+    ev.Optimizer: lambda p, e: layers.optimizer(p.layers, e),
     ev.Knobs: lambda p, e: layers.knobs(p.layers, e),
     ev.TfMemory: lambda p, e: memory.tf_memory(p.memory, e, p.steps.train.steps, p.steps.fits),
     ev.ProcessMemory: lambda p, e: memory.process_memory(p.memory, e),

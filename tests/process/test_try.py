@@ -1,0 +1,165 @@
+"""Experiments with real processes: scripts that tell steps as the agent would, and one real training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.conftest import Workplace, wait_until
+from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.trials import conduct, decide, groups, table
+from tfgpu_tui.trials.records import Group, Record, words
+
+SCRIPT = """
+import json, os, socket, sys, time
+knobs = json.loads(os.environ["TFGPU_TUI_KNOBS"])
+assert os.environ["TFGPU_TUI_TRIAL"] == "1" and sys.argv[1:] == ["--epochs", "3"]
+link = socket.socket(socket.AF_UNIX)
+link.connect(os.environ["TFGPU_TUI_SOCKET"])
+
+def send(kind, **fields):
+    event = {"v": 1, "t": time.time(), "src": "agent", "pid": os.getpid(), "type": kind, **fields}
+    link.sendall(json.dumps(event).encode() + b"\\n")
+
+if "writes" in os.environ:
+    with open("weights.bin", "a") as file:
+        file.write("1")
+if knobs.get("jit_compile") == "on":
+    raise ValueError("no kernel for that")
+if knobs.get("threads") == "1":
+    time.sleep(600)
+ms = 20 / (2.0 if knobs.get("input") == "parallel" else 1.0)
+send("agent_connected", main=True, python="3")
+for i in range(30):
+    wall = 25 * ms / 1e3
+    send("steps", phase="train", steps=25, executions=25, wall_s=wall, wait_s=0.5 * wall, compute_s=0.5 * wall,
+         host_s=0.0, periods={"130": 25}, examples=800, batch_size=32, epoch=2, fit=1, first_step=1 + 25 * i)
+"""
+TRAINING = """
+import numpy as np
+import keras
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.ones((64, 4), "float32")
+model.fit(x, x[:, :1], batch_size=8, epochs=100_000, verbose=0)
+"""
+
+
+def tried(place: Workplace, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """Each trial takes two seconds, and many more on a busy machine."""
+    return subprocess.run(
+        place.command("try", "--budget", "4m", *arguments),
+        stdin=subprocess.DEVNULL, capture_output=True, cwd=place.folder, env={**place.env, **env}, timeout=280,
+    )  # fmt: skip
+
+
+def verdicts(told: dict[str, Any]) -> dict[str, str]:
+    return {row["name"]: row["verdict"] for row in told["rows"]}
+
+
+def test_what_helps_is_said_and_what_fails_is_a_row(place: Workplace) -> None:
+    script = place.script(SCRIPT)
+    wanted = ("--knobs", "input=parallel,jit_compile=on,run_eagerly=off", "--json")
+    done = tried(place, *wanted, script, "--epochs", "3")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert verdicts(told) == {
+        "baseline": "baseline", "input=parallel": "faster", "jit_compile=on": "failed", "run_eagerly=off": "unsure",
+    }  # fmt: skip
+    (failed,) = [row for row in told["rows"] if row["verdict"] == "failed"]
+    assert failed["remarks"] == ["The script failed: ValueError: no kernel for that"]
+    best = told["best"]
+    assert best["setting"] == {"input": "parallel"} and best["times_faster"] == pytest.approx(2, rel=0.02)
+    assert best["command"] == f"tfgpu-tui --set input=parallel {script} --epochs 3"
+    tried_settings = [words(record["setting"]) for record in told["records"]]
+    assert tried_settings == [
+        "baseline", "input=parallel", "baseline", "jit_compile=on", "run_eagerly=off", "baseline", "input=parallel",
+        "baseline",
+    ]  # fmt: skip
+
+    metas = [rundir.read_meta(RunDir(run.path)) for run in place.runs()]
+    assert {meta.trial["group"] for meta in metas if meta.trial} == {told["id"]} and len(metas) == 8
+    shown = place.tool("report", told["id"])
+    assert shown.returncode == 0 and b"Keep:  tfgpu-tui --set input=parallel" in shown.stdout
+    page = place.folder / "page.html"
+    assert place.tool("report", told["id"], "--html", page).returncode == 0
+    assert "<svg" in page.read_text() and "jit_compile=on" in page.read_text()
+
+
+def test_a_script_that_writes_is_asked_about(place: Workplace) -> None:
+    script = place.script(SCRIPT)
+    done = tried(place, "--knobs", "run_eagerly=off", script, "--epochs", "3", writes="yes")
+    assert done.returncode == 2
+    assert f"  {place.folder / 'weights.bin'}\n" in done.stderr.decode()
+    assert len(place.runs()) == 1, "nothing was tried"
+    on = tried(place, "--yes", "--resume", "last", writes="yes")
+    assert on.returncode == 1 and b"Nothing that was tried is faster beyond the noise." in on.stdout
+    assert [words(record.setting) for record in groups.find("last").records] == [
+        "baseline", "run_eagerly=off", "baseline",
+    ]  # fmt: skip
+
+
+def experiment(place: Workplace, script: str, *asked: dict[str, str], budget_s: float = 120.0) -> conduct.Experiment:
+    group = Group("try-script-1", [str(place.script(script)), "--epochs", "3"], str(place.folder), sys.executable,
+                  asked=list(asked))  # fmt: skip
+    return conduct.Experiment(group, budget_s, lambda *_: None, lambda *_: None, lambda files: True)
+
+
+def test_a_trial_that_never_begins_is_a_row(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conduct, "LEAST_SHARE_S", 2.0)
+    trials = experiment(place, SCRIPT, {"threads": "1"}, budget_s=60.0)
+    monkeypatch.setattr(trials, "_share_s", lambda: 8.0 if not trials.group.records else 2.0)
+    monkeypatch.setattr(trials, "_cost_s", lambda: 1.0)
+    done = trials.conduct()
+    assert [(row.name, row.verdict) for row in table.rows(done)] == [("baseline", "baseline"), ("threads=1", "failed")]
+    assert table.rows(done)[1].remarks == ["no step in its part of the time: it was still starting"]
+    assert done.ended in ("done", "budget")
+
+
+def test_an_experiment_that_is_stopped_keeps_what_is_known(place: Workplace) -> None:
+    trials = experiment(place, SCRIPT, {"input": "parallel"}, {"threads": "1"})
+
+    def stop_at_the_last() -> None:
+        wait_until(lambda: len(place.runs()) == 4, "the trial that never ends has begun", 90)
+        trials.stop()
+
+    stopper = threading.Thread(target=stop_at_the_last)
+    stopper.start()
+    done = trials.conduct()
+    stopper.join()
+    assert done.ended == "stopped" and groups.find("try-script-1") == done
+    assert [words(record.setting) for record in done.records] == ["baseline", "input=parallel", "baseline"]
+    assert table.untried(done) == [{"threads": "1"}]
+    assert "Go on: tfgpu-tui try --resume try-script-1" in table.text(done)
+
+
+def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:
+    script = place.script("import time\ntime.sleep(600)\n")
+    process = subprocess.Popen(place.command("try", script), cwd=place.folder, env=place.env, stderr=subprocess.PIPE)
+    script_runs = lambda: place.runs() and rundir.read_meta(place.only_run()).script_pid  # noqa: E731
+    wait_until(script_runs, "the first trial runs", 60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too", 60)
+
+
+def test_a_real_training_is_tried(place: Workplace) -> None:
+    """Eager steps are many times slower on any machine."""
+    script = place.script(TRAINING)
+    done = tried(place, "--steps", "4000", "--knobs", "run_eagerly=on", "--json", script)
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert verdicts(told) == {"baseline": "baseline", "run_eagerly=on": "slower"}
+    found: list[Record] = groups.find(told["id"]).records
+    assert [words(record.setting) for record in found] == ["baseline", "run_eagerly=on", "baseline"]
+    assert all(record.steps >= 20 and record.wait is not None and record.losses for record in found)
+    assert decide.best(groups.find(told["id"])) is None

@@ -1,0 +1,232 @@
+"""Conducts an experiment: starts each trial as a headless run of its own, watches its journal, and ends it in time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tfgpu_tui.core import python_options
+from tfgpu_tui.runs import files, rundir
+from tfgpu_tui.runs.journal import JournalReader
+from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.runs.search_path import own_python
+from tfgpu_tui.supervisor import launch
+from tfgpu_tui.trials import edits, groups, plan, schedule, writes
+from tfgpu_tui.trials.measure import LEAST_S, Watched
+from tfgpu_tui.trials.records import Group, Record, words
+
+LOOK_EVERY_S = 0.2
+FIRST_PART = 0.5
+"""Of the time, at most, for the first baseline: nothing is known of the script before it."""
+LEAST_SHARE_S = 10.0
+STAGES_S = (("batch", 12.0), ("interrupt", 6.0), ("terminate", 4.0), ("kill", 5.0))
+"""How a trial that was measured is ended: so long after each stage the next one follows."""
+LARGEST_SOURCE = 4 << 20
+
+
+class Experiment:
+    """One experiment. `told` is called with each trial that begins (its setting and run) and each that ended."""
+
+    def __init__(
+        self,
+        group: Group,
+        budget_s: float,
+        began: Callable[[Group, dict[str, str], RunDir], None],
+        ended: Callable[[Group, Record], None],
+        may_write: Callable[[list[str]], bool],
+    ) -> None:
+        self.group = group
+        self._deadline = time.monotonic() + budget_s
+        self._began, self._ended, self._may_write = began, ended, may_write
+        self._stops = 0
+        """How often the user asked to stop."""
+
+    def stop(self) -> None:
+        """Ends the trial that runs, and the experiment; a second time without patience."""
+        self._stops += 1
+
+    def conduct(self) -> Group:
+        """Runs trials until all is known, the time is over, or the user stops. Raises rundir.StateDirError."""
+        self._keep(ended=None)
+        while (why := self._over()) is None:
+            setting = schedule.following(self.group)
+            assert setting is not None
+            before = self._look() if self.group.plan is None else None
+            record, watched = self._trial(setting)
+            if record.ended != "stopped" or record.measured:
+                self._keep(records=[*self.group.records, record])
+                self._ended(self.group, record)
+            if not setting and record.measured and self.group.plan is None:
+                self._plan(watched, before)
+        self._keep(ended=why)
+        return self.group
+
+    def _over(self) -> str | None:
+        """Why no trial follows; None where one does."""
+        if self._stops:
+            return "stopped"
+        if self.group.plan is not None and not self.group.may_write:
+            if not self._may_write(self.group.wrote):
+                return "refused"
+            self._keep(may_write=True)
+        if schedule.following(self.group) is None:
+            return "untriable" if schedule.untriable(self.group) else "done"
+        if self.group.records and self._deadline - time.monotonic() < self._cost_s():
+            return "budget"
+        return None
+
+    def _cost_s(self) -> float:
+        """Seconds that a trial needs at the least: up to its first step, and enough of them."""
+        base = schedule.reference(self.group)
+        return LEAST_SHARE_S if base is None else (base.start_s or 0.0) + 2 * LEAST_S
+
+    def _keep(self, **changes: object) -> None:
+        self.group = replace(self.group, **changes)  # type: ignore[arg-type]
+        groups.save(self.group)
+
+    # -- what the script writes
+
+    def _folders(self) -> list[str]:
+        """The script's folder, and the one it runs in."""
+        script = self._script()
+        found = [os.path.dirname(script) if script else self.group.cwd, self.group.cwd]
+        return [f for f in dict.fromkeys(found) if not any(o != f and _below(f, o) for o in found)]
+
+    def _script(self) -> str | None:
+        words_ = python_options.without_options(self.group.argv)
+        path = os.path.join(self.group.cwd, words_[0])
+        return os.path.abspath(path) if os.path.exists(path) else None
+
+    def _look(self) -> writes.Look | None:
+        try:
+            return {k: v for f in self._folders() for k, v in writes.look(f, rundir.state_dir()).items()}
+        except writes.TooMany:
+            return None
+
+    def _plan(self, watched: Watched, before: writes.Look | None) -> None:
+        after = self._look() if before is not None else None
+        wrote = (
+            ["(not known: the folder holds too many files)"]
+            if before is None or after is None
+            else writes.changed(before, after)
+        )
+        sources = {file: text for file in edits.files(watched.state, self._script()) if (text := _source(file))}
+        self._keep(
+            plan=plan.plan(watched.state, self.group.base, self.group.asked),
+            places=edits.places(watched.state, sources),
+            wrote=wrote,
+            may_write=self.group.may_write or not wrote,
+        )
+
+    # -- one trial
+
+    def _trial(self, setting: dict[str, str]) -> tuple[Record, Watched]:
+        group, begun = self.group, time.time()
+        spec = launch.LaunchSpec(
+            argv=group.argv,
+            cwd=group.cwd,
+            python=group.python,
+            knobs={**group.base, **setting},
+            stop_after=group.steps,
+            trial={"group": group.id, "setting": words(setting)},
+        )
+        run = launch.create(spec, "headless")
+        process = _start(run, group.cwd)
+        self._began(group, setting, run)
+        watched, at = Watched(), time.monotonic()
+        try:
+            with JournalReader(run.journal) as reader:
+                why = self._watch(process, reader, watched, at)
+                watched.decided()
+                _end(process, run, reader, watched, lambda: self._stops > 1)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        record = watched.record(setting, run.id, begun, time.monotonic() - at, why)
+        self._keep(spent_s=round(group.spent_s + record.wall_s, 2))
+        return record, watched
+
+    def _watch(self, process: subprocess.Popen[bytes], reader: JournalReader, watched: Watched, at: float) -> str:
+        """Until enough is measured; why it ends."""
+        until = at + self._share_s()
+        base = schedule.reference(self.group)
+        while True:
+            over = process.poll() is not None
+            _read(reader, watched)
+            now = time.monotonic()
+            if self._stops:
+                return "stopped"
+            if over:
+                return "script"
+            pace = base and (base.later or base.first or base.whole)
+            if watched.enough(pace.ms if pace else None, until - now):
+                return "enough"
+            if now >= until:
+                return "share"
+            time.sleep(LOOK_EVERY_S)
+
+    def _share_s(self) -> float:
+        """The trial's part of what is left of the time."""
+        rest = self._deadline - time.monotonic()
+        if not self.group.records:
+            return max(LEAST_SHARE_S, rest * FIRST_PART)
+        base = schedule.reference(self.group)
+        usual = base.wall_s if base else 0.0
+        return min(max(rest, 0.0), max(LEAST_SHARE_S, 1.5 * usual, rest / schedule.left(self.group)))
+
+
+def _below(folder: str, other: str) -> bool:
+    return Path(other) in Path(folder).parents
+
+
+def _source(file: str) -> str | None:
+    try:
+        return files.read_bounded(file, LARGEST_SOURCE).decode(errors="replace")
+    except OSError:
+        return None
+
+
+def _start(run: RunDir, cwd: str) -> subprocess.Popen[bytes]:
+    """A headless run in a process and session of its own: what is typed here is not meant for the script. Raises
+    rundir.StateDirError."""
+    entry = Path(__file__).with_name("__main__.py")
+    try:
+        with run.output_log.open("ab") as log:
+            return subprocess.Popen(
+                [*own_python(), str(entry), str(run.path), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise rundir.StateDirError(f"a trial can't be started: {error.strerror}") from error
+
+
+def _read(reader: JournalReader, watched: Watched) -> None:
+    with contextlib.suppress(OSError):  # not there yet
+        for event in reader:
+            watched.take(event)
+
+
+def _end(
+    process: subprocess.Popen[bytes], run: RunDir, reader: JournalReader, watched: Watched, hurry: Callable[[], bool]
+) -> None:
+    """Ends what still runs, stage by stage, and reads the rest of the journal."""
+    for stage, grace_s in STAGES_S:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(launch.ControlError):
+            launch.stop(run, stage)
+        until = time.monotonic() + grace_s
+        while process.poll() is None and time.monotonic() < until and not (hurry() and stage != "kill"):
+            _read(reader, watched)
+            time.sleep(LOOK_EVERY_S)
+    _read(reader, watched)

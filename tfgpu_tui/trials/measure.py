@@ -1,0 +1,186 @@
+"""A trial's journal, read as it grows: its speed, what else is measured, and whether that is enough (pure)."""
+
+from __future__ import annotations
+
+from math import isfinite, log
+from typing import NamedTuple
+
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.run_words import PHASE_WORDS, end_words
+from tfgpu_tui.core.state import STEADY_STEPS, RunState
+from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose.input_wait import gpu_busy
+from tfgpu_tui.report.compare import MIN_STEADY_S, SMALLEST_CHANGE, Speed, speed_of
+from tfgpu_tui.trials.records import Pace, Record, words
+
+PRECISE = 0.015
+"""Standard error of a step time, as a share of it, that more steps would hardly better: two runs differ by as much."""
+LEAST_S = 3.0
+"""Of steps after warm-up: short stretches hide what comes now and then."""
+MOST_S = 20.0
+"""Of steps after warm-up in one trial: how runs differ from each other is not seen by a longer one."""
+CLEAR = 4.0
+"""Standard errors at which a difference needs no more steps."""
+MOST_LOSSES = 40
+FAILURES = ("memory.oom", "run.failed", "run.killed", "run.legacy_api", "xla.unsupported_op", "run.broken_environment",
+            "run.multi_worker_keras3", "run.other_backend")  # fmt: skip
+"""Findings that say why a script failed."""
+
+
+class Window(NamedTuple):
+    """Steps after warm-up."""
+
+    ms: float
+    wall_s: float
+    first_pass: bool
+
+
+class Watched:
+    """What a trial's journal told so far."""
+
+    def __init__(self) -> None:
+        self.state = RunState()
+        self._windows: list[Window] = []
+        self._warm_s = 0.0
+        self._losses: list[list[float]] = []
+        self._phase: str | None = None
+
+    def take(self, event: ev.Event) -> None:
+        """One more event, in order."""
+        self.state.take(event)
+        if isinstance(event, ev.Steps) and event.phase == "train" and event.steps > 0:
+            self._steps(event)
+        elif isinstance(event, ev.Metrics) and event.phase == "train":
+            self._loss(event.step, event.values)
+        elif isinstance(event, ev.Epoch) and event.state == "end":
+            self._loss(self.state.train.steps, event.metrics)
+
+    def _steps(self, event: ev.Steps) -> None:
+        if event.warmup:
+            self._warm_s += event.wall_s
+        elif not event.profiled:
+            seen = event.epoch is not None
+            self._windows.append(
+                Window(event.wall_s / event.steps * 1e3, event.wall_s, seen and (event.fit, event.epoch) <= (1, 1))
+            )
+
+    def _loss(self, step: int, values: dict[str, float | str]) -> None:
+        loss = values.get("loss")
+        if isinstance(loss, (int, float)) and isfinite(loss) and len(self._losses) < MOST_LOSSES:
+            self._losses.append([float(step), float(loss)])
+
+    def decided(self) -> None:
+        """The trial is ended now: what comes after this is its end."""
+        self._phase = self.state.phase
+
+    @property
+    def steady_s(self) -> float:
+        """Seconds in steps after warm-up."""
+        return sum(window.wall_s for window in self._windows)
+
+    def speeds(self) -> dict[str, Speed | None]:
+        """Of the first pass over the data, of those after it, and of all steps."""
+        return {
+            "first": speed_of([w.ms for w in self._windows if w.first_pass]),
+            "later": speed_of([w.ms for w in self._windows if not w.first_pass]),
+            "whole": speed_of([w.ms for w in self._windows]),
+        }
+
+    def _steady(self) -> bool:
+        return self.state.judged.steps >= STEADY_STEPS and self.steady_s >= MIN_STEADY_S
+
+    def enough(self, reference_ms: float | None, left_s: float) -> bool:
+        """Whether more steps would say no more: the step time is precise, or differs clearly from the `reference_ms`.
+        `left_s` is the rest of the trial's time: a second pass over the data is waited for where it comes within."""
+        if not self._steady() or self.steady_s < LEAST_S:
+            return False
+        speeds = self.speeds()
+        speed = speeds["later"]
+        if speed is None:
+            speed = speeds["first"]
+            if speed is None or self._pass_left_s(speed) < left_s:
+                return False
+        if self.steady_s >= MOST_S:
+            return True
+        error = max(speed.error_ms / speed.median_ms, 1e-9)
+        if error <= PRECISE:
+            return True
+        change = 0.0 if reference_ms is None else abs(log(reference_ms / speed.median_ms))
+        return change - SMALLEST_CHANGE > CLEAR * max(error, PRECISE)
+
+    def _pass_left_s(self, speed: Speed) -> float:
+        """Seconds to the next pass over the data, and of enough of it; infinite where it can't be known."""
+        planned, done = self.state.epoch_steps, self.state.step_in_epoch
+        if planned is None or done is None:
+            return float("inf")
+        return max(0, planned - done) * speed.median_ms / 1e3 + LEAST_S
+
+    def record(self, setting: dict[str, str], run: str, begun: float, wall_s: float, ended: str) -> Record:
+        """What is kept of the trial."""
+        state, speeds = self.state, self.speeds()
+        shares = state.judged.shares()
+        peaks = [m.get("peak_bytes") for device, m in state.tf_memory.items() if "GPU" in device]
+        failure = self._failure(ended)
+        return Record(
+            setting=setting,
+            run=run,
+            begun=begun,
+            wall_s=round(wall_s, 2),
+            steps=state.judged.steps,
+            **{name: None if failure or not self._steady() else _pace(speed) for name, speed in speeds.items()},
+            start_s=_start_s(state),
+            warm_s=round(self._warm_s, 3),
+            wait=shares["input_wait"],
+            host=shares["host"],
+            gpu_busy=gpu_busy(state),
+            memory_bytes=state.rss_peak_bytes,
+            gpu_memory_bytes=max((peak for peak in peaks if peak is not None), default=None),
+            losses=self._losses,
+            loss_lost=state.loss_lost_at is not None,
+            meaningless=state.metrics_meaningless,
+            not_applied=not_applied(state, setting),
+            failure=failure,
+            ended=ended,
+        )
+
+    def _failure(self, ended: str) -> str | None:
+        """Why the trial says nothing of its setting."""
+        state = self.state
+        known = {finding.id: finding.title for finding in diagnose(state)}
+        why = next((known[name] for name in FAILURES if name in known), None)
+        if why is not None and (ended == "script" or not self._steady()):
+            return why
+        if state.ended is not None and ended == "script" and (state.ended.exit_code or state.ended.signal):
+            return end_words(state.ended)
+        if self._steady() and self.speeds()["whole"] is not None:
+            return None
+        if ended == "stopped":
+            return "stopped before it was measured"
+        if ended == "script":
+            return f"over after {state.train.steps} steps: too few to measure"
+        if state.train.steps:
+            return f"too few steps in its part of the time ({state.train.steps})"
+        return f"no step in its part of the time: {PHASE_WORDS.get(self._phase or '', 'it was still starting')}"
+
+
+def _pace(speed: Speed | None) -> Pace | None:
+    return None if speed is None else Pace(round(speed.median_ms, 5), round(speed.error_ms, 5))
+
+
+def _start_s(state: RunState) -> float | None:
+    if state.first_step_t is None or state.started is None:
+        return None
+    return round(max(0.0, state.first_step_t - state.started), 2)
+
+
+def not_applied(state: RunState, setting: dict[str, str]) -> str | None:
+    """Why a setting was not in force, as it was read back; None where it was, or that is not known."""
+    told = state.knobs_in_force
+    if told is None:
+        return None
+    for name, value in setting.items():
+        now = told.in_force.get(name)
+        if now is not None and now != value and name not in ("library_path", "visible_devices", "threads"):
+            note = told.notes.get(name) or f"{name} was {now} all the same"
+            return f"{words({name: value})} had no effect: {note}"
+    return None

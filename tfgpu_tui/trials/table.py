@@ -1,0 +1,331 @@
+"""The table of an experiment: rows, text and JSON (pure)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import exp
+from statistics import median
+from typing import Any
+
+from tfgpu_tui.core import units
+from tfgpu_tui.trials import decide, edits, records
+from tfgpu_tui.trials.decide import Effect
+from tfgpu_tui.trials.records import Group, Record, words
+
+OUTSIDE = 0.10
+"""A loss so far outside of the range of the baselines' is flagged."""
+SLOW_START_S = 2.0
+NUMBERS = {
+    "precision": "changes the numbers that the model computes",
+    "jit_compile": "XLA may round differently",
+    "steps_per_execution": "callbacks run once for so many steps",
+    "determinism": "two runs no longer give the same numbers",
+}
+"""What a knob changes besides the time."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting, as numbers and in words."""
+
+    setting: dict[str, str]
+    verdict: str
+    """baseline | faster | once (faster, but measured once) | not_repeated | slower | nothing | unsure | failed |
+    bound"""
+    trials: int
+    step_ms: float | None
+    noise_ms: float | None
+    times: float | None
+    times_noise: float | None
+    wait: float | None
+    gpu_busy: float | None
+    memory_bytes: float | None
+    loss: tuple[int, float, float | None] | None
+    """(step, loss, the baselines' at that step)."""
+    remarks: list[str]
+
+    @property
+    def name(self) -> str:
+        return words(self.setting)
+
+
+def rows(group: Group) -> list[Row]:
+    """The baseline, then each setting that was tried."""
+    settings: list[dict[str, str]] = []
+    for record in group.records:
+        if record.setting not in settings:
+            settings.append(record.setting)
+    return [_row(group, setting) for setting in sorted(settings, key=bool)]
+
+
+def _row(group: Group, setting: dict[str, str]) -> Row:
+    every = [r for r in group.records if r.setting == setting]
+    good = [r for r in every if r.measured]
+    effect = decide.effect(group.records, setting) if setting else None
+    paces = [pace for r in good if (pace := r.later or r.first or r.whole) is not None]
+    step_ms = _geometric([pace.ms for pace in paces])
+    sigma = decide.noise(group.records)
+    verdict = _verdict(group, setting, effect, bool(good))
+    return Row(
+        setting=setting,
+        verdict=verdict,
+        trials=len(every),
+        step_ms=step_ms,
+        noise_ms=None if step_ms is None else step_ms * 2 * sigma / len(paces) ** 0.5,
+        times=None if effect is None else effect.times,
+        times_noise=None if effect is None else effect.noise,
+        wait=_middle([r.wait for r in good]),
+        gpu_busy=_middle([r.gpu_busy for r in good]),
+        memory_bytes=max((r.gpu_memory_bytes or r.memory_bytes or 0 for r in good), default=None),
+        loss=_loss(group, good[-1]) if good else None,
+        remarks=list(_remarks(group, setting, every, effect, verdict)),
+    )
+
+
+def _geometric(values: Sequence[float]) -> float | None:
+    product = 1.0
+    for value in values:
+        product *= value ** (1 / len(values))
+    return product if values else None
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def is_bound(group: Group, setting: dict[str, str]) -> bool:
+    """Whether it is a limit to compare with, and none to keep."""
+    return group.plan is not None and any(c.bound and c.setting == setting for c in group.plan.candidates)
+
+
+def _verdict(group: Group, setting: dict[str, str], effect: Effect | None, measured: bool) -> str:
+    if not setting:
+        return "baseline" if measured else "failed"
+    if effect is None:
+        return "unsure" if measured else "failed"
+    if is_bound(group, setting):
+        return "bound"
+    if effect.proved:
+        return "faster"
+    if effect.slower:
+        return "slower"
+    if effect.nothing:
+        return "nothing"
+    if len(effect.each) < decide.TIMES:
+        return "once" if effect.promising and effect.beyond else "unsure"
+    return "not_repeated" if effect.each[0] > decide.LEAST_GAIN and not effect.promising else "unsure"
+
+
+def _remarks(
+    group: Group, setting: dict[str, str], every: Sequence[Record], effect: Effect | None, verdict: str
+) -> Iterator[str]:
+    yield from _in_words(effect, verdict)
+    for why in dict.fromkeys(r.failure or r.not_applied for r in every if r.failure or r.not_applied):
+        yield str(why)
+    good = [r for r in every if r.measured]
+    if setting and good:
+        yield from _beside(group, good)
+        if verdict != "bound":
+            yield from (NUMBERS[name] for name in setting if name in NUMBERS)
+        yield from _of_losses(group, good)
+
+
+def _in_words(effect: Effect | None, verdict: str) -> Iterator[str]:
+    if effect is None:
+        if verdict == "unsure":
+            yield "no baseline beside it to compare with"
+        return
+    low, high = exp(effect.mean - effect.bound), exp(effect.mean + effect.bound)
+    each = " and ".join(times_words(exp(value)) for value in effect.each)
+    if verdict == "faster":
+        yield f"faster at each of {len(effect.each)} times: {each}"
+    elif verdict == "once":
+        yield "faster, but measured once only: no gain is claimed"
+    elif verdict == "not_repeated":
+        yield f"not repeated: {each}"
+    elif verdict == "nothing":
+        yield "no gain of 3 % or more"
+    elif verdict == "unsure":
+        yield f"not beyond the noise: between {times_words(low)} and {times_words(high)}"
+    elif verdict == "bound":
+        yield "a limit, no setting to keep: no input pipeline can make it faster than this"
+
+
+def times_words(value: float) -> str:
+    """`3.2x`, `1.08x`."""
+    return f"{value:.1f}x" if value >= 1.95 else f"{value:.2f}x"
+
+
+def _beside(group: Group, good: Sequence[Record]) -> Iterator[str]:
+    """What is not counted: first steps and first pass."""
+    bases = [r for r in group.records if r.is_baseline and r.measured]
+    own, base = _middle([r.warm_s for r in good]), _middle([r.warm_s for r in bases])
+    if own is not None and base is not None and own - base > SLOW_START_S:
+        yield f"its first steps take {units.duration(own - base)} longer, once (not counted)"
+
+
+def _of_losses(group: Group, good: Sequence[Record]) -> Iterator[str]:
+    if any(r.meaningless for r in good):
+        yield "its losses mean nothing"
+        return
+    if any(r.loss_lost for r in good) and not any(r.loss_lost for r in group.records if r.is_baseline):
+        yield "its loss became nan or infinite: the baseline's did not"
+        return
+    off = [found for r in good if (found := _outside(group, r)) is not None]
+    if off:
+        step, loss, low, high = off[-1]
+        span = units.number(low) if low == high else f"{units.number(low)} to {units.number(high)}"
+        yield f"its loss leaves the baseline's range: {units.number(loss)} at step {step}, against {span}"
+
+
+def _base_losses(group: Group, step: float) -> list[float]:
+    """The loss of each baseline at a step, between the two nearest that were told."""
+    found = []
+    for record in group.records:
+        if record.is_baseline and record.measured and (value := _at(record.losses, step)) is not None:
+            found.append(value)
+    return found
+
+
+def _at(losses: Sequence[Sequence[float]], step: float) -> float | None:
+    for (x0, y0), (x1, y1) in itertools.pairwise(losses):
+        if x0 <= step <= x1:
+            return y0 if x1 == x0 else y0 + (y1 - y0) * (step - x0) / (x1 - x0)
+    return next((y for x, y in losses if x == step), None)
+
+
+def _loss(group: Group, record: Record) -> tuple[int, float, float | None] | None:
+    """The last loss at a step for which the baselines have one, too."""
+    if not record.losses or record.meaningless:
+        return None
+    for step, loss in reversed(record.losses):
+        base = [loss] if record.is_baseline else _base_losses(group, step)
+        if base:
+            return int(step), loss, None if record.is_baseline else median(base)
+    return int(record.losses[-1][0]), record.losses[-1][1], None
+
+
+def _outside(group: Group, record: Record) -> tuple[int, float, float, float] | None:
+    """(step, loss, lowest, highest of the baselines) where a loss is far outside of theirs at the last step that can be
+    compared: the range of the baselines, and its width again at both sides, and a tenth."""
+    for step, loss in reversed(record.losses):
+        base = _base_losses(group, step)
+        if base:
+            low, high = min(base), max(base)
+            room = (high - low) + OUTSIDE * max(abs(low), abs(high))
+            return None if low - room <= loss <= high + room else (int(step), loss, low, high)
+    return None
+
+
+# -- text
+
+HEAD = ("setting", "step time", "times faster", "wait", "GPU", "memory", "loss")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, a cell for each of `HEAD`."""
+    name = f"{row.name} ({row.trials})" if row.trials > 1 else row.name
+    if row.verdict == "failed":
+        return (name, units.UNKNOWN, "failed", *[units.UNKNOWN] * 4)
+    step = (
+        f"{units.duration((row.step_ms or 0) / 1e3)} ± {units.percent(100 * (row.noise_ms or 0) / (row.step_ms or 1))}"
+    )
+    times = units.UNKNOWN if row.times is None else f"{times_words(row.times)} ± {row.times_noise or 0:.2f}"
+    loss = units.UNKNOWN if row.loss is None else units.number(row.loss[1])
+    memory = units.size(row.memory_bytes or None)
+    return name, step, times, units.share(row.wait), units.percent(row.gpu_busy), memory, loss
+
+
+def text(group: Group) -> str:
+    """The table, what was left out, and what to keep."""
+    found = rows(group)
+    lines = [f"{group.id}: {' '.join(group.argv)}", ""]
+    table = [HEAD, *map(cells, found)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(HEAD))]
+    for i, line in enumerate(table):
+        first, *rest = line
+        lines.append(
+            "  ".join([f"{first:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(rest, widths[1:], strict=True))]).rstrip()
+        )
+        if i:
+            lines += [f"    {remark}" for remark in found[i - 1].remarks]
+    lines += ["", *circumstances(group), *keep(group)]
+    if group.plan is not None and group.plan.left_out:
+        lines += ["", "Not tried:", *(f"  {each.name}: {each.reason}" for each in group.plan.left_out)]
+    return "\n".join(lines)
+
+
+def untried(group: Group) -> list[dict[str, str]]:
+    """Settings of the plan that no trial had."""
+    tried = [r.setting for r in group.records]
+    return [c.setting for c in group.plan.candidates if c.setting not in tried] if group.plan else []
+
+
+def undecided(group: Group) -> list[dict[str, str]]:
+    """Settings that looked faster, and for which the time was over before that was repeated."""
+    if group.ended not in ("budget", "stopped"):
+        return []
+    return [e.setting for e in decide.effects(group.records) if e.open and not is_bound(group, e.setting)]
+
+
+def circumstances(group: Group) -> Iterator[str]:
+    """What to know besides the rows: the machine, what no setting changes, what was not reached."""
+    found = decide.drift(group.records)
+    if found is not None:
+        low, high = (units.duration(ms / 1e3) for ms in found)
+        yield f"The machine's own speed changed meanwhile: the baseline took {low} to {high} a step."
+    if group.plan is not None:
+        yield from group.plan.remarks
+    if waiting := untried(group):
+        yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
+    elif again := undecided(group):
+        names = ", ".join(words(setting) for setting in again)
+        yield f"Not decided: {names}. Go on: tfgpu-tui try --resume {group.id}"
+
+
+def keep(group: Group) -> list[str]:
+    """The last lines: what to keep, by a command and by an edit."""
+    best = decide.best(group)
+    if best is None:
+        bases = [r for r in group.records if r.is_baseline]
+        if bases and not any(r.measured for r in bases):
+            return [f"Nothing could be tried: {bases[-1].failure}."]
+        if not any(not r.is_baseline for r in group.records) and not untried(group) and group.plan is not None:
+            return ["Nothing to try: no setting could matter here."]
+        return ["Nothing that was tried is faster beyond the noise."]
+    lines = [f"Keep:  {edits.command(group, best.setting)}"]
+    lines += [f"{'Edit: ' if i == 0 else '      '} {line}" for i, line in enumerate(edits.edit(group, best.setting))]
+    return lines
+
+
+def line(number: int, record: Record) -> str:
+    """A trial that ended, in one line."""
+    pace = record.later or record.first or record.whole
+    if record.failure is not None or record.not_applied is not None or pace is None:
+        return f"{number:>3}  {words(record.setting):<28} {record.failure or record.not_applied}"
+    waits = "" if record.wait is None else f"   waits {units.share(record.wait)}"
+    step = f"{units.duration(pace.ms / 1e3):>8} a step"
+    return f"{number:>3}  {words(record.setting):<28} {step}{waits}   {record.steps} steps"
+
+
+def as_json(group: Group) -> dict[str, Any]:
+    """The experiment for scripts: its records, and what follows from them."""
+    best = decide.best(group)
+    return {
+        **records.to_json(group),
+        "rows": [{**asdict(row), "name": row.name} for row in rows(group)],
+        "noise": round(decide.noise(group.records), 5),
+        "drift_ms": decide.drift(group.records),
+        "best": None
+        if best is None
+        else {
+            "setting": best.setting,
+            "times_faster": round(best.times, 4),
+            "noise": round(best.noise, 4),
+            "command": edits.command(group, best.setting),
+            "edit": edits.edit(group, best.setting),
+        },
+    }
