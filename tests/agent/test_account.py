@@ -1,4 +1,4 @@
-"""Where a whole run's time goes, in real trainings: fit's own start, and validations, against the script's own clock."""
+"""Where a whole run's time goes, in real trainings: fit's own start and validations, against the script's own clock."""
 
 from __future__ import annotations
 
