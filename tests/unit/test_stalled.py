@@ -180,6 +180,7 @@ class Watched:
         self.state, self.clock, self.asked = standing(), Clock(), 0
         self.told: list[ev.Standstill] = []
         self.cpu_s, self.held, self.delay_s, self.answers, self.doing = 0.0, False, 0.0, True, "batch"
+        self.person = False
         monkeypatch.setattr(standstill, "look_at", lambda script, own: Tree({SCRIPT: self._seen()}))
         monkeypatch.setattr(standstill, "suspended", lambda pid: self.held)
         self.watch = standstill.StandstillWatch(SCRIPT, self.state, self._record, self._ask, set, self.clock)
@@ -198,7 +199,7 @@ class Watched:
     def _ask(self, command: dict[str, Any]) -> bool:
         self.asked += 1
         if self.answers:
-            self.state.apply(stacks(self.doing, question=command["question"]))
+            self.state.apply(stacks(self.doing, question=command["question"], person=self.person))
         return True
 
     def go(self, seconds: float, cpu: float = 0.0, delay: float = 0.0) -> None:
@@ -300,6 +301,19 @@ def test_a_late_answer_does_not_take_a_verdict_back() -> None:
     late = [stacks(), look(), ev.Standing(t=T0, src="child", since={"run.stalled": T0}), look(75.0, answered=None)]
     assert must(standing(*late))
     assert stalled(standing(stacks(), look(answered=None))) is None
+
+
+def test_while_it_waits_for_a_person_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    watched.person = True
+    watched.go(200)
+    assert stalled(watched.state) is None
+    ((_, until),) = watched.state.standstill.suspended
+    assert until is None
+    watched.state.apply(windows(1)[1])
+    watched.go(1)
+    ((_, until),) = watched.state.standstill.suspended
+    assert until is not None
 
 
 def test_a_stop_keeps_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

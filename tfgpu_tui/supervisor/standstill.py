@@ -56,6 +56,8 @@ class StandstillWatch:
         self._turned = now()
         self._held_since: float | None = None
         """Since when the script is held, in unix seconds."""
+        self._person = False
+        """Whether it waits for a person: in a debugger of Python's, or for what somebody types."""
         self._progress: tuple[object, ...] = ()
         self._quiet_s = self._still_s = 0.0
         self._tree: Tree | None = None
@@ -86,15 +88,17 @@ class StandstillWatch:
             self._look(now)
 
     def _held(self, passed_s: float) -> bool:
-        """Whether the script is stopped, or a debugger has it; tells when that begins and ends."""
+        """Whether the script is stopped, or a debugger has it; tells when that, or a wait for a person, begins and
+        ends."""
         held, now = suspended(self._script), time.time()
-        if held and self._held_since is None:
-            self._held_since = now - passed_s
+        waits = held or self._person
+        if waits and self._held_since is None:
+            self._held_since = now - passed_s - (0.0 if held else self._quiet_s)
             self._record(Suspended(t=now, src="host", since=self._held_since))
-        elif not held and self._held_since is not None:
+        elif not waits and self._held_since is not None:
             self._record(Suspended(t=now, src="host", since=self._held_since, until=now))
             self._held_since = None
-        elif not held and passed_s > SLEPT_S:
+        elif not waits and passed_s > SLEPT_S:
             self._record(Suspended(t=now, src="host", since=now - passed_s, until=now))
         return held
 
@@ -117,7 +121,7 @@ class StandstillWatch:
             stood = ID in self._state.standing
             self._record(Standstill(t=time.time(), src="host", quiet_s=self._quiet_s, over=True, stood=stood))
         self._quiet_s = self._still_s = 0.0
-        self._tree, self._told = None, False
+        self._tree, self._told, self._person = None, False, False
 
     def _look(self, now: float) -> None:
         """The first one of a standstill only sets what later ones are compared with."""
@@ -172,6 +176,7 @@ class StandstillWatch:
 
     def _works(self, starved: bool, cpu: float, moved: float | None, gpu: float | None) -> str | None:
         before, self._moved = self._moved, self._moved_now()
+        went_on = self._went_on()
         if cpu >= COMPUTING_PERCENT:
             return f"the CPU: {cpu:.0f} % of a core"
         if gpu is not None and gpu >= GPU_PERCENT:
@@ -180,7 +185,7 @@ class StandstillWatch:
             return f"files: {moved / 1e6:.1f} MB a second"
         if self._moved > before:
             return "the input pipeline: elements pass through it"
-        if self._went_on():
+        if went_on:
             return "the training itself: it came from one part of a step to another"
         return "a thread that gets no turn on the CPU" if starved or self._throttled() else None
 
@@ -190,6 +195,7 @@ class StandstillWatch:
         answer = self._state.standstill.heard.get(self._script)
         if answer is None or answer.question < self._first_question:
             return False
+        self._person = answer.person
         before, self._doing = self._doing, answer.doing
         return before is not None and answer.doing is not None and before != answer.doing
 

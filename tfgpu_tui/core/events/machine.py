@@ -138,8 +138,8 @@ class Standstill(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Suspended(Event):
-    """The script is stopped by a signal or held by a debugger, or the whole machine slept: told when that is seen, and
-    once more when it is over. Steps of that time say nothing of the training's speed."""
+    """The script is stopped by a signal, held by a debugger, or waits for a person; or the whole machine slept: told
+    when that is seen, and once more when it is over. Steps of that time say nothing of the training's speed."""
 
     type: ClassVar[str] = "suspended"
     senders: ClassVar[tuple[str, ...]] = ("host",)
