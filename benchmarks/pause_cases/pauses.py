@@ -41,7 +41,7 @@ class Pause(keras.callbacks.Callback):
 
     def __init__(self, what: object, at_epoch: bool = False) -> None:
         super().__init__()
-        self.what, self.at_epoch = what, at_epoch
+        self.what, self.at_epoch, self.done = what, at_epoch, False
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         if not self.at_epoch and batch == 100:
@@ -52,6 +52,9 @@ class Pause(keras.callbacks.Callback):
             self.act()
 
     def act(self) -> None:
+        if self.done:
+            return
+        self.done = True
         say("pause")
         self.what()
         say("over")

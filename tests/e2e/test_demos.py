@@ -36,6 +36,11 @@ def headless(
     done = subprocess.run([*tool, *command], env=environment, capture_output=True, timeout=240, check=False, cwd=ROOT)
     assert report.exists(), done.stderr.decode(errors="replace")
     data: dict[str, Any] = json.loads(report.read_text())
+    account = data["account"]
+    if account is not None:
+        assert sum(part["seconds"] for part in account["parts"]) == pytest.approx(account["wall_s"], rel=0.01)
+        unknown = [part["share"] for part in account["parts"] if part["part"] == "unknown"]
+        assert sum(unknown) <= 0.05, account
     return data, done
 
 

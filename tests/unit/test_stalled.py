@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.journals import T0, evidence, start, state_of, windows
+from tests.journals import T0, evidence, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.rows import ProcessStands, ThreadStands
 from tfgpu_tui.core.state import RunState
@@ -180,6 +180,7 @@ class Watched:
         self.state, self.clock, self.asked = standing(), Clock(), 0
         self.told: list[ev.Standstill] = []
         self.cpu_s, self.held, self.delay_s, self.answers, self.doing = 0.0, False, 0.0, True, "batch"
+        self.person = False
         monkeypatch.setattr(standstill, "look_at", lambda script, own: Tree({SCRIPT: self._seen()}))
         monkeypatch.setattr(standstill, "suspended", lambda pid: self.held)
         self.watch = standstill.StandstillWatch(SCRIPT, self.state, self._record, self._ask, set, self.clock)
@@ -191,14 +192,14 @@ class Watched:
         )  # fmt: skip
 
     def _record(self, event: ev.Event) -> None:
-        assert isinstance(event, ev.Standstill)
-        self.told.append(event)
+        if isinstance(event, ev.Standstill):
+            self.told.append(event)
         self.state.apply(event)
 
     def _ask(self, command: dict[str, Any]) -> bool:
         self.asked += 1
         if self.answers:
-            self.state.apply(stacks(self.doing, question=command["question"]))
+            self.state.apply(stacks(self.doing, question=command["question"], person=self.person))
         return True
 
     def go(self, seconds: float, cpu: float = 0.0, delay: float = 0.0) -> None:
@@ -243,12 +244,26 @@ def test_a_suspended_script_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
     watched.go(30)
     watched.held = True
     watched.go(500)
+    assert [until for _, until in watched.state.standstill.suspended] == [None]
     watched.held = False
     watched.clock.at += 3600  # the machine slept
     watched.go(20)
+    assert [until is None for _, until in watched.state.standstill.suspended] == [False]
     assert stalled(watched.state) is None and watched.told[-1].quiet_s < 60
     watched.go(60)
     assert stalled(watched.state)
+
+
+def test_a_step_in_which_the_script_was_held_is_not_judged() -> None:
+    def waits(*held: ev.Event) -> set[str]:
+        long = steps(100.0, 1, 90e3, wait=0.99)
+        return {found.id for found in diagnose(state_of(start(), windows(20), list(held), [long]))}
+
+    assert "input.bound" in waits()
+    stopped = ev.Suspended(t=T0 + 11, src="host", since=T0 + 10.5)
+    assert "input.bound" not in waits(stopped)
+    assert "input.bound" not in waits(stopped, replace(stopped, t=T0 + 99, until=T0 + 99))
+    assert "input.bound" in waits(replace(stopped, t=T0 + 5, since=T0 + 4.0, until=T0 + 5.0))
 
 
 @pytest.mark.parametrize("answers_s", [16.0, 20.0, 40.0])
@@ -286,6 +301,19 @@ def test_a_late_answer_does_not_take_a_verdict_back() -> None:
     late = [stacks(), look(), ev.Standing(t=T0, src="child", since={"run.stalled": T0}), look(75.0, answered=None)]
     assert must(standing(*late))
     assert stalled(standing(stacks(), look(answered=None))) is None
+
+
+def test_while_it_waits_for_a_person_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    watched.person = True
+    watched.go(200)
+    assert stalled(watched.state) is None
+    ((_, until),) = watched.state.standstill.suspended
+    assert until is None
+    watched.state.apply(windows(1)[1])
+    watched.go(1)
+    ((_, until),) = watched.state.standstill.suspended
+    assert until is not None
 
 
 def test_a_stop_keeps_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,12 @@ class RunState:
         self.now = max(self.now, event.t)
         kind = type(event)
         if kind in OF_PROCESS:
+            if (
+                self.standstill.suspended
+                and isinstance(event, ev.Steps)
+                and standstill.was_held(self.standstill, event)
+            ):
+                event = replace(event, profiled=True)  # shown, and not judged, as what ran under the profiler
             self.training.take(event)
         handler = HANDLERS.get(kind)
         if handler is not None:
@@ -422,6 +428,7 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.ReadFiles: _read_files,
     ev.Standstill: _standstill,
     ev.Stacks: lambda s, e: standstill.stacks(s.standstill, e),
+    ev.Suspended: lambda s, e: standstill.suspended(s.standstill, e),
     ev.Preflight: lambda s, e: devices.preflight(s.devices, e),
     ev.Diagnostic: lambda s, e: devices.diagnostic(s.devices, e),
     ev.OutOfMemory: _out_of_memory,

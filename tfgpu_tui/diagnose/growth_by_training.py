@@ -16,7 +16,7 @@ SHORT_STEPS = 1000
 """Of a training, on average: longer ones are looked into."""
 MIN_PAIRS = 12
 """Of samples within one and the same training: with fewer it can't be told from growth with the steps."""
-WITHIN_SHARE = 0.4
+WITHIN_SHARE = 0.5
 """Of all growth, what may still come within the trainings."""
 MOST = 0.75
 """Of the trainings, those that must begin with more memory than the one before, or with a new model."""

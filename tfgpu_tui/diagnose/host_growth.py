@@ -27,6 +27,9 @@ STILL_SHARE = 0.8
 """How much of the mean rise the last windows must still show: what levels off is no leak."""
 DROP_SHARE = 0.3
 """How much of all growth may be given back between two windows: what is given back now and then is a cycle."""
+SCATTER = 1.5
+"""Times as much as nine tenths of a window spread, in the second widest, must have come together: memory that goes up
+and down by as much with each batch has no level to rise yet."""
 EXPLAINS_SHARE = 0.5
 TRACES_A_STEP = 0.01
 TRACE_BYTES = 40_000
@@ -59,13 +62,15 @@ def host_growth(points: Points) -> Growth | None:
     if not slopes:
         return None
     width = len(kept) / WINDOWS
-    medians = [median(y for _, y in kept[int(i * width) : int((i + 1) * width)]) for i in range(WINDOWS)]
+    windows = [sorted(y for _, y in kept[int(i * width) : int((i + 1) * width)]) for i in range(WINDOWS)]
+    medians = [median(window) for window in windows]
+    scatter = sorted(window[-1 - len(window) // 20] - window[len(window) // 20] for window in windows)[-2]
     total = medians[-1] - medians[0]
     rises = sum(b > a + NOTICEABLE_BYTES for a, b in pairwise(medians))
     still = (medians[-1] - medians[-3]) / 2 >= STILL_SHARE * total / (WINDOWS - 1)
     drop = max((a - b for a, b in pairwise(medians)), default=0.0)
     enough = total > max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * medians[0])
-    leaks = rises >= WINDOWS - 2 and still and enough and drop <= DROP_SHARE * total
+    leaks = rises >= WINDOWS - 2 and still and enough and drop <= DROP_SHARE * total and total > SCATTER * scatter
     return Growth(median(slopes), total, leaks)
 
 

@@ -14,7 +14,7 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
 
 MOST = 0.5
-"""Share of a run's wall time from which what is no step of it is most of it."""
+"""Share of a run's wall time, less what every run has (COMMON), from which what is no step of it is most of it."""
 CRITICAL = 0.8
 CRITICAL_S = 120.0
 LEAST_S = 20.0
@@ -79,13 +79,10 @@ def findings(state: RunState, said: Collection[str]) -> Iterator[Finding]:
 def _outside(found: WholeRun, said: Collection[str]) -> Iterator[Finding]:
     """What is none of the run's steps, and what no other finding speaks of."""
     told = {part for name in said for part in SAID.get(name, ())}
-    parts = [
-        part
-        for part in found.parts
-        if part.key not in (*TRAINING, "unknown", *told) and (part.key not in COMMON or part.seconds >= COMMON_S)
-    ]
+    usual = [part for part in found.parts if part.key in COMMON and part.seconds < COMMON_S]
+    parts = [part for part in found.parts if part.key not in (*TRAINING, "unknown", *told) and part not in usual]
     outside = sum(part.seconds for part in parts)
-    if outside < max(LEAST_S, MOST * found.wall_s):
+    if outside < max(LEAST_S, MOST * (found.wall_s - sum(part.seconds for part in usual))):
         return
     parts.sort(key=lambda part: -part.seconds)
     greatest = parts[0]
@@ -154,14 +151,14 @@ def _slow_start(state: RunState, found: WholeRun, said: Collection[str]) -> Iter
     yield Finding(
         id="run.slow_start",
         severity="warning",
-        title=f"{units.duration(own)} pass before {longest.function} has run once: {units.share(share)} of this run",
+        title=_slow_title(longest, own, share),
         lines=[
             f"{_function(longest)}: traced in {units.duration(longest.tracing_s)}, {what} it first took "
             f"{units.duration(compiling)}",
             *([] if not longest.wait_s else [f"besides, {units.duration(longest.wait_s)} for its first batch"]),
             *(["TensorFlow said that it compiles kernels for this GPU from PTX"] if ptx else []),
         ],
-        next=_sooner(longest.tracing_s > compiling, xla, ptx),
+        next=_sooner(longest, compiling, xla, ptx),
         knob="jit_compile=off"
         if xla and longest.tracing_s <= compiling and state.run is not None and not state.run.knobs.get("jit_compile")
         else None,
@@ -179,6 +176,13 @@ def _slow_start(state: RunState, found: WholeRun, said: Collection[str]) -> Iter
     )
 
 
+def _slow_title(run: FirstRun, own_s: float, share: float) -> str:
+    of_run = f"{units.share(share)} of this run"
+    if run.count > 1:
+        return f"{units.duration(own_s)} pass in the first runs of {run.function}, traced {run.count} times: {of_run}"
+    return f"{units.duration(own_s)} pass before {run.function} has run once: {of_run}"
+
+
 def _own_s(run: FirstRun) -> float:
     return run.wall_s - (run.wait_s or 0.0)
 
@@ -189,8 +193,10 @@ def _function(run: FirstRun) -> str:
     return f"{run.function} ({basename(run.file or '?')}:{run.line})"
 
 
-def _sooner(traced: bool, xla: bool, ptx: bool) -> str:
-    if traced:
+def _sooner(run: FirstRun, compiling_s: float, xla: bool, ptx: bool) -> str:
+    if run.count > 1 and run.keras:
+        return "Build and compile one model for all trainings: set_weights() puts it back to its start."
+    if run.tracing_s > compiling_s:
         return "Trace less: a Python loop makes ops for each of its turns; use tf.range, tf.map_fn or RNN."
     if ptx:
         return "Install a TensorFlow that is built for this GPU; the driver keeps what it compiled for later runs."

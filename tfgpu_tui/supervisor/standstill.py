@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfgpu_tui.core.events import Event, Standstill
+from tfgpu_tui.core.events import Event, Standstill, Suspended
 from tfgpu_tui.core.parts.standstill import COMPUTING_PERCENT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.supervisor.process_looks import Tree, look_at, rows, suspended
@@ -19,6 +19,8 @@ from tfgpu_tui.supervisor.process_looks import Tree, look_at, rows, suspended
 TURN_S = 0.5
 LATE_S = 2.0
 """A turn that comes so late: this process was stopped, too, or the machine slept."""
+SLEPT_S = 10.0
+"""So late that no work on the machine explains it."""
 FIRST_LOOK = 0.25
 """Of the limit."""
 LOOKS = 12
@@ -52,6 +54,10 @@ class StandstillWatch:
         monitor's processes."""
         self._script, self._state, self._record, self._ask, self._own, self._now = script, state, record, ask, own, now
         self._turned = now()
+        self._held_since: float | None = None
+        """Since when the script is held, in unix seconds."""
+        self._person = False
+        """Whether it waits for a person: in a debugger of Python's, or for what somebody types."""
         self._progress: tuple[object, ...] = ()
         self._quiet_s = self._still_s = 0.0
         self._tree: Tree | None = None
@@ -66,19 +72,35 @@ class StandstillWatch:
         """To be called about every TURN_S."""
         now = self._now()
         passed_s, self._turned = now - self._turned, now
+        held = self._held(passed_s)
         limit_s = self._state.stall_limit_s
         if limit_s is None or self._state.stopping is not None:
             return  # what was seen before a stop stays
         if self._progressed():
             self._begin_again()
             return
-        if passed_s > LATE_S or suspended(self._script):
+        if passed_s > LATE_S or held:
             self._tree = None  # what is counted from here on is another time
             return
         self._quiet_s += passed_s
         self._still_s += passed_s
         if self._quiet_s >= FIRST_LOOK * limit_s and now - self._looked_at >= self._period_s(limit_s):
             self._look(now)
+
+    def _held(self, passed_s: float) -> bool:
+        """Whether the script is stopped, or a debugger has it; tells when that, or a wait for a person, begins and
+        ends."""
+        held, now = suspended(self._script), time.time()
+        waits = held or self._person
+        if waits and self._held_since is None:
+            self._held_since = now - passed_s - (0.0 if held else self._quiet_s)
+            self._record(Suspended(t=now, src="host", since=self._held_since))
+        elif not waits and self._held_since is not None:
+            self._record(Suspended(t=now, src="host", since=self._held_since, until=now))
+            self._held_since = None
+        elif not waits and passed_s > SLEPT_S:
+            self._record(Suspended(t=now, src="host", since=now - passed_s, until=now))
+        return held
 
     def _period_s(self, limit_s: float) -> float:
         return SELDOM_S if self._still_s > max(LONG_S, 2 * limit_s) else max(1.0, min(LOOK_S, limit_s / LOOKS))
@@ -99,7 +121,7 @@ class StandstillWatch:
             stood = ID in self._state.standing
             self._record(Standstill(t=time.time(), src="host", quiet_s=self._quiet_s, over=True, stood=stood))
         self._quiet_s = self._still_s = 0.0
-        self._tree, self._told = None, False
+        self._tree, self._told, self._person = None, False, False
 
     def _look(self, now: float) -> None:
         """The first one of a standstill only sets what later ones are compared with."""
@@ -154,6 +176,7 @@ class StandstillWatch:
 
     def _works(self, starved: bool, cpu: float, moved: float | None, gpu: float | None) -> str | None:
         before, self._moved = self._moved, self._moved_now()
+        went_on = self._went_on()
         if cpu >= COMPUTING_PERCENT:
             return f"the CPU: {cpu:.0f} % of a core"
         if gpu is not None and gpu >= GPU_PERCENT:
@@ -162,7 +185,7 @@ class StandstillWatch:
             return f"files: {moved / 1e6:.1f} MB a second"
         if self._moved > before:
             return "the input pipeline: elements pass through it"
-        if self._went_on():
+        if went_on:
             return "the training itself: it came from one part of a step to another"
         return "a thread that gets no turn on the CPU" if starved or self._throttled() else None
 
@@ -172,6 +195,7 @@ class StandstillWatch:
         answer = self._state.standstill.heard.get(self._script)
         if answer is None or answer.question < self._first_question:
             return False
+        self._person = answer.person
         before, self._doing = self._doing, answer.doing
         return before is not None and answer.doing is not None and before != answer.doing
 

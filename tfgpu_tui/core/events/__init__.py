@@ -28,7 +28,15 @@ from tfgpu_tui.core.events.codec import (
     from_dict,
     parse,
 )
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, ReadFiles, Standstill
+from tfgpu_tui.core.events.machine import (
+    Environment,
+    GpuSample,
+    HostSample,
+    Preflight,
+    ReadFiles,
+    Standstill,
+    Suspended,
+)
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
@@ -134,6 +142,7 @@ __all__ = [
     "Steps",
     "Stood",
     "Stopping",
+    "Suspended",
     "TfMemory",
     "TrainEnd",
     "UnrolledLoop",

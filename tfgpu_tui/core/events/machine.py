@@ -151,4 +151,17 @@ class Standstill(Event):
     """With `over`: whether it had been judged to stand still."""
 
 
-EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, ReadFiles, Standstill)
+@dataclass(frozen=True, kw_only=True)
+class Suspended(Event):
+    """The script is stopped by a signal, held by a debugger, or waits for a person; or the whole machine slept: told
+    when that is seen, and once more when it is over. Steps of that time say nothing of the training's speed."""
+
+    type: ClassVar[str] = "suspended"
+    senders: ClassVar[tuple[str, ...]] = ("host",)
+    since: float
+    """When it was last seen to run, in unix seconds."""
+    until: float | None = None
+    """When it ran again, in unix seconds; None while it does not."""
+
+
+EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, ReadFiles, Standstill, Suspended)

@@ -27,6 +27,8 @@ class Standstill:
     """By process, the newest answer of each."""
     stacks: dict[int, ev.Stacks] = field(default_factory=dict)
     """Those that a later look confirmed: nothing had moved since. A newer one may tell of a training that goes on."""
+    suspended: list[tuple[float, float | None]] = field(default_factory=list)
+    """(since, until) of each time that the script was held, the newest last; until is None while it is."""
     past: list[tuple[float, float]] = field(default_factory=list)
     """(when it was over, seconds without a step) of each time that it had been judged to stand still."""
 
@@ -47,3 +49,15 @@ def look(of: Standstill, e: ev.Standstill) -> None:
 def stacks(of: Standstill, e: ev.Stacks) -> None:
     if e.pid is not None and (e.pid in of.heard or len(of.heard) < PROCESSES):
         of.heard[e.pid] = e
+
+
+def suspended(of: Standstill, e: ev.Suspended) -> None:
+    """The script is held, or goes on."""
+    if of.suspended and of.suspended[-1][1] is None:
+        of.suspended.pop()
+    of.suspended = [*of.suspended[1 - PAST :], (e.since, e.until)]
+
+
+def was_held(of: Standstill, e: ev.Steps) -> bool:
+    """Whether the script was held while these steps ran."""
+    return any(e.t > since and (until is None or e.t - e.wall_s < until) for since, until in of.suspended)

@@ -262,7 +262,7 @@ ENTRIES = (
         harmless="""In a short trial of a script that trains for hours otherwise; where the script's work is the rest,
         and the training a part of it.""",
         limits=(
-            Limit("from {} of the wall time on", MOST, units.share),
+            Limit("from {} of the wall time on, less short imports and exit", MOST, units.share),
             Limit("and from {} outside of the steps", LEAST_S, units.duration),
             Limit("of which the greatest part takes {} or more", GREATEST_S, units.duration),
         ),

@@ -34,7 +34,7 @@ def _part(part: Part, wall_s: float, width: int, view: View) -> Row:
     left = f" {pad(part.words, LABEL)} {pad(units.duration(part.seconds), 7, right=True)} "
     left += f"{pad(units.share(share), 6, right=True)} "
     room = max(0, width - len(left) - 1)
-    cells = min(20, room)
+    cells = min(20, max(8, room - 50), room)
     bar = pad(view.glyphs.layers[1] * round(share * cells), cells)
     return (left, ""), (bar, ROLES.get(part.key, "info")), (clip(f" {said}", max(0, room - cells)), "muted")
 

@@ -15,11 +15,11 @@ from tfgpu_tui.ui.panes.findings import offered
 from tfgpu_tui.ui.view import View
 
 _LIVE = (
-    "growth", "rerun", "apply", "findings", "explain", "compare", "zoom", "detach", "help", "quit", "settings", "copy",
+    "growth", "rerun", "apply", "findings", "zoom", "explain", "detach", "help", "quit", "compare", "settings", "copy",
     "search", "freeze", "axis", "export", "browse", "next_metric",
 )  # fmt: skip
 _REPLAY = (
-    "freeze", "seek_back", "seek_ahead", "faster", "findings", "explain", "zoom", "help", "quit", "slower", "axis",
+    "freeze", "seek_back", "seek_ahead", "faster", "findings", "zoom", "explain", "help", "quit", "slower", "axis",
     "compare", "export", "browse", "search", "copy",
 )  # fmt: skip
 SHORT = {

@@ -1,0 +1,105 @@
+"""Where a whole run's time goes, in real trainings: fit's own start and validations, against the script's own clock."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.account import WholeRun, place_words, whole_run
+from tfgpu_tui.core.state import RunState, fold
+from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose import whole_run as judged
+from tfgpu_tui.diagnose.finding import Finding
+
+from .conftest import other_pythons, run_script
+
+SCRIPT = """
+    import json, sys, time
+    import numpy as np
+    try:
+        import tf_keras as keras
+    except ImportError:
+        import keras
+
+    ILL = sys.argv[1] == "ill"
+    ROWS = 800_000
+    x = np.ones((ROWS, 1), "float32")
+    y = (np.arange(ROWS) % 10 == 0).astype("int32")
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(2)])
+    net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    class Clock(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.called = self.began = None
+            self.validated = self.started = 0.0
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.called:
+                self.started += time.perf_counter() - self.called
+                self.called = None
+        def on_test_begin(self, logs=None):
+            self.began = time.perf_counter()
+        def on_test_end(self, logs=None):
+            self.validated += time.perf_counter() - self.began
+
+    clock = Clock()
+    weights = {"class_weight": {0: 1.0, 1: 9.0}} if ILL else {"sample_weight": np.where(y == 1, 9.0, 1.0)}
+    clock.called = time.perf_counter()
+    net.fit(x, y, batch_size=1 << 18, epochs=2, shuffle=False, verbose=0, callbacks=[clock], **weights)
+    few, many = x[:3200], x[: 64000 if ILL else 320]
+    for _ in range(4):
+        clock.called = time.perf_counter()
+        net.fit(few, y[:3200], verbose=0, validation_data=(many, y[: len(many)]), callbacks=[clock])
+    print(json.dumps({"started": clock.started, "validated": clock.validated}))
+"""
+
+
+def ran(python: str, kind: str) -> tuple[RunState, dict[str, float]]:
+    events, process = run_script(SCRIPT, python=python, args=[kind])
+    assert process.returncode == 0, process.stderr[-3000:]
+    told = [event for event in (ev.from_dict({**e, "src": "agent"}) for e in events) if event is not None]
+    begin, end = told[0].t, told[-1].t
+    pid = told[0].pid
+    around: list[ev.Event] = [
+        ev.RunStarted(t=begin, src="child", id="r", argv=["train.py"], cwd="/", python=python),
+        ev.ChildStarted(t=begin, src="child", pid=pid or 0),
+    ]
+    ended = ev.RunEnded(t=end, src="child", exit_code=0, wall_s=end - begin)
+    return fold([*around, *told, ended]), json.loads(process.stdout)
+
+
+def account(state: RunState) -> WholeRun:
+    found = whole_run(state)
+    assert found is not None
+    assert found.seconds("unknown") < 0.05 * found.wall_s
+    return found
+
+
+def told(state: RunState) -> dict[str, Finding]:
+    return {finding.id: finding for finding in diagnose(state)}
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_the_start_of_fit_and_its_validations_are_told_as_the_script_clocks_them(
+    python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, truth = ran(python, "ill")
+    found = account(state)
+    in_start = [place for place in found.places if place["part"] == "preparing"]
+    if in_start and "class_weight_to_sample_weights" in place_words(in_start[0]):  # Keras 3 goes through them
+        assert found.seconds("fit_start") == pytest.approx(truth["started"], rel=0.2, abs=0.7)
+        monkeypatch.setattr(judged, "LEAST_S", 0.1 * truth["started"])
+        monkeypatch.setattr(judged, "GREATEST_S", 0.1 * truth["started"])
+        monkeypatch.setattr(judged, "MOST", 0.01)
+        monkeypatch.setattr(judged, "COMMON_S", 1e9)
+        outside = told(state)["run.outside_training"]
+        assert "fit() before its first step" in outside.title and "sample_weight" in outside.next
+        assert outside.lines[0].startswith("train.py:")
+    assert found.seconds("validation") == pytest.approx(truth["validated"], rel=0.2, abs=0.7)
+    assert told(state)["host.validation"].evidence["epochs"] in (4, 5)
+    healthy, _ = ran(python, "healthy")
+    assert account(healthy).seconds("fit_start") < 0.5 * found.seconds("fit_start") or not in_start
+    assert not {"host.validation", "run.outside_training"} & set(told(healthy))
