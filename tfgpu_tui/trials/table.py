@@ -143,7 +143,7 @@ def _in_words(effect: Effect | None, verdict: str) -> Iterator[str]:
     if verdict == "faster":
         yield f"faster at each of {len(effect.each)} times: {each}"
     elif verdict == "once":
-        yield "faster, but measured once only: no gain is claimed"
+        yield "faster, but at one trial only: no gain is claimed"
     elif verdict == "not_repeated":
         yield f"not repeated: {each}"
     elif verdict == "nothing":
@@ -281,9 +281,9 @@ def circumstances(group: Group) -> Iterator[str]:
         yield from group.plan.remarks
     if waiting := untried(group):
         yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
-    elif again := undecided(group):
+    if again := undecided(group):
         names = ", ".join(words(setting) for setting in again)
-        yield f"Not decided: {names}. Go on: tfgpu-tui try --resume {group.id}"
+        yield f"Faster so far, but not repeated: {names}. Go on: tfgpu-tui try --resume {group.id}"
 
 
 def keep(group: Group) -> list[str]:
@@ -295,6 +295,8 @@ def keep(group: Group) -> list[str]:
             return [f"Nothing could be tried: {bases[-1].failure}."]
         if not any(not r.is_baseline for r in group.records) and not untried(group) and group.plan is not None:
             return ["Nothing to try: no setting could matter here."]
+        if undecided(group):
+            return ["No gain is proved so far."]
         return ["Nothing that was tried is faster beyond the noise."]
     lines = [f"Keep:  {edits.command(group, best.setting)}"]
     lines += [f"{'Edit: ' if i == 0 else '      '} {line}" for i, line in enumerate(edits.edit(group, best.setting))]
