@@ -2,7 +2,7 @@
 
 TensorFlow's executor tells when it is at work on a thread, and in which turn of a loop. Such work belongs to what comes
 of it: the layer whose op comes next. A loop's belongs to the layer of the ops of it that are told, or else to the one
-whose op follows its last turn.
+whose op follows its last turn, if that has a loop in the graph.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class _Turn(NamedTuple):
 
 
 def resolved(
-    processes: Sequence[Process], grouped: Sequence[Tuple[Run, Group]]
+    processes: Sequence[Process], grouped: Sequence[Tuple[Run, Group]], looped: Set[str]
 ) -> Tuple[List[Optional[Group]], Dict[str, float]]:
-    """The group of each process, None where nothing follows; and row of the placement -> turns of the loop in it."""
+    """The group of each process, None where nothing follows; and row of the placement -> turns of the loop in it.
+    `looped` are the rows that have a loop in the graph."""
     following = _Following([(run.begin_us, group) for run, group in grouped])
     layers = _Following([(run.begin_us, group) for run, group in grouped if is_layer(group) and not run.turn])
     groups = [following.after(process.begin_us) for process in processes]
@@ -48,7 +49,7 @@ def resolved(
     counts: Dict[Tuple[str, bool], List[int]] = {}
     for loop in _loops(sorted(turned), layers):
         known = Counter(turn.group for turn in loop if turn.group is not None and is_layer(turn.group))
-        owner = known.most_common(1)[0][0] if known else layers.after(loop[-1].begin_us)
+        owner = known.most_common(1)[0][0] if known else _with_loop(layers.after(loop[-1].begin_us), looped)
         if owner is None or owner.layer is None:
             continue
         for turn in loop:
@@ -60,6 +61,13 @@ def resolved(
     for (layer, _), each in counts.items():
         turns[layer] = max(turns.get(layer, 0.0), float(sorted(each)[len(each) // 2]))
     return groups, turns
+
+
+def _with_loop(follows: Optional[Group], looped: Set[str]) -> Optional[Group]:
+    """Whose the loop is that a layer's op follows: where that layer has none, of the only layer that has one."""
+    if follows is None or follows.layer in looped:
+        return follows
+    return follows._replace(layer=next(iter(looped))) if len(looped) == 1 else None
 
 
 def is_layer(group: Group) -> bool:

@@ -19,7 +19,7 @@ A step is from one run of an op that runs once a step (an optimizer's) to the ne
 from __future__ import annotations
 
 from collections import Counter
-from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import profile_silent
 from .names import INPUT, LOSS, OPTIMIZER
@@ -92,7 +92,7 @@ def split(found: Trace, attribution: Attribution, placed: Mapping[str, str]) -> 
             timeline.append((WAITS, group_of(Run("", kind, "CPU", since_us, until_us), {}, {}), since_us, until_us))
         elif kind.startswith(OF_INPUT):
             timeline.append((INPUT_WAIT, None, since_us, until_us))
-    owners, turns = profile_silent.resolved(processes, grouped)
+    owners, turns = profile_silent.resolved(processes, grouped, looped(attribution))
     timeline += [(ON_CPU, _small(owner), p.begin_us, p.end_us) for p, owner in zip(processes, owners)]
     timeline += [(CALL, None, *call) for call in found.calls or [(begin_us, end_us)]]
     spent = sweep(timeline, begin_us, end_us)
@@ -115,6 +115,12 @@ def split(found: Trace, attribution: Attribution, placed: Mapping[str, str]) -> 
         turns,
         (begin_us, end_us),
     )
+
+
+def looped(attribution: Attribution) -> Set[str]:
+    """The rows of layers with a loop in the graph: TensorFlow names its node `while`, `while_1`, `map_while_grad`."""
+    found = (row for node, (row, _) in attribution.items() if "while" in node.rpartition("/")[2])
+    return {row for row in found if row not in (INPUT, LOSS, OPTIMIZER)}
 
 
 def _sums(spent: Spent, nobodys: str, scale: float) -> Tuple[Dict[str, float], Dict[str, Dict[str, float]]]:
