@@ -38,8 +38,8 @@ def steps(of_one: list[Run], count: int = 3, length_ms: float = 100.0) -> list[R
     ]
 
 
-def split(trace: Trace, placed: dict[str, str] | None = None) -> profile_split.Split:
-    found = profile_split.split(trace, OWNERS, placed or {})
+def split(trace: Trace, placed: dict[str, str] | None = None, loop_in: str = "b") -> profile_split.Split:
+    found = profile_split.split(trace, {**OWNERS, f"m/{loop_in}/map/while": (loop_in, False)}, placed or {})
     assert found is not None
     assert sum(found.parts.values()) == pytest.approx(found.compute_ms)
     return found
@@ -106,6 +106,8 @@ def test_ops_too_cheap_to_be_told_count_for_the_next_one_and_a_loop_tells_its_tu
     assert found.idle == pytest.approx({"forward": 30, "call": 5})
     assert found.turns == {"b": 40.0}
     assert next(row for row in found.ops if row["op"] == profile_split.SMALL)["layer"] == "b"
+    before = split(Trace(steps(one), [], [(i * 1e5, i * 1e5 + 95e3) for i in range(3)], turns), loop_in="a")
+    assert before.turns == {"a": 40.0}, "the next layer has no loop"
 
 
 def test_what_the_layout_optimizer_put_there_is_told_apart() -> None:
