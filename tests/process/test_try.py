@@ -82,7 +82,7 @@ def test_what_helps_is_said_and_what_fails_is_a_row(place: Workplace) -> None:
     assert best["command"] == f"tfgpu-tui --set input=parallel {script} --epochs 3"
     tried_settings = [words(record["setting"]) for record in told["records"]]
     assert tried_settings == [
-        "baseline", "input=parallel", "baseline", "jit_compile=on", "run_eagerly=off", "baseline", "input=parallel",
+        "baseline", "input=parallel", "baseline", "input=parallel", "baseline", "jit_compile=on", "run_eagerly=off",
         "baseline",
     ]  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_a_trial_that_never_begins_is_a_row(place: Workplace, monkeypatch: pytes
 
 
 def test_an_experiment_that_is_stopped_keeps_what_is_known(place: Workplace) -> None:
-    trials = experiment(place, SCRIPT, {"input": "parallel"}, {"threads": "1"})
+    trials = experiment(place, SCRIPT, {"run_eagerly": "off"}, {"threads": "1"})
 
     def stop_at_the_last() -> None:
         wait_until(lambda: len(place.runs()) == 4, "the trial that never ends has begun", 90)
@@ -137,7 +137,7 @@ def test_an_experiment_that_is_stopped_keeps_what_is_known(place: Workplace) -> 
     done = trials.conduct()
     stopper.join()
     assert done.ended == "stopped" and groups.find("try-script-1") == done
-    assert [words(record.setting) for record in done.records] == ["baseline", "input=parallel", "baseline"]
+    assert [words(record.setting) for record in done.records] == ["baseline", "run_eagerly=off", "baseline"]
     assert table.untried(done) == [{"threads": "1"}]
     assert "Go on: tfgpu-tui try --resume try-script-1" in table.text(done)
 

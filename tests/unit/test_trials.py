@@ -140,6 +140,15 @@ def test_baselines_stand_between_the_trials() -> None:
     ]  # fmt: skip
 
 
+def test_a_clear_gain_is_repeated_before_anything_else_is_tried() -> None:
+    """The time may be over soon."""
+    found = group(record({}, 20), record(PARALLEL, 10), record({}, 20))
+    assert schedule.following(found) == PARALLEL
+    over = replace(found, ended="budget", plan=Plan([Candidate(PARALLEL, "a test")]))
+    assert "Faster so far, but not repeated: input=parallel. Go on: tfgpu-tui try --resume" in table.text(over)
+    assert table.keep(over) == ["No gain is proved so far."]
+
+
 def test_a_trial_that_failed_is_no_end_and_needs_no_baseline() -> None:
     found = group(record({}, 10), record(XLA, 0, whole=None, later=None, failure="The script failed: Oops"))
     assert schedule.following(found) == PARALLEL
@@ -203,6 +212,7 @@ def test_batches_that_python_makes_are_said_to_be_out_of_reach() -> None:
     assert "input=parallel" not in settings(made) and "input=prefetch" not in settings(made)
     assert "Python makes the batches, in batches (data.py:41)" in reasons(made)["input=parallel"]
     assert any("No setting makes that faster" in remark for remark in made.remarks)
+    assert planned(pipeline(), in_force(), windows(30, wait=0.6, step_ms=30)).remarks == [], "there one may"
 
 
 def test_short_steps_are_tried_together_and_float64_as_float32() -> None:

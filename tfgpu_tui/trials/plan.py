@@ -6,19 +6,21 @@ told, it is not tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from tfgpu_tui.core import knobs, units
 from tfgpu_tui.core.knobs import SCRIPT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.lines import feed_lines, loop_lines
-from tfgpu_tui.diagnose.stages import named, prefetch_off, python_stage, serial_map
+from tfgpu_tui.diagnose.stages import named, of_library, prefetch_off, python_stage, serial_map
 from tfgpu_tui.report.compare import SMALLEST_CHANGE
 from tfgpu_tui.trials.records import Candidate, LeftOut, Plan, words
 
 WORTH_A_BOUND = 0.10
 """Input wait from which it is worth a trial to know what free input would give."""
+WORTH_COMPILING = 0.20
+"""Share of compute from which XLA is tried: it makes compute faster, and takes none of it away."""
 PYTHON_HOST = 0.10
 LONG_STEP_S = 0.02
 """A return to Python takes some tenths of a millisecond, with Keras' own callbacks: in longer steps that is nothing."""
@@ -54,7 +56,7 @@ def plan(state: RunState, base: dict[str, str], asked: Iterable[dict[str, str]] 
     return Plan(
         sorted(candidates, key=lambda each: each.bound),
         sorted((each for each in left_out if each.name not in known), key=_order),
-        list(_remarks(state)),
+        list(_remarks(state, tried={name for each in candidates if not each.bound for name in each.setting})),
     )
 
 
@@ -102,7 +104,7 @@ def _input(state: RunState) -> Iterator[Candidate | LeftOut]:
         yield LeftOut("input", f"the step waits for input only {units.share(wait)} of its time")
         return
     stages = state.pipeline.stages if state.pipeline is not None else []
-    serial = [stage for stage in stages if serial_map(stage)]
+    serial = [stage for stage in stages if serial_map(stage) and of_library(stage) is None]
     if serial:
         yield Candidate({"input": "parallel"}, f"{named(serial[0])} handles one element at a time")
     else:
@@ -126,7 +128,7 @@ def _jit_compile(state: RunState) -> Iterator[Candidate | LeftOut]:
         yield LeftOut("jit_compile", _note(state, "jit_compile", "it is not known whether Keras compiles the step"))
     elif _in_force(state, "run_eagerly") == "on":
         yield LeftOut("jit_compile", "the model runs eagerly: there is no graph to compile")
-    elif _too_small(compute):
+    elif compute is not None and compute < WORTH_COMPILING:
         yield LeftOut("jit_compile", f"compute is only {units.share(compute)} of the step")
     else:
         other = "off" if now == "on" else "on"
@@ -218,12 +220,12 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def _remarks(state: RunState) -> Iterator[str]:
-    """What holds the script back that no setting changes."""
+def _remarks(state: RunState, tried: Collection[str]) -> Iterator[str]:
+    """What holds the script back that no setting changes; `tried` are the knobs that are."""
     shares = state.judged.shares()
     wait, host = shares["input_wait"], shares["host"]
     made = python_stage(state)
-    if made is not None and wait is not None and wait >= WORTH_A_BOUND:
+    if made is not None and wait is not None and wait >= WORTH_A_BOUND and "input" not in tried:
         lines = feed_lines(state)
         at = f": {lines[0].sentence()}" if lines else ""
         yield f"Python makes the batches, in {named(made)}{at}. No setting makes that faster, only other code."

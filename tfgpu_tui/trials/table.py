@@ -143,7 +143,7 @@ def _in_words(effect: Effect | None, verdict: str) -> Iterator[str]:
     if verdict == "faster":
         yield f"faster at each of {len(effect.each)} times: {each}"
     elif verdict == "once":
-        yield "faster, but measured once only: no gain is claimed"
+        yield "faster, but at one trial only: no gain is claimed"
     elif verdict == "not_repeated":
         yield f"not repeated: {each}"
     elif verdict == "nothing":
@@ -210,12 +210,14 @@ def _loss(group: Group, record: Record) -> tuple[int, float, float | None] | Non
 
 def _outside(group: Group, record: Record) -> tuple[int, float, float, float] | None:
     """(step, loss, lowest, highest of the baselines) where a loss is far outside of theirs at the last step that can be
-    compared: the range of the baselines, and its width again at both sides, and a tenth."""
+    compared: the range of the baselines, and its width again at both sides, and a tenth of their greatest loss, for
+    small losses late in a training differ by factors from run to run."""
+    greatest = max((abs(y) for r in group.records if r.is_baseline for _, y in r.losses), default=0.0)
     for step, loss in reversed(record.losses):
         base = _base_losses(group, step)
         if base:
             low, high = min(base), max(base)
-            room = (high - low) + OUTSIDE * max(abs(low), abs(high))
+            room = (high - low) + OUTSIDE * greatest
             return None if low - room <= loss <= high + room else (int(step), loss, low, high)
     return None
 
@@ -281,9 +283,9 @@ def circumstances(group: Group) -> Iterator[str]:
         yield from group.plan.remarks
     if waiting := untried(group):
         yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
-    elif again := undecided(group):
+    if again := undecided(group):
         names = ", ".join(words(setting) for setting in again)
-        yield f"Not decided: {names}. Go on: tfgpu-tui try --resume {group.id}"
+        yield f"Faster so far, but not repeated: {names}. Go on: tfgpu-tui try --resume {group.id}"
 
 
 def keep(group: Group) -> list[str]:
@@ -295,6 +297,8 @@ def keep(group: Group) -> list[str]:
             return [f"Nothing could be tried: {bases[-1].failure}."]
         if not any(not r.is_baseline for r in group.records) and not untried(group) and group.plan is not None:
             return ["Nothing to try: no setting could matter here."]
+        if undecided(group):
+            return ["No gain is proved so far."]
         return ["Nothing that was tried is faster beyond the noise."]
     lines = [f"Keep:  {edits.command(group, best.setting)}"]
     lines += [f"{'Edit: ' if i == 0 else '      '} {line}" for i, line in enumerate(edits.edit(group, best.setting))]
