@@ -27,7 +27,7 @@ SHOW = """
 import platform
 from importlib import metadata
 found = {d.name.lower().replace("-", "_"): d.version for d in metadata.distributions()}
-shown = [f"{name} {found[name]}" for name in ("tensorflow_cpu", "keras", "tf_keras") if name in found]
+shown = [f"{name} {found[name]}" for name in ("tensorflow_cpu", "keras", "keras_nightly", "tf_keras") if name in found]
 print("Python", platform.python_version(), *shown)
 """
 

@@ -1,7 +1,8 @@
 """What the screen costs: `python -m benchmarks.screen_cost` runs it on a terminal with a journal that grows at 2 Hz.
 
 Prints for each size the time to the first paint, the share of a core, the bytes a second that go to the terminal, and
-the memory; the same for a run in which nothing changes, and for btop and htop at 2 Hz where they are installed.
+the memory; the same for a run in which nothing changes, for one beside as many busy processes as cores, and for btop
+and htop at 2 Hz where they are installed.
 `--json FILE` keeps the numbers, `--against FILE` prints the change to kept ones. Exit status 1 where a target is missed
 with the ansi theme: under 2 % of a core; under 3 kB/s at 80x24, 10 kB/s at 120x40 and 200x50; nothing is sent while
 nothing changes.
@@ -10,6 +11,7 @@ nothing changes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -23,7 +25,7 @@ import tempfile
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.ui import recording
@@ -32,7 +34,8 @@ from tfgpu_tui.core import events as ev
 from tfgpu_tui.runs.rundir import JournalWriter
 
 PROGRAM = """
-import sys
+import gc, sys
+gc.disable()  # as cli/watching.py
 from pathlib import Path
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
@@ -144,6 +147,18 @@ class Terminal:
         os.close(self.master)
 
 
+@contextlib.contextmanager
+def full_cores() -> Iterator[None]:
+    """As many busy processes as cores: what a training on a CPU leaves to the screen."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
 def screen(columns: int, rows: int, theme: str, seconds: float, live: bool = True) -> Cost:
     """The screen of a run that goes on, or (`live` False) of one that is over."""
     with tempfile.TemporaryDirectory() as folder:
@@ -197,6 +212,9 @@ def costs(seconds: float) -> Iterator[Cost]:
             elif (columns, rows) == SIZES[0]:
                 print(f"{name} is not installed here: left out")
     yield screen(120, 40, "ansi", seconds, live=False)
+    with full_cores():
+        cost = screen(120, 40, "dark", seconds)
+    yield replace(cost, what=f"{cost.what}, all cores full")
 
 
 def main() -> int:

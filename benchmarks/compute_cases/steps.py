@@ -1,14 +1,15 @@
 """Ten models, and for each what its step takes without one part of it: run by `benchmarks/compute_split.py`.
 
-MODEL: one of MODELS. Trains under the agent until it has looked inside, then measures the truth by ablation: the whole
-step, the step without the update, the forward pass alone, the step without the layer `part`; in turns, for many rounds,
-and as ratios within a round, so that what else the machine does falls out. Prints them as JSON.
+MODEL: one of MODELS. In each of ROUNDS rounds the agent looks inside some steps, and the truth is measured by ablation:
+the whole step, the step without its update, the forward pass alone, the step without the layer `part`, and a call that
+computes nothing; in turns, and as ratios within the round, so that what else the machine does falls out. Without its
+update a step gives back one number of each gradient, for TensorFlow drops what nobody asks for, and whole gradients
+cost their own time. The call that computes nothing is what is no compute. Prints all rounds as JSON.
 """
 
 import json
 import os
 import random
-import statistics
 import sys
 import time
 
@@ -17,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 L = keras.layers
-ROUNDS, LEAST_S = int(os.environ.get("ROUNDS", "25")), 0.03
+ROUNDS, LEAST_S = int(os.environ.get("ROUNDS", "12")), 0.1
+LOOK_STEPS = int(os.environ.get("LOOK_STEPS", "10"))
 
 
 class EachAlone(L.Layer):
@@ -76,7 +78,7 @@ def build(name, with_part=True):
 
 
 def steps(name, with_part=True):
-    """The step, the step without its update, and the forward pass: functions without arguments."""
+    """The step, the step without its update, the forward pass, and nothing: functions without arguments."""
     model, optimizer, batch, shape = build(name, with_part)
     if name.startswith("embedding"):
         x = tf.constant(np.random.randint(0, 50_000, (batch, *shape)).astype("int32"))
@@ -100,9 +102,14 @@ def steps(name, with_part=True):
     def no_update():
         with tf.GradientTape() as tape:
             value = loss()
-        return value, tape.gradient(value, model.trainable_variables)
+        gradients = tape.gradient(value, model.trainable_variables)
+        return value, [tf.reshape(getattr(gradient, "values", gradient), [-1])[0] for gradient in gradients]
 
-    return step, no_update, tf.function(loss)
+    @tf.function
+    def nothing():
+        return y[0, 0]
+
+    return {"step": step, "no_update": no_update, "forward": tf.function(loss), "nothing": nothing}
 
 
 def timed(function, times):
@@ -112,45 +119,59 @@ def timed(function, times):
     return (time.perf_counter() - begin) / times
 
 
-def truth(name, step, no_update, forward):
-    without = steps(name, with_part=False)[0]
-    variants = {"step": step, "no_update": no_update, "forward": forward, "without": without}
-    for function in variants.values():
-        timed(function, 5)
-    counts = {key: max(1, round(LEAST_S / timed(function, 5))) for key, function in variants.items()}
-    shares = []
-    for _ in range(ROUNDS):
-        order = list(variants)
-        random.shuffle(order)
-        took = {key: timed(variants[key], counts[key]) for key in order}
-        whole = took["step"]
-        shares.append(
-            {
-                "forward": took["forward"] / whole,
-                "backward": (took["no_update"] - took["forward"]) / whole,
-                "optimizer": (whole - took["no_update"]) / whole,
-                "part": (whole - took["without"]) / whole,
-            }
-        )
-    return {key: [statistics.median(s[key] for s in shares), spread([s[key] for s in shares])] for key in shares[0]}
+def truth(variants, counts):
+    """Shares of the step's compute, of one round."""
+    order = list(variants)
+    random.shuffle(order)
+    took = {key: timed(variants[key], counts[key]) for key in order}
+    none_s = took["nothing"]
+    whole_s = took["step"] - none_s
+    return {
+        "forward": (took["forward"] - none_s) / whole_s,
+        "backward": (took["no_update"] - took["forward"]) / whole_s,
+        "optimizer": (took["step"] - took["no_update"]) / whole_s,
+        "part": (took["step"] - took["without"]) / whole_s,
+    }
 
 
-def spread(values):
-    """Standard error of the median."""
-    middle = statistics.median(values)
-    return 1.4826 * statistics.median(abs(v - middle) for v in values) * 1.2533 / len(values) ** 0.5
+def look(profile, step, looks):
+    """Steps on until the agent has looked; False where it took too long."""
+    told = len(looks)
+    profile._want(LOOK_STEPS, "user")
+    begin = time.time()
+    while len(looks) == told and time.time() < begin + 60:
+        step()
+    return len(looks) > told
 
 
 def main():
-    name = os.environ["MODEL"]
-    step, no_update, forward = steps(name)
+    variants = steps(os.environ["MODEL"])
     profile = sys.modules["_tfgpu_agent.placement.profile"]
-    usual = None
-    begin = time.time()
-    while profile._state.wanted and time.time() < begin + 90:
-        step()
-    usual = timed(step, 50)
-    print(json.dumps({"truth": truth(name, step, no_update, forward), "step_ms": usual * 1e3}))
+    placed = profile.placement._state
+    looks, send = [], profile.send
+
+    def kept(kind, **fields):
+        if kind == "layer_times":
+            looks.append(fields)
+        send(kind, **fields)
+
+    profile.send = kept
+    look(profile, variants["step"], looks)
+    looks.clear()
+    of_step = placed.attribution, placed.devices
+    variants["without"] = steps(os.environ["MODEL"], with_part=False)["step"]
+    for function in variants.values():
+        timed(function, 5)
+    counts = {key: max(1, round(LEAST_S / timed(function, 5))) for key, function in variants.items()}
+    time.sleep(1)  # the agent reads the other steps' graphs, too
+    placed.attribution, placed.devices = of_step
+    rounds = []
+    for _ in range(ROUNDS):
+        before = timed(variants["step"], counts["step"])
+        if not look(profile, variants["step"], looks):
+            break
+        rounds.append({"truth": truth(variants, counts), "told": looks[-1], "step_ms": before * 1e3})
+    print(json.dumps(rounds))
 
 
 main()

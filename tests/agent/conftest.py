@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tfgpu_tui.core import events, validate
 
 Event = dict[str, Any]
@@ -175,6 +177,8 @@ def run_script(
         out, err = process.communicate(timeout=timeout_s)
     finally:
         if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()  # they hold the pipes
             process.kill()
             process.communicate()
         recorder.close()

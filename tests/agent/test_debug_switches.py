@@ -15,18 +15,22 @@ SCRIPT = """
     tf.debugging.disable_check_numerics()
     tf.data.experimental.enable_debug_mode()
     tf.debugging.experimental.enable_dump_debug_info("{folder}")
+    tf.config.experimental.enable_tensor_float_32_execution(TF32)
     print([int(x) for x in tf.data.Dataset.range(3).map(lambda x: x + 1)])
 """
 
 
 @pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
-def test_each_turn_of_a_switch_is_told_with_its_line(python: str, tmp_path: object) -> None:
-    events, process = run_script(SCRIPT.replace("{folder}", str(tmp_path)), python)
+@pytest.mark.parametrize("tf32", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_each_turn_of_a_switch_is_told_with_its_line(tf32: bool, python: str, tmp_path: object) -> None:
+    script = SCRIPT.replace("{folder}", str(tmp_path)).replace("TF32", str(tf32))
+    events, process = run_script(script, python)
     assert process.stdout.splitlines()[-1] == "[1, 2, 3]", process.stderr
     assert {e["name"]: (e["on"], e["place"]) for e in of_type(events, "debug_switch")} == {
         "check_numerics": (False, "train.py:4"),
         "debug_mode": (True, "train.py:5"),
         "dump_debug_info": (True, "train.py:6"),
+        "tensor_float_32_off": (not tf32, "train.py:7"),
     }
 
 

@@ -125,6 +125,14 @@ from keras.preprocessing.text import Tokenizer
 from keras.layers.experimental import preprocessing
 from keras.models import model_from_yaml
 from tensorflow.keras.layers.experimental import preprocessing
+keras.preprocessing.sequence.TimeseriesGenerator
+keras.metrics.Mean().reset_states()
+model.reset_states()
+keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD()).get_scaled_loss(1.0)
+keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD()).get_unscaled_gradients([1.0])
+keras.callbacks.ModelCheckpoint("m.hdf5")
+keras.callbacks.ModelCheckpoint("m.h5", save_weights_only=True)
+keras.optimizers.legacy.Adam()
 """
 
 

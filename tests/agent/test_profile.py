@@ -72,6 +72,30 @@ def test_the_time_of_each_layer_is_measured_forward_and_backward(python: str) ->
     assert spent + times["unattributed_ms"] == pytest.approx(sum(times["devices"].values()), rel=1e-3)
 
 
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_a_loop_over_the_batch_and_a_table_that_the_optimizer_updates_whole_are_told(python: str) -> None:
+    own = """
+    class OneByOne(L.Layer):
+        def call(self, batch):
+            return tf.map_fn(lambda one: tf.tanh(one) * 2.0, batch)
+
+    ids = keras.Input((4,), dtype="int32")
+    found = OneByOne(name="one_by_one")(L.Embedding(20000, 16, name="words")(ids))
+    m = keras.Model(ids, L.Dense(1, name="thin")(L.Flatten()(found)))
+    m.compile("adam", "mse")
+    x = np.random.randint(0, 20000, (4096, 4)).astype("int32")
+"""
+    events, _ = run(own, python)
+    times = of_type(events, "layer_times")[-1]
+    assert times["turns"] == {"one_by_one": 64.0}
+    assert sum(times["parts"].values()) == pytest.approx(times["compute_ms"], rel=1e-3)
+    assert sum(times["idle"].values()) == pytest.approx(times["parts"].get("runtime", 0.0), abs=0.01)
+    told = of_type(events, "optimizer")[-1]
+    assert (told["cls"], told["variables"], told["parameters"]) == ("Adam", 3, 320_065)
+    (table,) = told["sparse"]
+    assert (table["rows"], table["elements"], table["touched"], table["slots"]) == (20_000, 320_000, 256, 2)
+
+
 def test_a_window_that_held_no_whole_step_is_followed_by_a_longer_one() -> None:
     """A machine that stalls: a quick training becomes slow as soon as the profiler looks."""
     stalls = """

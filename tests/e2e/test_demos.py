@@ -280,6 +280,27 @@ def test_a_metric_in_python_is_named(environment: dict[str, str], tmp_path: Path
     assert "compute.python" not in weighty(twin)
 
 
+def test_a_layer_that_loops_over_the_batch_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    script = ["--set", "profile=5", str(DEMO / "one_by_one.py"), "6"]
+    report, _ = headless(environment, tmp_path / "r.json", *script)
+    found = finding(report, "compute.layer")["evidence"]
+    assert (found["layer"], found["reason"], found["turns"]) == ("contrast", "loop_over_batch", 64)
+    assert "compute.layer" in weighty(report)
+    twin, _ = headless(environment, tmp_path / "t.json", *script, "batch")
+    assert twin["compute"] is not None and "compute.layer" not in weighty(twin)
+
+
+def test_an_update_of_a_whole_table_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    script = ["--set", "profile=5", str(DEMO / "sparse_update.py"), "2"]
+    report, _ = headless(environment, tmp_path / "r.json", *script)
+    found = finding(report, "compute.optimizer")["evidence"]
+    assert (found["reason"], found["optimizer"]) == ("whole_tables", "Adam")
+    assert (found["tables"][0]["rows"], found["tables"][0]["slots"]) == (100_000, 2)
+    assert "compute.optimizer" in weighty(report)
+    twin, _ = headless(environment, tmp_path / "t.json", *script, "sgd")
+    assert twin["compute"] is not None and "compute.optimizer" not in weighty(twin)
+
+
 def test_half_precision_on_a_cpu_is_named_with_its_line(environment: dict[str, str], tmp_path: Path) -> None:
     report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "half_on_cpu.py"), "2")
     if "float16" in (report["environment"]["cpu_half"] or ["float16"]):
@@ -301,3 +322,35 @@ def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: di
     healthy, done = headless(environment, tmp_path / "h.json", "--stall-after", "5", script, "numpy")
     assert done.returncode == 0
     assert "run.stalled" not in [f["id"] for f in healthy["findings"]]
+
+
+def test_workers_that_exchange_gradients_most_of_the_time(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("its variables have a value()")
+    command = ("--set", "profile=5", str(DEMO / "all_reduce.py"))
+    report, done = headless(environment, tmp_path / "r.json", *command, "2", "120")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    cause = finding(report, "compute.collectives")
+    assert (cause["severity"], cause["evidence"]["ops"][0]["op"]) == ("warning", "CollectiveReduceV2")
+    assert report["compute"]["parts"]["collectives"]["share"] > 0.2
+
+
+@pytest.mark.slow
+def test_one_worker_has_nobody_to_exchange_with(environment: dict[str, str], tmp_path: Path) -> None:
+    needs_keras_3("its variables have a value()")
+    command = ("--set", "profile=5", str(DEMO / "all_reduce.py"))
+    report, _ = headless(environment, tmp_path / "r.json", *command, "1", "300")
+    assert "collectives" not in report["compute"]["parts"]
+    assert "compute.collectives" not in [f["id"] for f in report["findings"]]
+
+
+@pytest.mark.slow
+def test_a_step_that_xla_compiles_for_a_long_time(environment: dict[str, str], tmp_path: Path) -> None:
+    script = str(DEMO / "slow_start.py")
+    report, done = headless(environment, tmp_path / "r.json", script, "40")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    named = [f for f in report["findings"] if f["id"] == "run.slow_start"]
+    if not named:
+        pytest.skip("this machine compiles it in less than 30 s")
+    assert named[0]["evidence"]["seconds"] >= 30 and named[0]["severity"] == "warning"
+    report, _ = headless(environment, tmp_path / "r.json", "--set", "jit_compile=off", script, "40")
+    assert "run.slow_start" not in [f["id"] for f in report["findings"]]

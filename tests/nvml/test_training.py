@@ -45,8 +45,12 @@ m.fit(data.map(slow), steps_per_epoch=150, verbose=0)
 )
 
 
+SLOWED = {"sm_clock_mhz": 1200, "throttle_mask": 0x40, "pcie_width": 8}
+"""Of 1980 MHz, by heat; and of 16 lanes."""
+
+
 def findings(place: Workplace, machine: Machine, script: str, busy: int) -> dict[str, Any]:
-    machine.play({**gpu(), "busy_percent": busy})
+    machine.play({**gpu(), **SLOWED, "busy_percent": busy})
     place.env |= {"NVML_SIM": str(machine.scenario), "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"]}
     done = place.tool("--headless", "--report-json", "report.json", place.script(script))
     assert done.returncode == 0, done.stderr.decode()
@@ -62,3 +66,6 @@ def test_a_wait_is_hidden_where_the_gpu_is_busy(place: Workplace, machine: Machi
     assert {"input.hidden", "input.bound"} & set(found) == {expected}
     assert found[expected]["evidence"]["input_wait"] > 0.5
     assert found[expected]["severity"] == ("info" if busy > 90 else "critical")
+    # A board that is slowed is named while it works; one that idles lowers clock and link by itself.
+    slowed = {"gpu.throttled", "gpu.link_degraded"}
+    assert slowed & set(found) == (slowed if busy > 90 else set())

@@ -243,7 +243,7 @@ async def test_live_runs_do_not_seek(training_run: Make, control: FakeControl) -
 async def test_keys_are_remapped_everywhere(training_run: Make, control: FakeControl) -> None:
     settings = Settings(interval_s=0.1, keys={"zoom": "x", "help": "f1"})
     app = MonitorApp(training_run(), settings, control=control, theme="textual-dark")
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(120, 24)) as pilot:
         await shows(pilot, "Input-bound", "x zoom", "F1 help")
         await pilot.press("z")
         await pilot.press("x")

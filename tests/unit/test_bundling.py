@@ -11,11 +11,21 @@ import pytest
 
 from tfgpu_tui.cli import bundling, command_line
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.rows import ReadFolder
 from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.journal import JournalWriter, part_path
 from tfgpu_tui.runs.rundir import RunDir
 
-SECRETS = ("anna", "moon-project", "secret-model", "--token=abc123", "node17.cluster.example", "private_step")
+SECRETS = (
+    "anna",
+    "moon-project",
+    "secret-model",
+    "--token=abc123",
+    "node17.cluster.example",
+    "private_step",
+    "nas7",
+    "moonexport",
+)
 
 
 @pytest.fixture
@@ -30,6 +40,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     writer = JournalWriter(made.journal)
     writer.append(ev.RunStarted(t=t, id=made.id, argv=argv, cwd="/home/anna/moon-project", python=sys.executable))
     writer.append(ev.Environment(t=t, src="host", host="node17.cluster.example", cpu_count=4))
+    read: ReadFolder = {"folder": "/home/anna/moon-project/rows", "looks": 4, "mount": "/home/anna/moon-project"}
+    read |= {"file_system": "fuse.sshfs", "source": "anna@nas7:/moonexport"}
+    writer.append(ev.ReadFiles(t=t + 3, src="host", looks=4, folders=[read]))
     writer.append(ev.RunEnded(t=t + 4, exit_code=0))
     writer.close()
     return made
@@ -61,7 +74,8 @@ def test_the_parts_of_a_rolled_journal_are_in_it(run: RunDir) -> None:
     writer.close()
     assert command_line.main(["bundle", run.id, "--yes"]) == 0
     lines = contents(Path("tfgpu-tui-report.tar.gz"))["journal.jsonl"].splitlines()
-    assert [json.loads(line)["type"] for line in lines] == ["run_started", "environment", "run_ended", "run_ended"]
+    types = ["run_started", "environment", "read_files", "run_ended", "run_ended"]
+    assert [json.loads(line)["type"] for line in lines] == types
 
 
 def test_it_is_still_a_journal(run: RunDir, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from tests.journals import SLOW_MAP, T0, pipeline, start, state_of, steps, windo
 from tests.unit import test_diagnose as common
 from tests.unit import test_diagnose_gpu as gpus
 from tests.unit import test_diagnose_placement as places
+from tests.unit import test_fleet as job
 from tests.unit import test_gpu_growth as gpu_growths
 from tests.unit import test_host_findings as hosts
 from tests.unit import test_host_growth as growths
@@ -20,9 +21,9 @@ from tests.unit import test_input_findings as inputs
 from tests.unit import test_memory_findings as memories
 from tests.unit import test_stalled as stalls
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core import knobs, rows
+from tfgpu_tui.core import fleet, knobs, rows
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.diagnose import diagnose, ranks
 from tfgpu_tui.diagnose.register import REGISTER
 
 Journal = Callable[[], RunState]
@@ -117,6 +118,39 @@ def precise(policy: str) -> RunState:
     return places.run(places.row(policy=policy), extra=places.gpu_seen([9, 0], 90.0))
 
 
+def multiplied(**ms: float) -> RunState:
+    """A step of 10 ms on one GPU, whose products took so long on which cores."""
+    kernels = {"tensor_cores": "sm80_xmma_tf32f32_tensor16x8x8", "plain": "cutlass_80_simt_sgemm_128x32"}
+    products: list[rows.ProductTime] = [
+        {"kernel": kernels[how], "arithmetic": how.replace("_", " "), "layer": "conv", "ms": value}
+        for how, value in ms.items()
+    ]
+    arithmetic = {row["arithmetic"]: row["ms"] for row in products}
+    looked = ev.LayerTimes(t=T0 + 9, whole_steps=3, step_ms=10.0, products=products, arithmetic=arithmetic)
+    return places.run(places.row(), extra=[*places.gpu_seen([9, 0], 90.0), looked])
+
+
+def copying(alone_ms: float, size: float = 38e6) -> RunState:
+    """A step of 10 ms on one GPU, of which a copy of the batch takes 4.5."""
+    copy: rows.CopyTime = {
+        "direction": "host to device", "device": "GPU:0", "ms": 4.5, "alone_ms": alone_ms, "bytes": size,
+        "pageable_bytes": size, "runs": 2.0,
+    }  # fmt: skip
+    looked = ev.LayerTimes(t=T0 + 9, whole_steps=3, step_ms=10.0, copies=[copy])
+    data = ev.Dataset(t=T0 + 2, kind="tf.data", elements=[{"dtype": "float32", "shape": [64, 224, 224, 3]}])
+    link = gpus.samples(gpus.row(0, pcie_generation=5, pcie_width=16))
+    return gpus.trained(gpus.machine(gpus.listed(0)), link, [data, looked])
+
+
+def exchanging(ms: float) -> RunState:
+    """Two replicas whose step of 10 ms spends so long in collectives."""
+    parts = {"forward": 2.0, "backward": 3.0, "collectives": ms}
+    reduce: rows.OpTime = {"op": "CollectiveReduceV2", "part": "collectives", "ms": ms, "runs": 2.0}
+    looked = ev.LayerTimes(t=T0 + 9, whole_steps=3, step_ms=10.0, parts=parts, ops=[reduce])
+    model = ev.Model(t=T0 + 2, name="m", replicas=2, parameters=40_000_000)
+    return state_of(start(), windows(20), [model, looked])
+
+
 def waits(*parts: list[ev.Event], share: float = 0.6) -> RunState:
     return inputs.run(*parts, wait=share)
 
@@ -181,6 +215,32 @@ def in_graph(seconds: float) -> RunState:
         "calls": 250, "seconds": seconds,
     }  # fmt: skip
     return state_of(start(), windows(10), [ev.GraphPython(t=T0 + 9, steps=250, functions=[called])])
+
+
+def looked(parts: dict[str, float], **more: Any) -> list[ev.Event]:
+    """Steps of 10 ms that are nearly all compute, and a look inside."""
+    times = ev.LayerTimes(
+        t=T0 + 9, src="agent", steps=4, whole_steps=4, step_ms=10.0, compute_ms=sum(parts.values()), parts=parts, **more
+    )
+    return [*windows(10), times]
+
+
+def one_by_one(turns: float) -> RunState:
+    """A layer that takes 4 of 9.5 ms, and whose loop turns so often; the batch has 32 examples."""
+    layers = {"one_by_one": {"forward": 3.0, "runtime": 1.0}, "dense": {"forward": 2.0}}
+    parts = {"forward": 5.0, "backward": 3.5, "runtime": 1.0}
+    placed = ev.Placement(t=T0 + 4, layers=[places.row(layer=name) for name in layers], ops=5, predicted=True)
+    return state_of(start(), [placed], looked(parts, by_layer=layers, turns={"one_by_one": turns}))
+
+
+def sparse_update(slots: int) -> RunState:
+    """An update of a table of which a step looks up 640 of 100,000 rows; the optimizer has so many slots for it."""
+    table: rows.SparseUpdate = {
+        "variable": "embedding/embeddings", "rows": 100_000, "elements": 6_400_000, "touched": 640, "slots": slots,
+    }  # fmt: skip
+    told = ev.Optimizer(t=T0 + 2, name="adam", cls="Adam", variables=3, parameters=6_400_129, sparse=[table])
+    update: list[rows.OpTime] = [{"op": "Mul", "part": "optimizer", "ms": 6.0, "runs": 12.0}]
+    return state_of(start(), [told], looked({"forward": 2.0, "optimizer": 7.5}, ops=update))
 
 
 def half_on_cpu(*able: str) -> RunState:
@@ -292,6 +352,7 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     "input.shuffle_refill": (lambda: begins(0.4, inputs.SHUFFLE), lambda: begins(0.05, inputs.SHUFFLE)),
     "input.epoch_start": (lambda: begins(0.4, QUICK), lambda: begins(0.05, QUICK)),
     "input.whole_array_on_gpu": (lambda: copied(3 << 30), lambda: copied(20 << 20)),
+    "input.copy_bound": (lambda: copying(alone_ms=4.0), lambda: copying(alone_ms=0.4)),
     "input.ran_out": (lambda: short_epochs(60, 40), lambda: short_epochs(40, 40)),
     "input.hidden": (
         lambda: state_of(start(), common.gpu(96.0), windows(20, wait=0.4)),
@@ -335,7 +396,11 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
     ),
     "compute.unrolled": (lambda: unrolled(6.0), lambda: unrolled(0.5)),
     "compute.python": (lambda: in_graph(5.0), lambda: in_graph(0.2)),
+    "compute.layer": (lambda: one_by_one(32.0), lambda: one_by_one(8.0)),
+    "compute.optimizer": (lambda: sparse_update(2), lambda: sparse_update(0)),
+    "compute.collectives": (lambda: exchanging(4.0), lambda: exchanging(1.0)),
     "memory.preallocated": (lambda: common.reserved({}), lambda: common.reserved({}, peak=120 << 30)),
+    "memory.fragmented": (lambda: memories.in_pieces(9.0), lambda: memories.in_pieces(3.0)),
     "memory.foreign": (lambda: shared(30_000), lambda: shared(200)),
     "memory.oom": (
         lambda: failing("ResourceExhaustedError", OOM, FAILED),
@@ -376,8 +441,32 @@ PAIRS: dict[str, tuple[Journal, Journal]] = {
 }  # fmt: skip
 
 
+Ranks = Callable[[], list[fleet.Row]]
+RANKS: dict[str, tuple[Ranks, Ranks]] = {
+    "run.straggler_input": (lambda: job.four(0.2, 5.0, 0.2, 0.2), lambda: job.four(5.0, 5.0, 5.0, 5.0)),
+    "run.straggler_host": (lambda: slow_hosts(0.5, 4.0, 0.5), lambda: slow_hosts(4.0, 4.0, 4.0)),
+    "run.rank_silent": (lambda: quiet(1.0, 45.0), lambda: quiet(1.0, 5.0)),
+}
+"""Those that are about the ranks of a job side by side."""
+
+
+def slow_hosts(*host_ms: float) -> list[fleet.Row]:
+    return [job.row_of(job.trained(rank, host_ms=ms)) for rank, ms in enumerate(host_ms)]
+
+
+def quiet(*seconds: float) -> list[fleet.Row]:
+    return [job.row_of(job.trained(rank), quiet_s=quiet_s) for rank, quiet_s in enumerate(seconds)]
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_of_ranks_it_stands_with_its_signal_and_not_without(name: str) -> None:
+    ill, healthy = RANKS[name]
+    assert [finding.id for finding in ranks.findings(ill())] == [name]
+    assert name not in [finding.id for finding in ranks.findings(healthy())]
+
+
 def test_each_finding_has_its_two_journals() -> None:
-    assert list(PAIRS) == list(REGISTER), "in the order of the register"
+    assert [*PAIRS, *RANKS] == list(REGISTER), "in the order of the register"
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.journals import SLOW_MAP, T0, evidence, pipeline, start, state_of, windows
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core.rows import Gpu, Stage, UserFunction
+from tfgpu_tui.core.rows import Gpu, ReadFolder, Stage, UserFunction
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 
@@ -181,6 +181,57 @@ def test_storage_needs_idle_cores_and_bytes() -> None:
     assert "input.storage" not in ids(run(pipeline(NATIVE), host(0.4, disk_read_bps=3e6)))
     remote = run(pipeline(SLOW_MAP), host(0.4, net_recv_bps=2e6))
     assert "the network" in the("input.storage", remote).title
+
+
+def read_from(*rows: tuple[str, int, str, str], looks: int = 20) -> list[ev.Event]:
+    """Folders with files that were open: path, looks, file system, source."""
+    folders: list[ReadFolder] = [
+        {"folder": path, "looks": seen, "mount": "/mnt", "file_system": kind, "source": source}
+        for path, seen, kind, source in rows
+    ]
+    return [ev.ReadFiles(t=T0 + 8, looks=looks, folders=folders)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "words", "step"),
+    [
+        ("nfs4", "nas:/data", "a network file system (NFS)", "Copy /mnt/rows to a local disk"),
+        ("fuse.s3fs", "s3fs", "a FUSE file system (s3fs)", "Copy /mnt/rows to a local disk"),
+        ("9p", "drvfs", "the host's files (9p)", "Copy /mnt/rows to a local disk"),
+        ("overlay", "overlay", "a container's own layers (overlay)", "as a volume"),
+        ("ext4", "/dev/sda1", "ext4 on /dev/sda1", "few large TFRecord files"),
+    ],
+)
+def test_storage_names_the_folder_and_its_file_system(kind: str, source: str, words: str, step: str) -> None:
+    reading: Stage = {**NATIVE, "reads": True}
+    told = read_from(("/var/other", 2, "xfs", "/dev/sdb"), ("/mnt/rows", 15, kind, source))
+    finding = the("input.storage", run(pipeline(reading), told, host(0.4, disk_read_bps=3e6, file_read_bps=4e6)))
+    assert finding.lines[0] == f"/mnt/rows lies on {words}, mounted at /mnt (files open in 15 of 20 looks)"
+    assert step in finding.next
+    assert evidence(finding)["folders"] == [told[0].folders[1]]  # type: ignore[attr-defined]
+
+
+def test_what_fuse_gives_is_not_counted_as_a_disks() -> None:
+    """Measured: of 200 kB read from a FUSE file system read_bytes counts none."""
+    reading: Stage = {**NATIVE, "reads": True}
+    fuse = read_from(("/home/u/other", 20, "ext4", "/dev/sda1"), ("/mnt/rows", 15, "fuse.sshfs", "me@host:/srv"))
+    samples = host(0.4, disk_read_bps=0.0, file_read_bps=3e6)
+    finding = the("input.storage", run(pipeline(reading), fuse, samples))
+    assert "waits for a FUSE file system (sshfs)" in finding.title
+    assert "/mnt/rows" in finding.lines[0]
+    local = read_from(("/mnt/rows", 15, "ext4", "/dev/sda1"))
+    assert "input.storage" not in ids(run(pipeline(reading), local, samples)), "from the system's own memory"
+    seldom = read_from(("/mnt/rows", 2, "fuse.sshfs", "me@host:/srv"))
+    assert "input.storage" not in ids(run(pipeline(reading), seldom, samples))
+
+
+def test_a_folder_that_is_not_what_is_waited_for_is_not_named() -> None:
+    local = read_from(("/mnt/rows", 15, "ext4", "/dev/sda1"), ("/dev/shm/rows", 20, "tmpfs", "tmpfs"))
+    download = the("input.storage", run(pipeline(SLOW_MAP), local, host(0.4, net_recv_bps=2e6)))
+    assert evidence(download)["folders"] == [] and "/mnt" not in str(download.lines)
+    disk = the("input.storage", run(pipeline(SLOW_MAP), local, host(0.4, disk_read_bps=2e6)))
+    assert [row["folder"] for row in evidence(disk)["folders"]] == ["/mnt/rows"], "what lies in memory is no disk"
+    assert "a local disk" in the("input.storage", run(pipeline(SLOW_MAP), host(0.4, disk_read_bps=2e6))).next
 
 
 def test_starved_of_cores() -> None:

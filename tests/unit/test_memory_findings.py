@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.journals import T0, evidence, start, state_of, windows
+from tests.unit import test_diagnose_gpu as gpus
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs, oom
 from tfgpu_tui.core.rows import Gpu, GpuProcess
@@ -248,3 +249,25 @@ def test_the_report_holds_memory_side_by_side_with_reasons() -> None:
     empty = bare["memory"]["gpu"][0]
     missing = [name for name, value in empty.items() if value is None]
     assert missing and all(f"memory.gpu.0.{name}" in bare["unknown"] for name in missing)
+
+
+def in_pieces(held_gib: float, growth: str = "on", allocator: str = "bfc") -> RunState:
+    """A training on one GPU with memory growth, of whose memory 2 GiB were in use at most."""
+    process: GpuProcess = {"pid": 4711, "memory_bytes": int(held_gib * 2**30), "ours": True}
+    used = ev.TfMemory(t=T0 + 3, devices=[{"device": "GPU:0", "current_bytes": 1 << 30, "peak_bytes": 2 << 30}])
+    settings = ev.Knobs(t=T0 + 2, in_force={"memory_growth": growth, "allocator": allocator})
+    sample = gpus.samples(gpus.row(0, processes=[process]))
+    return gpus.trained(gpus.machine(gpus.listed(0)), sample, [settings, used])
+
+
+def test_memory_in_pieces_is_told_where_growth_alone_can_have_made_them() -> None:
+    finding = found(in_pieces(9.0), "memory.fragmented")
+    assert finding is not None and (finding.severity, finding.knob) == ("info", "allocator=cuda_malloc_async")
+    assert finding.title.startswith("9.0 GiB of GPU 0 is held for 2.0 GiB")
+    for healthy in (
+        in_pieces(5.5),  # regions double in size
+        in_pieces(9.0, growth="off"),  # all was taken at the start
+        in_pieces(9.0, allocator="cuda_malloc_async"),
+    ):
+        assert found(healthy, "memory.fragmented") is None
+    assert found(in_pieces(70.0), "memory.preallocated") is None, "the script's own growth, too, takes what it needs"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfgpu_tui.agent.placement import profile_split, profile_trace
-from tfgpu_tui.agent.placement.profile_trace import Run, Trace
+from tfgpu_tui.agent.placement.profile_trace import Process, Run, Trace
 
 OWNERS = {
     "m/a/MatMul": ("a", False),
@@ -87,8 +87,36 @@ def test_python_in_the_graph_is_a_part_of_its_own_and_the_input_pipeline_is_none
     batches = [("IteratorGetNext", i * 1e5 + 65e3, i * 1e5 + 95e3) for i in range(3)]
     found = split(Trace(steps(one), batches, [(0, 3e5)]))
     assert found.parts == pytest.approx({"optimizer": 10, "python": 40, "unknown": 1, "runtime": 19})
-    assert found.by_layer["b"] == pytest.approx({"python": 40})
+    assert found.by_layer["b"] == pytest.approx({"python": 40, "runtime": 10})
+    assert found.idle == pytest.approx({"python": 10, "call": 9}), "9 ms around the batch, at the call's ends"
     assert found.compute_ms == pytest.approx(70), "30 ms wait for the batch"
+
+
+def test_ops_too_cheap_to_be_told_count_for_the_next_one_and_a_loop_tells_its_turns() -> None:
+    one = [run("adam/Mul", "Mul", 0, 10), run("m/a/MatMul", "MatMul", 10, 20), run("m/b/Conv2D", "Conv2D", 70, 90)]
+    turns = [
+        Process("7", turn, step * 1e5 + 20e3 + turn * 1e3, step * 1e5 + 20.5e3 + turn * 1e3)
+        for step in range(3)
+        for turn in range(1, 41)
+    ]
+    others = [Process("the pipeline's", turn, turn * 1e3, turn * 1e3 + 900) for turn in range(1, 300)]
+    found = split(Trace(steps(one), [], [(i * 1e5, i * 1e5 + 95e3) for i in range(3)], [*turns, *others]))
+    assert found.parts == pytest.approx({"optimizer": 10, "forward": 50, "runtime": 35})
+    assert found.by_layer["b"] == pytest.approx({"forward": 40, "runtime": 30})
+    assert found.idle == pytest.approx({"forward": 30, "call": 5})
+    assert found.turns == {"b": 40.0}
+    assert next(row for row in found.ops if row["op"] == profile_split.SMALL)["layer"] == "b"
+
+
+def test_what_the_layout_optimizer_put_there_is_told_apart() -> None:
+    added = run("m/b/Conv2D-0-TransposeNCHWToNHWC-LayoutOptimizer", "Transpose", 10, 20)
+    one = [run("adam/Mul", "Mul", 0, 10), added, run("m/b/Conv2D", "Conv2D", 20, 30)]
+    found = split(Trace(steps(one), [], [(0, 3e5)]))
+    assert found.by_layer["b"] == pytest.approx({"forward": 20})
+    assert [(row["op"], row.get("layout")) for row in found.ops if row["layer"] == "b"] == [
+        ("Transpose", True),
+        ("Conv2D", None),
+    ]
 
 
 def test_without_two_steps_there_is_nothing_to_tell() -> None:

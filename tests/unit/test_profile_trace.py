@@ -46,3 +46,36 @@ def test_an_op_counts_its_kernels_or_its_time_on_the_host() -> None:
 
 def test_an_empty_trace_has_no_time() -> None:
     assert profile_trace.read(b"") == profile_trace.Times({}, {})
+
+
+def test_a_wait_ends_with_the_first_end_after_it_in_whatever_order_the_trace_has_them() -> None:
+    """Begin and end lie on two threads, and each thread's events stand together."""
+
+    def told(name: str, at: float) -> bytes:
+        pairs = {"kernel_type": "CollectiveReduceV2", "name": "reduce", "step_id": "7"}
+        arguments = b"".join(field(11, field(1, k.encode()) + field(2, v.encode())) for k, v in pairs.items())
+        return field(4, field(1, 1) + field(3, name.encode()) + field(9, int(at * 1e9)) + arguments)
+
+    raw = device(1, "/host:CPU")
+    for at in (40.0, 10.0, 25.0):
+        raw += told(profile_trace.WAITED, at)
+    for at in (5.0, 20.0, 45.0):
+        raw += told(profile_trace.WAITS, at)
+    expected = [("CollectiveReduceV2", 5e3, 10e3), ("CollectiveReduceV2", 20e3, 25e3)]
+    assert profile_trace.trace(raw).waits == expected, "one ended before the window, one after it"
+
+
+def test_copies_and_kernels_keep_their_own_names_and_sizes() -> None:
+    def ran(name: str, at: float, ms: float, op: str, details: str = "") -> bytes:
+        pairs = {"tf_op": op, **({"memcpy_details": details} if details else {})}
+        arguments = b"".join(field(11, field(1, k.encode()) + field(2, v.encode())) for k, v in pairs.items())
+        when = field(9, int(at * 1e9)) + field(10, int(ms * 1e9))
+        return field(4, field(1, 2) + field(3, name.encode()) + when + arguments)
+
+    details = "kind_src:pageable kind_dst:device size:38535168 dest:0 async:1"
+    raw = device(2, "/device:GPU:0")
+    raw += ran("MemcpyH2D", 0, 4.5, "Identity/_5:_Send", details)
+    raw += ran("cutlass_80_simt_sgemm_128x32_8x5_tn_align1", 5, 2, "model/a/MatMul:MatMul")
+    copy, product = profile_trace.trace(raw).runs
+    assert (copy.kind, copy.name, copy.copied_bytes, copy.pageable) == ("_Send", "MemcpyH2D", 38_535_168, True)
+    assert (product.kind, product.name[:21], product.copied_bytes) == ("MatMul", "cutlass_80_simt_sgemm", 0)

@@ -10,6 +10,7 @@ from tfgpu_tui.core import requirements
 from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.doctor.checks import checks
 
 FACTS: Facts = {
     "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "2.2.6", "protobuf": "3.19.6", "keras": "3.15.1"},
@@ -72,3 +73,42 @@ def test_an_error_of_the_scripts_own_is_not_blamed_on_versions() -> None:
     assert failed("AttributeError", "_ARRAY_API not found", {"distributions": {"numpy": "2.2.6"}}) is None
     well: Facts = {**FACTS, "distributions": {"tensorflow_cpu": "2.16.2", "numpy": "1.26.4"}}
     assert failed("ImportError", "numpy.core.umath failed to import", well) is None, "the versions are not why"
+
+
+BARE: Facts = {"python": "3.11.7", "executable": "/v/bin/python"}
+CUDA_OF_2_22: Facts = {
+    "distributions": {
+        "tensorflow": "2.22.0rc0",
+        "nvidia_cudnn_cu12": "9.10.2.21",
+        "nvidia_nccl_cu12": "2.25.1",
+        "nvidia_nvshmem_cu12": "3.4.5",
+    },
+    "requires": {
+        "nvidia_cudnn_cu12": "9.10.2.21",
+        "nvidia_nccl_cu12": "2.30.7",
+        "nvidia_cuda_nvrtc_cu12": "12.5.82",
+        "nvidia_nvshmem_cu12": "3.2.5",
+    },
+}
+"""Some of what tensorflow 2.22.0rc0's metadata asks for (`and-cuda`): NVRTC and NVSHMEM are new in it."""
+
+
+def test_nvidia_packages_that_are_missing_or_too_old_are_named() -> None:
+    assert requirements.unfit_nvidia(CUDA_OF_2_22) == [
+        ("nvidia_cuda_nvrtc_cu12", None, "12.5.82"),
+        ("nvidia_nccl_cu12", "2.25.1", "2.30.7"),
+    ]
+    lines = {check.name: check for check in checks({**BARE, **CUDA_OF_2_22}, [])}
+    told = lines["NVIDIA packages"]
+    assert told.ok is None and told.fix == 'pip install "tensorflow[and-cuda]==2.22.0rc0"'
+    assert "nvidia-nccl-cu12 2.25.1, TensorFlow asks for 2.30.7" in told.detail
+    assert "nvidia-cuda-nvrtc-cu12 is not installed" in told.detail and "nvshmem" not in told.detail
+
+
+def test_cuda_from_elsewhere_and_packages_that_fit_are_no_matter() -> None:
+    requires = dict(CUDA_OF_2_22["requires"] or {})
+    elsewhere: Facts = {"distributions": {"tensorflow": "2.22.0rc0"}, "requires": requires}
+    whole: Facts = {"distributions": {"tensorflow": "2.22.0rc0", **requires}, "requires": requires}
+    for facts in (elsewhere, whole):
+        assert requirements.unfit_nvidia(facts) == []
+        assert "NVIDIA packages" not in {check.name for check in checks({**BARE, **facts}, [])}

@@ -17,8 +17,8 @@ import pytest
 
 from tfgpu_tui.cli import command_line
 from tfgpu_tui.core import events
+from tfgpu_tui.runs import alive, liveness, pruning, rundir
 from tfgpu_tui.runs import journal as journals
-from tfgpu_tui.runs import liveness, pruning, rundir
 from tfgpu_tui.runs import meta as metas
 from tfgpu_tui.runs.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
 from tfgpu_tui.supervisor import launch
@@ -188,9 +188,10 @@ NOT_SAID = {"host": "", "boot_id": "", "pid_namespace": ""}
     ("changed", "expected", "words"),
     [
         ({}, "lost", ""),
-        (ELSEWHERE, "elsewhere", "started on gpu7"),
-        ({"boot_id": "other"}, "elsewhere", "another machine named"),  # it was written to after this one was started
-        (CONTAINER, "elsewhere", "another container"),
+        (ELSEWHERE, "elsewhere", "runs on gpu7: ssh -t gpu7 tfgpu-tui attach lost-"),
+        ({**ELSEWHERE, "host": "gpu7; rm x"}, "elsewhere", "runs on gpu7; rm x"),
+        ({"boot_id": "other"}, "elsewhere", "runs on "),  # it was written to after this one was started
+        (CONTAINER, "elsewhere", "another container of this machine"),
         (NOT_SAID, "unknown", "does not say on which machine"),
     ],
 )
@@ -204,6 +205,49 @@ def test_what_is_not_proved_dead_is_never_deleted(changed: dict[str, str], expec
         assert words in str(left[0]) and f"rm -r {run.path}" in str(left[0]) and not left[0].tried
         journal(run, ENDED)
         assert [run.id for run in pruning.prune(0)] == [run.id], "an end that was written is one, wherever it ran"
+
+
+def silent(run: RunDir, seconds: float) -> RunDir:
+    """The same run, to which nothing was written for so long."""
+    for path in run.path.iterdir():
+        os.utime(path, (time.time() - seconds, time.time() - seconds))
+    return run
+
+
+def test_a_shell_sees_no_host_that_is_none() -> None:
+    assert "ssh" not in rundir.summary(lost(**{**ELSEWHERE, "host": "gpu7; rm x"})).note
+
+
+@pytest.mark.parametrize("changed", [{"host": "gpu7", "boot_id": "other"}, CONTAINER])
+def test_what_is_elsewhere_goes_on_while_its_files_do(changed: dict[str, str]) -> None:
+    run = silent(lost(**changed), 3600)
+    assert not rundir.summary(run).goes_on and not rundir.goes_on(run) and rundir.away(run, "attach") is None
+    assert "can't be seen from here" in rundir.summary(run).note
+    alive.touch(run.path)
+    assert rundir.summary(run).goes_on and rundir.goes_on(run)
+    assert "tfgpu-tui stop " in str(rundir.away(run, "stop"))
+    assert rundir.as_json(rundir.summary(run))["goes_on"] is True
+    with pytest.raises(launch.ControlError, match=f"tfgpu-tui stop {run.id}"):
+        launch.stop(run)
+    journal(run, ENDED)
+    assert rundir.summary(run).state == "ended" and rundir.away(run, "attach") is None
+
+
+def test_what_is_elsewhere_is_deleted_only_after_a_day_of_silence() -> None:
+    run = silent(lost(**ELSEWHERE), pruning.SILENT_S - 60)
+    assert pruning.prune(0) == []
+    silent(run, pruning.SILENT_S + 60)
+    assert [run.id for run in pruning.prune(0)] == [run.id]
+
+
+def test_silence_is_measured_by_the_file_servers_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This host's clock is an hour ahead of the server's, which stamps both files."""
+    alive.touch(tmp_path)
+    alive._ahead_s.cache_clear()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    assert alive.silent_s(tmp_path, rundir.last_written(tmp_path / alive.NAME)) < 60
+    alive._ahead_s.cache_clear()
 
 
 def test_a_reboot_ended_what_ran_before_it() -> None:
@@ -220,8 +264,10 @@ def test_pids_of_another_place_mean_nothing_here() -> None:
     assert rundir.summary(lost(**mine)).state == "running"
     far = lost(**mine, **CONTAINER)
     assert rundir.summary(far).state == "elsewhere"
-    with pytest.raises(launch.ControlError, match=f"{far.id} can't be reached: it was started in another container"):
+    with pytest.raises(launch.ControlError, match=f"{far.id} runs in another container of this machine"):
         launch.stop(far)
+    with pytest.raises(launch.ControlError, match=f"{far.id} can't be reached: it was started in another container"):
+        launch.stop(silent(far, 3600))
     assert metas.here().boot_id and metas.here().pid_namespace and liveness.is_running(rundir.read_meta(lost(**mine)))
 
 

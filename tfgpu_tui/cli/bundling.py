@@ -71,7 +71,7 @@ class Replaced:
     def value(self, value: Any, key: str = "") -> Any:
         """The same value with its texts replaced, in keys, too."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.source(value) if key == "source" else self.text(value)
         if isinstance(value, list):
             if key == "argv":
                 return [self.argument(word, i) for i, word in enumerate(value)]
@@ -79,6 +79,11 @@ class Replaced:
         if isinstance(value, dict):
             return {self.text(name) if "/" in name else name: self.value(part, name) for name, part in value.items()}
         return value
+
+    def source(self, value: str) -> str:
+        """Of a mount: the server of `me@server:/export` has a name, too."""
+        server, colon, path = value.partition(":")
+        return f"{self.name(server, 'server')}:{self.text(path)}" if colon else self.text(value)
 
     def argument(self, word: Any, place: int) -> Any:
         if not isinstance(word, str) or word in ("-m", "-c"):

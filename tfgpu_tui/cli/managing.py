@@ -78,6 +78,8 @@ def _bytes(text: str) -> int:
 def state_words(run: RunSummary) -> str:
     if not run.ours:
         return "not this user's"
+    if run.state == "elsewhere" and run.goes_on:
+        return f"runs on {run.host}"
     if run.state in UNSEEN_WORDS:
         return UNSEEN_WORDS[run.state]
     if run.state == "lost":

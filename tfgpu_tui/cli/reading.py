@@ -55,7 +55,7 @@ def go_on(state: RunState, reader: JournalReader) -> None:
 def _life(run: RunDir) -> str:
     """What is known of a run whose journal has no end."""
     try:
-        state = rundir.summary(run).state
+        found = rundir.summary(run)
     except rundir.RunNotFound:
         return "unknown"
-    return "running" if state == "ended" else state  # it ended while we read
+    return "running" if found.state == "ended" or found.goes_on else found.state  # it may have ended while we read

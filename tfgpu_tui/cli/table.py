@@ -72,7 +72,10 @@ def _attach_arguments(parser: ArgumentParser) -> None:
     add_screen_options(parser)
     _add_plain(parser)
     parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="default: the newest run that is running, else the newest"
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="default: the newest run that is running, else the newest; HOST:RUN goes there over ssh",
     )
 
 
@@ -177,6 +180,34 @@ def _exporter_arguments(parser: ArgumentParser) -> None:
                         help="HOST:PORT (default 127.0.0.1:9455), unix:PATH, or a FILE.prom")  # fmt: skip
 
 
+def _fleet_arguments(parser: ArgumentParser) -> None:
+    add_screen_options(parser)
+    _add_plain(parser)
+    _add_json(parser)
+    parser.add_argument("--hosts", metavar="HOSTS", help="read them over ssh: HOST,HOST or a file with one in a line")
+    parser.add_argument("job", nargs="?", metavar="JOB", help="only the ranks of this job, or of those that begin so")
+
+
+def _journal_arguments(parser: ArgumentParser) -> None:
+    _add_run(parser)
+    add = parser.add_argument
+    add("--follow", action="store_true", help="go on until the run is over")
+    add("--from", dest="start", metavar="PART:LINE", help="where a reader that lost its link stood; 0:0 begins at the "
+        "newest state")  # fmt: skip
+
+
+def _fleet(options: Namespace) -> int:
+    from tfgpu_tui.cli import fleets
+
+    return fleets.fleet(options)
+
+
+def _journal(options: Namespace) -> int:
+    from tfgpu_tui.cli import journal_lines
+
+    return journal_lines.journal(options)
+
+
 def _exporter(options: Namespace) -> int:
     from tfgpu_tui.cli import exporting
 
@@ -279,6 +310,10 @@ VERBS = {
         _explain_arguments,
         _explain,
     ),
+    "fleet": Verb(
+        "[JOB]", "all live runs, and the ranks of a job side by side;  --hosts HOSTS", _fleet_arguments, _fleet
+    ),
+    "journal": Verb("RUN", "a run's events as they are, a line of JSON each;  --follow", _journal_arguments, _journal),
     "exporter": Verb("[RUN]", "live runs as Prometheus metrics;  --metrics WHERE", _exporter_arguments, _exporter),
     "doctor": Verb(
         "[--json]", "exit status 0: a GPU will be used; 1: it won't, and why; 2: can't tell", _doctor_arguments, _doctor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -19,7 +20,7 @@ from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.cli.telling import picture, print_report
 from tfgpu_tui.runs import configuration, history, rundir
 from tfgpu_tui.runs.rundir import RunDir, RunSummary
-from tfgpu_tui.terminal.lines import printable_lines
+from tfgpu_tui.terminal.lines import printable, printable_lines
 
 FOLLOW_EVERY_S = 5.0
 FASTEST = 1e6
@@ -43,6 +44,7 @@ def show(
     encoding = sys.__stderr__.encoding if sys.__stderr__ is not None else "ascii"
     if encoding.lower().replace("-", "") != "utf8":
         settings = settings._replace(ascii=True)  # Textual would print escapes for what the encoding lacks
+    gc.disable()  # what is loaded and built until the first paint stays; the screen enables it (MonitorApp.on_ticked)
     try:
         from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 
@@ -103,10 +105,18 @@ def _rerun_follows(run: RunSummary) -> bool:
 def attach(options: argparse.Namespace) -> int:
     """The screen of a run, or status lines where there is no terminal for it."""
     settings = settings_of(options)
+    if options.run:
+        from tfgpu_tui.cli import fleets  # late: most runs are here
+
+        if fleets.is_there(options.run):
+            return fleets.attach_there(*options.run.rsplit(":", 1))
     run = rundir.find(options.run) if options.run else newest()
+    away = rundir.away(run, "attach")
     if settings.plain or settings.headless or not streams.screen_is_possible():
+        if away is not None:
+            print(printable(f"tfgpu-tui: {away} (here it can only be watched)"), file=sys.stderr, flush=True)
         return follow(run)
-    return show(run, settings)
+    return show(run, settings, say=f"here it can only be watched: {away}" if away is not None else "")
 
 
 def newest() -> RunDir:
@@ -114,7 +124,8 @@ def newest() -> RunDir:
     runs = rundir.list_runs()
     if not runs:
         raise rundir.RunNotFound("there are no runs yet")
-    return RunDir(next((run for run in runs if run.state == "running"), runs[0]).path)
+    first = next((run for run in runs if run.state == "running"), None) or next((r for r in runs if r.goes_on), runs[0])
+    return RunDir(first.path)
 
 
 def follow(run: RunDir) -> int:
@@ -126,7 +137,7 @@ def follow(run: RunDir) -> int:
     with reader:
         while True:
             reading.go_on(state, reader)
-            if state.ended is not None or not rundir.is_running(rundir.read_meta(run)):
+            if state.ended is not None or not rundir.goes_on(run):
                 break
             for line in printer.lines(state):
                 print(printable_lines(line), flush=True)

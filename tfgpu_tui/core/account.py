@@ -6,11 +6,12 @@ is taken out of its piece, and what is left of a piece has a name of its own. Wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os.path import basename
 
 from tfgpu_tui.core.parts.account import Account
 from tfgpu_tui.core.parts.process import Process
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.core.state import RunState
 

@@ -84,7 +84,7 @@ def _version_1(data: dict[str, Any]) -> RunState:
     of_steps = of_all.keys() & Steps().step_series.keys()
     fields_of_all |= {
         "step_series": {name: of_all[name] for name in of_steps},
-        "host_series": {name: of_all[name] for name in of_all.keys() - of_steps},
+        "host_series": Machine().host_series | {name: of_all[name] for name in of_all.keys() - of_steps},
         "run_marks": fields_of_all.get("marks", deque(maxlen=400)),
     }
 

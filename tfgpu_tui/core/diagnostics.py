@@ -9,8 +9,10 @@ of TensorFlow 2.21.0, where a comment doesn't say otherwise; file names of older
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
+
+from tfgpu_tui.core.quick import dataclass
 
 LONGEST_LINE = 4096
 """Bytes of a line that are looked at: the messages are shorter, some users' lines are not."""

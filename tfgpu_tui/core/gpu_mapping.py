@@ -8,9 +8,10 @@ come from elsewhere: the run's process in NVML's list of that GPU, and the PCI a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import TensorflowGpu
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import GpuView

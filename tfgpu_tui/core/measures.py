@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.state import RunState
 

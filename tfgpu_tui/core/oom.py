@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from tfgpu_tui.core.quick import dataclass
 
 LONGEST_LINE = 4096
 MOST_LINES = 20_000

@@ -16,6 +16,16 @@ def unfit(facts: Facts) -> list[tuple[str, str, str]]:
     return [(name, version, spec) for name, version, spec in pairs if not fits(version, spec)]
 
 
+def unfit_nvidia(facts: Facts) -> list[tuple[str, str | None, str]]:
+    """(package, installed version or None, lowest version that TensorFlow's extra `and-cuda` asks for) of each NVIDIA
+    package that is older than that, or missing. Empty where none is installed: CUDA then comes from elsewhere."""
+    installed, lowest = facts.get("distributions") or {}, facts.get("requires") or {}
+    if not any(name in installed for name in lowest):
+        return []
+    rows = [(name, installed.get(name), str(version)) for name, version in sorted(lowest.items())]
+    return [(name, have, needs) for name, have, needs in rows if have is None or not fits(have, f">={needs}")]
+
+
 def repair(facts: Facts) -> str:
     """The command that brings back what the installed TensorFlow asks for: pip changes only what does not fit."""
     installed = facts.get("distributions") or {}

@@ -97,6 +97,26 @@ class Gpu(GpuPart, total=False):
     """Under MIG; none where that is off."""
 
 
+# What the training reads.
+
+
+class _ReadFolder(TypedDict):
+    folder: str
+    looks: int
+    """In which a file of it was open for reading."""
+
+
+class ReadFolder(_ReadFolder, total=False):
+    """A folder with files of data, and the file system that it lies on."""
+
+    mount: str | None
+    """Where that is mounted, as the process sees it; None where that is not known, and so for the next two."""
+    file_system: str | None
+    """`nfs4`, `fuse.sshfs`, `9p`, `ext4`, …"""
+    source: str | None
+    """`server:/export`, `/dev/sda1`, …"""
+
+
 # What TensorFlow says of its devices and of the model.
 
 
@@ -225,6 +245,64 @@ class OpTime(_OpTime, total=False):
     backward: bool | None
     device: str | None
     """`GPU:0`, `CPU`."""
+    layout: bool | None
+    """Whether TensorFlow's layout optimizer put it there, so that data lies as a kernel wants it."""
+
+
+class _SparseUpdate(TypedDict):
+    variable: str
+    rows: int
+    """Of the table."""
+    elements: int
+    slots: int
+    """The optimizer's own variables of the table's shape (moments, velocities)."""
+
+
+class SparseUpdate(_SparseUpdate, total=False):
+    """A table (an embedding) that an optimizer updates, of whose rows a step looks up some."""
+
+    touched: int | None
+    """Rows that a step looks up, one twice where its id comes twice."""
+    touched_each: int | None
+    """Rows that an example looks up, where the batch has no fixed size."""
+
+
+class _CopyTime(TypedDict):
+    direction: str
+    """host to device | device to host | device to device."""
+    ms: float
+    """A step, in which copies in this direction ran."""
+    alone_ms: float
+    """Of that, the time in which the GPU computed nothing."""
+    bytes: float
+    """A step."""
+
+
+class CopyTime(_CopyTime, total=False):
+    """Copies from or to a GPU, in whole profiled steps."""
+
+    device: str | None
+    """`GPU:0`."""
+    pageable_bytes: float | None
+    """Of these, those whose memory on the host is not pinned."""
+    runs: float | None
+    """Copies a step."""
+
+
+class _ProductTime(TypedDict):
+    kernel: str
+    """Its name, as cuBLAS, cuDNN or XLA gave it; no more than 120 characters."""
+    arithmetic: str
+    """tensor cores | plain | unknown, from that name."""
+    ms: float
+    """A step."""
+
+
+class ProductTime(_ProductTime, total=False):
+    """A kernel that multiplies matrices, or convolves."""
+
+    layer: str | None
+    """The placement's row; None where it isn't known."""
 
 
 # Input.

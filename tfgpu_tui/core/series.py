@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tfgpu_tui.core.quick import dataclass
 
 BUCKETS = 720
 """Of a series that is drawn over the whole width of a screen."""

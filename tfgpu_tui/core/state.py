@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from heapq import merge
 from typing import Any, Generic, TypeVar, overload
 
@@ -19,6 +19,7 @@ from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
 from tfgpu_tui.core.parts.record import Record
 from tfgpu_tui.core.parts.standstill import STALL_STEPS, Standstill
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark, StepTotals
@@ -136,6 +137,7 @@ class RunState:
     stopped_early = _Of(lambda s: s.lifecycle.stopped_early)
     rerun = _Of(lambda s: s.lifecycle.rerun)
     standing = _Of(lambda s: s.lifecycle.standing)
+    standing_severity = _Of(lambda s: s.lifecycle.severity)
     gpu_status = _Of(lambda s: s.devices.gpu_status)
     gpu_read_ms = _Of(lambda s: s.devices.gpu_read_ms)
     preflight = _Of(lambda s: s.devices.preflight)
@@ -146,6 +148,7 @@ class RunState:
     host = _Of(lambda s: s.machine.host)
     rss_peak_bytes = _Of(lambda s: s.machine.rss_peak_bytes)
     rss_by_step = _Of(lambda s: s.machine.rss_by_step)
+    read_files = _Of(lambda s: s.machine.read_files)
     children_by_step = _Of(lambda s: s.machine.children_by_step)
     log_bytes = _Of(lambda s: s.record.log_bytes)
     log_capped = _Of(lambda s: s.record.log_capped)
@@ -192,6 +195,8 @@ class RunState:
     layer_times = _Of(lambda s: s.described.layers.layer_times)
     unrolled = _Of(lambda s: s.described.layers.unrolled)
     graph_python = _Of(lambda s: s.described.layers.graph_python)
+    member = _Of(lambda s: s.described.member)
+    optimizers = _Of(lambda s: s.described.layers.optimizers)
     knobs_in_force = _Of(lambda s: s.described.layers.knobs_in_force)
     tf_memory = _Of(lambda s: s.described.memory.tf_memory)
     tf_memory_series = _Of(lambda s: s.described.memory.tf_memory_series)
@@ -384,6 +389,10 @@ def _standstill(s: RunState, e: ev.Standstill) -> None:
         s.record.run_marks.append(Mark(e.t, "stall", f"stood still for {duration(e.quiet_s)}"))
 
 
+def _read_files(s: RunState, e: ev.ReadFiles) -> None:
+    s.machine.read_files = e
+
+
 def _host_sample(s: RunState, e: ev.HostSample) -> None:
     trains = s.phase == "training" and s.judged.steps
     machine.host_sample(s.machine, e, s.environment.cpus, s.train.steps if trains else None)
@@ -404,6 +413,7 @@ HANDLERS: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.Environment: _environment,
     ev.HostSample: _host_sample,
     ev.GpuSample: _gpu_sample,
+    ev.ReadFiles: _read_files,
     ev.Standstill: _standstill,
     ev.Stacks: lambda s, e: standstill.stacks(s.standstill, e),
     ev.Preflight: lambda s, e: devices.preflight(s.devices, e),

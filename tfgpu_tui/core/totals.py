@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import rows
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.series import Decimated, Series
 
 

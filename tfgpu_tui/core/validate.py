@@ -17,7 +17,7 @@ from collections.abc import Callable, Set
 from typing import Any, NamedTuple
 
 from tfgpu_tui.core import rows
-from tfgpu_tui.core.events import ALL_EVENTS, Event, from_dict, parse
+from tfgpu_tui.core.events import BY_TYPE, Event, from_dict, parse
 
 Check = Callable[[Any], bool]
 
@@ -64,17 +64,17 @@ def read(line: bytes) -> Event | None:
     """The event of a journal's line; None for what is none, or of a newer type, or does not fit."""
     data = parse(line)
     kind = None if data is None else data.get("type")
-    fits = _EVENTS.get(kind) if isinstance(kind, str) else None
-    return from_dict(data) if data is not None and fits is not None and fits(data) else None
+    cls = BY_TYPE.get(kind) if isinstance(kind, str) else None
+    return from_dict(data) if data is not None and cls is not None and _check(cls)(data) else None
 
 
 def misfit(event: Event) -> str | None:
     """The name of the first field whose value is not of its declared type; None where all fit. Any number will do for
     `int` and `float`, as long as it is finite: which of the two JSON has is the sender's choice."""
     values = vars(event)
-    if _EVENTS[event.type](values):
+    if _check(type(event))(values):
         return None
-    wrong = (name for name, kind in _FIELDS[event.type].items() if not fits(kind, values[name]))
+    wrong = (name for name, kind in _fields(type(event)).items() if not fits(kind, values[name]))
     return next(wrong, "t")
 
 
@@ -240,10 +240,13 @@ def _both(first: Check, second: Check) -> Check:
     return lambda value: first(value) and second(value)
 
 
-def _event(kinds: dict[str, Kind]) -> Check:
-    rest = _object(kinds, {"t"})
-    return lambda values: rest(values) and 0 <= values["t"] <= LATEST
+_checks: dict[str, Check] = {}
 
 
-_FIELDS = {cls.type: _fields(cls) for cls in ALL_EVENTS}
-_EVENTS = {kind: _event(kinds) for kind, kinds in _FIELDS.items()}
+def _check(cls: type[Event]) -> Check:
+    """Of an event's values; made when the first of its type comes."""
+    found = _checks.get(cls.type)
+    if found is None:
+        rest = _object(_fields(cls), {"t"})
+        found = _checks[cls.type] = lambda values: rest(values) and 0 <= values["t"] <= LATEST
+    return found

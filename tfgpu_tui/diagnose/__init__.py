@@ -13,6 +13,7 @@ from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import (
     by_process,
     compute,
+    compute_inside,
     gpu,
     gpu_growth,
     gpu_held,
@@ -23,6 +24,7 @@ from tfgpu_tui.diagnose import (
     host_edges,
     host_graphs,
     host_growth,
+    input_copies,
     input_lost,
     input_wait,
     loss,
@@ -41,9 +43,9 @@ OF_RUN = (
 )  # fmt: skip
 """Of the run and the machine: asked once, of all processes together."""
 OF_PROCESS = (
-    loss.findings, input_lost.findings, input_wait.findings, host.findings, host_graphs.findings, host_edges.findings,
-    host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings, precision.findings,
-    compute.findings, memory.of_process, gpu_growth.findings,
+    loss.findings, input_lost.findings, input_wait.findings, input_copies.findings, host.findings, host_graphs.findings,
+    host_edges.findings, host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings,
+    precision.findings, compute.findings, compute_inside.findings, memory.of_process, gpu_growth.findings,
 )  # fmt: skip
 """Of a process that trains: asked of each."""
 

@@ -12,14 +12,17 @@ from tfgpu_tui.diagnose.finding import Finding, severity_of
 
 LONG_TRACE_S = 2.0
 """In all traces of a graph that holds an unrolled loop; below it nobody waits for them."""
+COLLECTIVES_SHARE = 0.2
+"""Of a step, from which exchanging gradients is told: some of it remains in each synchronous training."""
 TOLD_S = 10.0
 """From which it is told at least for information, however long the run is."""
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """compute.unrolled, compute.python."""
+    """compute.unrolled, compute.python, compute.collectives."""
     yield from _unrolled(state)
     yield from _python(state)
+    yield from _collectives(state)
 
 
 def _unrolled(state: RunState) -> Iterator[Finding]:
@@ -107,3 +110,62 @@ def _function(function: GraphFunction, steps: int) -> str:
         f"{function['name']} ({file}:{line}): {units.duration(function['seconds'] / steps)} a step, called {number} a "
         f"step by {function.get('kind')}{put}"
     )
+
+
+def _collectives(state: RunState) -> Iterator[Finding]:
+    """Replicas that add up their gradients, and wait for each other, while nothing else runs."""
+    times, steady = state.layer_times, state.judged
+    if times is None or not times.step_ms or steady.steps < STEADY_STEPS:
+        return
+    each_ms = times.parts.get("collectives", 0.0)
+    share = min(each_ms / times.step_ms, 1.0)
+    if share < COLLECTIVES_SHARE:
+        return
+    kinds = [row for row in times.ops if row["part"] == "collectives"]
+    job = state.described.job
+    processes = job.workers if job is not None else None
+    replicas = state.model.replicas if state.model is not None else None
+    here = replicas / (processes or 1) if replicas else None  # of this process, whose steps show its own batch
+    each = state.batch_size / here if state.batch_size and here else None
+    parameters = state.model.parameters if state.model is not None else None
+    gpus = state.environment.tf_gpus or []
+    one = gpus[0].get("uuid") if len(gpus) > 1 else None
+    yield Finding(
+        id="compute.collectives",
+        severity="warning",
+        title=f"Adding up gradients between replicas takes {units.share(share)} of each step",
+        lines=[
+            f"{units.duration(each_ms / 1e3)} of {units.duration(times.step_ms / 1e3)} a step in "
+            f"{', '.join(sorted({row['op'] for row in kinds}))[:80] or 'collective ops'} while nothing else runs",
+            *_sizes(replicas, processes, each, parameters),
+            "waiting for the slowest replica counts too: the profile is of one process",
+        ],
+        next="Give each replica more to do between two exchanges: a larger batch for each of them. "
+        + (
+            "Over a network, choose NCCL (CommunicationOptions) and the fastest interface."
+            if (processes or 1) > 1
+            else "Enter reruns on one GPU; the comparison then says what the others bring."
+        ),
+        evidence={
+            "share": round(share, 4),
+            "collectives_ms": round(each_ms, 4),
+            "step_ms": round(times.step_ms, 4),
+            "ops": kinds[:5],
+            "replicas": replicas,
+            "workers": processes,
+            "batch_per_replica": each,
+            "parameters": parameters,
+        },
+        knob=f"visible_devices={one}" if one and (processes or 1) == 1 else None,
+        share=share,
+    )
+
+
+def _sizes(replicas: int | None, processes: int | None, each: float | None, parameters: int | None) -> list[str]:
+    known = [
+        *([f"{processes} processes"] if processes else []),
+        *([f"{replicas} replicas"] if replicas else []),
+        *([f"{each:.4g} examples each"] if each else []),
+        *([f"{units.number(parameters)} parameters"] if parameters else []),
+    ]
+    return [", ".join(known)] if known else []

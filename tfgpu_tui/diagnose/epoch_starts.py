@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.stages import batch_s

@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.diagnose.register import FAMILIES, REGISTER, Entry, family_of
 
 CODE = "| "

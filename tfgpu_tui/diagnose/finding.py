@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from tfgpu_tui.core.quick import dataclass
 
 WARNING_SHARE = 0.10
 CRITICAL_SHARE = 0.20

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import Training
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import GrowthCause
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import Container
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import growth_by_training

@@ -18,8 +18,8 @@ from tfgpu_tui.diagnose.input_machine import (
     cpu_starved,
     idle_share,
     rounded,
-    storage,
 )
+from tfgpu_tui.diagnose.input_storage import storage
 from tfgpu_tui.diagnose.lines import feed_lines
 from tfgpu_tui.diagnose.stages import (
     batch_s,

@@ -1,20 +1,18 @@
-"""Family C: what the machine gives to the input pipeline: cores that are busy or idle, storage, the network (pure)."""
+"""Family C: what the machine gives to the input pipeline: cores that are busy, idle or taken (pure)."""
 
 from __future__ import annotations
 
 from statistics import median
 
 from tfgpu_tui.core import units
-from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.diagnose.stages import batch_s, input_knob, named, serial_map, slowest_stage, stage_evidence, stage_label
+from tfgpu_tui.diagnose.stages import slowest_stage, stage_evidence, stage_label
 
 IDLE_WAIT = 0.5
 """Share of the waiting in which the training's processes computed nothing, from which it is no lack of cores."""
 FAIR_SHARE = 0.3
 """Cores that a thread which wants one gets even on a machine that is full: who uses less does not want one."""
-READ_BYTES_PER_STEP = 4096
 OWN = 0.7
 """Share of its cores that the training uses itself, below which cores that are full are so by others' work."""
 FULL = 0.85
@@ -68,40 +66,6 @@ def cores_granted(state: RunState) -> float | None:
     """Cores that the training may use, the quota of its cgroup included."""
     known = [v for v in (state.environment.cpu_count, state.environment.cpu_quota) if v]
     return min(known) if known else None
-
-
-def storage(state: RunState, share: float, stage: Stage, idle: float | None) -> Finding | None:
-    """Files or a network that the pipeline waits for: no core is busy, and bytes come in."""
-    if idle is None or idle < IDLE_WAIT or not (stage.get("reads") or stage.get("python")):
-        return None
-    step_s = state.judged.mean_s or 0.0
-    disk, net = typical(state, "disk_read"), typical(state, "net_recv")
-    rates = {"storage": disk, "the network": net}
-    if not any(rate is not None and rate * step_s >= READ_BYTES_PER_STEP for rate in rates.values()):
-        return None
-    source, rate = max(((k, v) for k, v in rates.items() if v is not None), key=lambda kv: kv[1])
-    what = named(stage)
-    return Finding(
-        id="input.storage",
-        severity="warning",
-        share=share,
-        title=f"The pipeline waits for {source}: {what} reads {units.size(rate)} a second while the cores are idle",
-        lines=[
-            f"{stage_label(stage)}: {units.duration(batch_s(stage))} a batch",
-            f"no core is busy in {units.share(idle)} of the waiting",
-        ],
-        next=(
-            "Copy the data to a local disk first, or keep it in few large TFRecord files and read several at once "
-            "(interleave with num_parallel_calls=tf.data.AUTOTUNE)."
-        ),
-        knob=None if input_knob(state) or not serial_map(stage) else "input=parallel",
-        evidence={
-            "stage": stage_evidence(stage),
-            "idle_share_of_wait": rounded(idle),
-            "disk_read_bytes_per_s": rounded(disk),
-            "net_received_bytes_per_s": rounded(net),
-        },
-    )
 
 
 def cpu_starved(state: RunState, share: float) -> Finding | None:

@@ -5,9 +5,8 @@ They are counts of looks, ten a second: a share that says where to begin, no mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tfgpu_tui.core import units
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import ScriptLine
 from tfgpu_tui.core.state import RunState
 

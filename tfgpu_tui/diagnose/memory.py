@@ -15,12 +15,17 @@ NEARLY_ALL = 0.8
 """Of a GPU's memory, held by this run: what TensorFlow takes at its start without memory growth."""
 HALF = 0.5
 """Of what is held: where the model used more, it is not called reserved only."""
+TIMES, LOST_BYTES = 3, 2 << 30
+"""What is held, against the most that was ever in use: the allocator takes regions that double in size, so up to twice
+as much is usual, and the driver's own part is some hundred MiB."""
+ASYNC = "cuda_malloc_async"
 
 
 def findings(state: RunState) -> Iterator[Finding]:
-    """memory.oom, memory.preallocated: of the devices, whichever processes use them."""
+    """memory.oom, memory.preallocated, memory.fragmented: of the devices, whichever processes use them."""
     yield from _out_of_memory(state)
     yield from _preallocated(state)
+    yield from _fragmented(state)
 
 
 def of_process(state: RunState) -> Iterator[Finding]:
@@ -167,7 +172,7 @@ def _remedy(state: RunState, failed: OutOfMemory) -> tuple[str, str | None]:
     if (failed.device or "").startswith("CPU"):
         return "Make the batch or this layer smaller: the host's memory is the limit, not a GPU's.", None
     asked = state.run.knobs if state.run is not None else {}
-    knob = None if asked.get("allocator") == "cuda_malloc_async" else "allocator=cuda_malloc_async"
+    knob = None if asked.get("allocator") == ASYNC else f"allocator={ASYNC}"
     if failed.case == oom.FRAGMENTED:
         return "Let the driver hand out the memory (TF_GPU_ALLOCATOR=cuda_malloc_async).", knob
     if failed.case == oom.NO_ROOM:
@@ -189,7 +194,9 @@ def _mib(value: int | None) -> float | None:
 
 def _preallocated(state: RunState) -> Iterator[Finding]:
     """TensorFlow took nearly the whole GPU while the model uses a part of it."""
-    if state.run is not None and state.run.knobs.get("memory_growth") == "on":
+    in_force = state.knobs_in_force.in_force if state.knobs_in_force is not None else {}
+    asked = state.run.knobs if state.run is not None else {}
+    if "on" in (asked.get("memory_growth"), in_force.get("memory_growth")):
         return  # What is taken now was needed once.
     for view in state.gpus.values():
         total = view.latest.get("memory_total_bytes")
@@ -211,6 +218,42 @@ def _preallocated(state: RunState) -> Iterator[Finding]:
                 "total_mib": total >> 20,
             },
             knob="memory_growth=on",
+        )
+
+
+def _fragmented(state: RunState) -> Iterator[Finding]:
+    """With growth TensorFlow takes what it needs: far more than was ever in use lies in pieces that fit nothing."""
+    in_force = state.knobs_in_force.in_force if state.knobs_in_force is not None else {}
+    if in_force.get("memory_growth") != "on" or in_force.get("allocator") == ASYNC:
+        return
+    for view in state.gpus.values():
+        held = [p.get("memory_bytes") or 0 for p in view.latest.get("processes") or () if p.get("ours")]
+        devices = [g.get("device") for g in state.environment.tf_gpus or () if g.get("uuid") == view.uuid]
+        if len(held) != 1 or len(devices) != 1:
+            continue
+        use = state.tf_memory.get(str(devices[0]), {})
+        peak, current = use.get("peak_bytes"), use.get("current_bytes")
+        if not peak or held[0] < TIMES * peak or held[0] - peak < LOST_BYTES:
+            continue
+        asked = state.run is not None and state.run.knobs.get("allocator")
+        yield Finding(
+            id="memory.fragmented",
+            severity="info",
+            title=f"{units.size(held[0])} of GPU {view.index} is held for {units.size(peak)}: its memory is in pieces",
+            lines=[
+                f"in use now {units.size(current)}, at most {units.size(peak)}; memory growth is on",
+                "what was free did not fit what was asked for, so TensorFlow took more; it gives nothing back",
+            ],
+            next="Let the driver hand the memory out (Enter reruns so), or give tensors few shapes: batches of one "
+            "size, sequences padded to a few lengths.",
+            evidence={
+                "gpu": view.index,
+                "reserved_mib": held[0] >> 20,
+                "peak_in_use_mib": peak >> 20,
+                "in_use_mib": None if current is None else current >> 20,
+            },
+            knob=None if asked else f"allocator={ASYNC}",
+            incomplete="the largest free piece is known only where an allocation fails (memory.oom)",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.events import LayerTimes
 from tfgpu_tui.core.rows import Layer, Recurrent
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
@@ -14,6 +15,10 @@ FLOAT64_SHARE = 0.02
 """Of a layer's ops; single float64 ops (a counter, a time) are nobody's fault."""
 HALF = ("float16", "bfloat16")
 MANY_PARAMETERS = 1_000_000
+FIRST_WITH, TF32_FROM = 7, 8
+"""Major compute capability of the first GPUs with tensor cores, and of the first that compute float32 on them."""
+MOST = 0.5
+"""Of the time in products and convolutions, that plain kernels take where the tensor cores are called unused."""
 BUSY_PERCENT = 50.0
 """Of a GPU that computes; below it something else holds it back, and faster arithmetic would not help."""
 
@@ -96,21 +101,82 @@ def _without_cudnn(recurrent: Recurrent, gpu: bool) -> bool:
 
 
 def _tensor_cores(state: RunState, rows: list[Layer]) -> Iterator[Finding]:
-    """A GPU with tensor cores that is busy with float32: information, for what is gained shows only a run with it."""
+    """A GPU with tensor cores that are not used: by the kernels' names where the step was looked into, else what the
+    dtypes say of a GPU that is busy."""
     gpus = state.environment.tf_gpus or []
-    capabilities = [gpu.get("capability") for gpu in gpus]
-    if not capabilities or not all(isinstance(c, list) and c and c[0] >= 7 for c in capabilities):
+    known = [capability for gpu in gpus if (capability := gpu.get("capability"))]
+    if not known or len(known) < len(gpus) or min(known)[0] < FIRST_WITH or state.judged.steps < STEADY_STEPS:
         return
+    times = state.layer_times
+    if times is not None and times.arithmetic and times.step_ms:
+        yield from _plain_kernels(state, times, min(known))
+    else:
+        yield from _float32(state, rows, min(known))
+
+
+def _plain_kernels(state: RunState, times: LayerTimes, oldest: list[int]) -> Iterator[Finding]:
+    plain = times.arithmetic.get("plain", 0.0)
+    share = min(plain / (times.step_ms or plain or 1.0), 1.0)
+    if plain < MOST * sum(times.arithmetic.values()) or share < WARNING_SHARE:
+        return
+    slow = [row for row in times.products if row["arithmetic"] == "plain"]
+    why, step = _why_plain(state, oldest)
+    knob = "precision=" + ("mixed_bfloat16" if oldest[0] >= TF32_FROM else "mixed_float16")
+    asked = state.run is not None and state.run.knobs.get("precision")
+    yield Finding(
+        id="precision.unused_tensor_cores",
+        severity="warning",
+        title=f"The GPU's tensor cores are not used: {units.share(share)} of each step in plain float32 kernels",
+        lines=[
+            *([why] if why else []),
+            f"{units.duration(plain / 1e3)} a step in products and convolutions without them, of "
+            f"{units.duration(sum(times.arithmetic.values()) / 1e3)} in all such kernels",
+            *(f"{row.get('layer') or 'unknown layer'}: {row['kernel'][:60]}" for row in slow[:2]),
+        ],
+        next=step,
+        evidence={
+            "capability": oldest,
+            "share": round(share, 4),
+            "arithmetic_ms": times.arithmetic,
+            "kernels": slow,
+            "cause": why,
+        },
+        knob=None if asked or (why and oldest[0] >= TF32_FROM) else knob,
+        share=share,
+        incomplete="how much they gain is known only after a run with them",
+    )
+
+
+def _why_plain(state: RunState, oldest: list[int]) -> tuple[str | None, str]:
+    """What keeps float32 products off the tensor cores, and what to do."""
+    if oldest[0] < TF32_FROM:
+        return (
+            f"compute capability {oldest[0]}.{oldest[1]}: float32 does not use them at all",
+            "Try mixed precision: keras.mixed_precision.set_global_policy('mixed_float16'). Weights stay in float32; "
+            "compare the losses.",
+        )
+    place = state.debug_switches.get("tensor_float_32_off")
+    if place is not None:
+        call = "tf.config.experimental.enable_tensor_float_32_execution(False)"
+        return f"{call} at {place}", f"Take it out ({place}): TF32 keeps float32's range, and ten bits of its digits."
+    override = ((state.preflight.facts.get("env") if state.preflight else None) or {}).get("NVIDIA_TF32_OVERRIDE")
+    if override == "0":
+        return "NVIDIA_TF32_OVERRIDE=0 is set where the run was started", "unset NVIDIA_TF32_OVERRIDE"
+    return None, (
+        "Make channels and units multiples of 8, which is what these cores work on; or try mixed precision: "
+        "keras.mixed_precision.set_global_policy('mixed_bfloat16')."
+    )
+
+
+def _float32(state: RunState, rows: list[Layer], oldest: list[int]) -> Iterator[Finding]:
+    """Information, for what is gained shows only a run with it."""
     weighty = [row for row in rows if row.get("parameters")]
     parameters = sum(row.get("parameters") or 0 for row in weighty)
     busy = [mean for view in state.gpus.values() if view.ours and (mean := view.busy.mean()) is not None]
     wide = all((row.get("policy") or row.get("dtype")) == "float32" for row in weighty)
-    if state.judged.steps < STEADY_STEPS or not wide or parameters < MANY_PARAMETERS:
+    if not wide or parameters < MANY_PARAMETERS or not busy or min(busy) < BUSY_PERCENT:
         return
-    if not busy or min(busy) < BUSY_PERCENT:
-        return
-    oldest = min(c for c in capabilities if c)
-    newer = oldest[0] >= 8
+    newer = oldest[0] >= TF32_FROM
     yield Finding(
         id="precision.unused_tensor_cores",
         severity="info",

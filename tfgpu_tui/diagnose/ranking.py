@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.severity import SEVERITIES
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.register import ENDINGS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tfgpu_tui.core.events import Stacks, Standstill
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import ProcessStands, ThreadStands
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding

@@ -128,9 +128,18 @@ def _cuda(facts: Facts, fixes: dict[str, str]) -> Iterator[Check]:
             yield Check(library["soname"], False, "not found", fixes.get("gpu.cuda_libs_missing"))
     if "gpu.cudnn_mismatch" in fixes:
         yield Check("cuDNN version", False, "older than TensorFlow asks for", fixes["gpu.cudnn_mismatch"])
+    if lacking := requirements.unfit_nvidia(facts):
+        told = "; ".join(_unfit(name.replace("_", "-"), have, needs) for name, have, needs in lacking)
+        version = tensorflow_version(facts)
+        # Which of them a training needs is its own matter (NCCL: several GPUs): what keeps it from a GPU stands above.
+        yield Check("NVIDIA packages", None, told, f'pip install "tensorflow[and-cuda]=={version}"')
     for name, path in (facts.get("xla_tools") or {}).items():
         fix = None if path else fixes.get("gpu.xla_tools_missing")
         yield Check(f"XLA's {name}", True if path else False if fix else None, path or "not found", fix)
+
+
+def _unfit(package: str, have: str | None, needs: str) -> str:
+    return f"{package} {have or 'is not installed'}, TensorFlow asks for {needs}"
 
 
 def _surroundings(facts: Facts) -> Iterator[Check]:

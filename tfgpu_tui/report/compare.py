@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import hypot, isfinite
 from statistics import median, stdev
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from tfgpu_tui.core import units
 from tfgpu_tui.core.account import WORDS, whole_run
 from tfgpu_tui.core.compute_parts import words
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.input_wait import gpu_busy

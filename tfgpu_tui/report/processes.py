@@ -13,6 +13,8 @@ from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.diagnose.host_growth import training_growth
 from tfgpu_tui.report import account
 
+MEMBER = ("job", "rank", "world_size", "local_rank", "role", "launcher", "restarts")
+"""Of the event `member`."""
 SHOWN = 8
 """Processes of which the text has a line."""
 
@@ -29,6 +31,7 @@ def _process(state: RunState, process: Process) -> dict[str, Any]:
         "pid": process.pid,
         "main": None if process.pid is None else process.pid == state.child_pid,
         "job": None if job is None else {"task": job.task, "index": job.index, "workers": job.workers},
+        "member": None if process.member is None else {name: getattr(process.member, name) for name in MEMBER},
         "loop": own.loop,
         "steps": own.train.steps,
         "executions": own.train.executions,

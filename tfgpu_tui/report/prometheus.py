@@ -99,6 +99,8 @@ def families(states: Iterable[RunState]) -> Families:
 def _rank(process: Process, count: int) -> str:
     if process.job is not None:
         return f"{process.job.task}-{process.job.index}"
+    if process.member is not None and process.member.rank is not None:
+        return str(process.member.rank)
     return str(process.pid) if count > 1 else ""
 
 

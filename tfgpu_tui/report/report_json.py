@@ -106,6 +106,7 @@ def _run(state: RunState) -> dict[str, Any]:
         "id": run.id if run else None,
         "argv": run.argv if run else None,
         "cwd": run.cwd if run else None,
+        "host": (run.host or None) if run else None,
         "exit_code": ended.exit_code if ended else None,
         "signal": ended.signal if ended else None,
         "core_dumped": ended.core_dumped if ended else None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark
 

@@ -215,10 +215,19 @@ class JournalReader:
                     found.append(event)
         return found
 
+    def next_lines(self) -> list[bytes]:
+        """The next whole lines as they stand in the files, all of the part `number`; [] where there is nothing new."""
+        while self._lines or self._read():
+            found = list(self._lines)
+            self._lines.clear()
+            if found:  # what was read may have been the beginning of a line
+                return found
+        return []
+
     def lines(self) -> Iterator[bytes]:
         """Every whole line up to the present end, as it stands in the files, whatever it is."""
-        while self._lines or self._read():
-            yield self._lines.popleft()
+        while found := self.next_lines():
+            yield from found
 
     def _read(self) -> bool:
         """Takes in the next part of the journal; False at its end."""

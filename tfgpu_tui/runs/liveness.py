@@ -7,6 +7,7 @@ several of those (a home directory on a network, a volume of containers), so wha
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from tfgpu_tui.runs.meta import Meta
 
 STARTING_S = 30.0
 """A run without a supervisor's pid yet counts as running for so long after it was made."""
+
+_HOST, _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 Where = Literal["here", "rebooted", "elsewhere", "unknown"]
 
@@ -34,6 +37,17 @@ def where(meta: Meta, last_sign: float) -> Where:
         return "elsewhere"
     # A machine's name may change, but so it does in a copy of a virtual machine that was running.
     return "here" if meta.host == here.host or _watched(meta) or script_lives(meta) else "elsewhere"
+
+
+def way_to(meta: Meta, verb: str) -> str:
+    """Where a run goes on that can't be reached from here, and what to type to get there."""
+    here = metas.here()
+    if meta.boot_id == here.boot_id:
+        there = f" ({meta.host})" if meta.host != here.host else ""
+        return f"runs in another container of this machine{there}: type tfgpu-tui {verb} {meta.id} in there"
+    if _HOST.fullmatch(meta.host) is None or _ID.fullmatch(meta.id) is None:
+        return f"runs on {meta.host}"  # no shell should see such a name
+    return f"runs on {meta.host}: ssh -t {meta.host} tfgpu-tui {verb} {meta.id}"
 
 
 def elsewhere_words(meta: Meta) -> str:

@@ -15,7 +15,8 @@ from tfgpu_tui.runs.sockets import remove_socket
 
 RUNNING = "it is running"
 SILENT_S = 86400.0
-"""A broken run is as good as dead when nothing was written to it for so long: one that runs writes all the time."""
+"""A broken run, or one on another host, is as good as dead when nothing was written to it for so long: one that runs
+writes all the time."""
 
 
 class NotDeleted(Exception):
@@ -40,8 +41,10 @@ def why_kept(run: RunDir) -> str | None:
         return None
     if found.state == "running" or liveness.script_lives(meta):
         return RUNNING if found.state == "running" else "its script goes on without its monitor"
-    if found.state in ("elsewhere", "unknown"):
+    if found.state == "unknown" or (found.state == "elsewhere" and (found.silent_s or 0.0) <= SILENT_S):
         return found.note
+    if found.state == "elsewhere":
+        return None
     # Without a pid, a supervisor may never have been able to write its own: the disk was full.
     pid = liveness.holder(run.path) if meta.supervisor_pid is None and meta.keeper_pid is None else None
     return None if pid is None else f"process {pid} has its files open"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfgpu_tui.core import python_options
-from tfgpu_tui.runs import files, folders, liveness
+from tfgpu_tui.runs import alive, files, folders, liveness
 from tfgpu_tui.runs import meta as meta_file
 from tfgpu_tui.runs.journal import JournalReader as JournalReader
 from tfgpu_tui.runs.journal import JournalWriter as JournalWriter
@@ -97,6 +97,15 @@ class RunSummary(NamedTuple):
     """How it ended, in words."""
     knobs: tuple[str, ...] = ()
     """Its settings, `memory_growth=on`."""
+    host: str = ""
+    """Where it was started; '' where that is not known."""
+    silent_s: float | None = None
+    """Of one that is elsewhere: seconds since something of it was written, by the file server's clock."""
+
+    @property
+    def goes_on(self) -> bool:
+        """It runs, here or elsewhere."""
+        return self.state == "running" or is_recent(self.silent_s)
 
 
 def state_dir() -> Path:
@@ -308,6 +317,11 @@ def _folders() -> list[Path]:
         raise RunNotFound(f"the runs in {state_dir()} can't be listed: {error.strerror}") from error
 
 
+def all_runs() -> list[RunDir]:
+    """Every run under the state folder, in no order; nothing of them is read. Raises RunNotFound, StateDirError."""
+    return [RunDir(path) for path in _folders()]
+
+
 def _rank(started: float, is_broken: bool = False) -> tuple[bool, bool, float]:
     """Orders runs by age, the newest last. A time that is still to come tells nothing of the age: such a run comes
     before all others, and takes no other's place; so does a broken one."""
@@ -365,21 +379,54 @@ def summary(run: RunDir) -> RunSummary:
     if isinstance(ended, events.RunEnded):
         how = (ended.exit_code, ended.signal, meta.started, ended.t, run.path)
         words = run_words.end_words(ended)
-        return RunSummary(run.id, meta.argv, "ended", *how, stopped=ended.stopped, ending=words, knobs=knobs)
-    state, note = _state(run, meta)
-    return RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note, knobs=knobs)
+        found = RunSummary(run.id, meta.argv, "ended", *how, stopped=ended.stopped, ending=words)
+    else:
+        state, note, silent_s = _state(run, meta)
+        found = RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note, silent_s=silent_s)
+    return found._replace(knobs=knobs, host=meta.host)
 
 
-def _state(run: RunDir, meta: Meta) -> tuple[str, str]:
-    """Of a run whose journal has no end, with a note where little is known."""
+def _state(run: RunDir, meta: Meta) -> tuple[str, str, float | None]:
+    """Of a run whose journal has no end, with a note where little is known, and how long it is silent where it is
+    elsewhere."""
     if is_running(meta):
-        return "running", ""
-    place = liveness.where(meta, last_written(run.journal, run.output_log, run.supervisor_log, run.meta_path))
+        return "running", "", None
+    place, silent_s = _seen_from_here(run, meta)
+    if is_recent(silent_s):
+        return "elsewhere", liveness.way_to(meta, "attach"), silent_s
     if place == "elsewhere":
-        return "elsewhere", f"{liveness.elsewhere_words(meta)}, and whether it still runs can't be seen from here"
+        words = f"{liveness.elsewhere_words(meta)}, and whether it still runs can't be seen from here"
+        return "elsewhere", words, silent_s
     if place == "unknown":
-        return "unknown", "it has no end, and its meta.json does not say on which machine it was started"
-    return "lost", ""
+        return "unknown", "it has no end, and its meta.json does not say on which machine it was started", None
+    return "lost", "", None
+
+
+def _seen_from_here(run: RunDir, meta: Meta) -> tuple[str, float | None]:
+    """See `liveness.where`, and `RunSummary.silent_s`."""
+    written = last_written(run.journal, run.output_log, run.supervisor_log, run.meta_path, run.path / alive.NAME)
+    place = liveness.where(meta, written)
+    return place, alive.silent_s(run.path, written) if place == "elsewhere" else None
+
+
+def is_recent(silent_s: float | None) -> bool:
+    """Whether a run that is elsewhere, and silent for so long, goes on."""
+    return silent_s is not None and silent_s <= alive.LATELY_S
+
+
+def goes_on(run: RunDir) -> bool:
+    """Whether a run without an end is running, here or, as far as its files tell, elsewhere. Raises RunNotFound."""
+    meta = read_meta(run)
+    return is_running(meta) or is_recent(_seen_from_here(run, meta)[1])
+
+
+def away(run: RunDir, verb: str) -> str | None:
+    """Where a run goes on that can't be reached from here, and what to type there; None where that is not so. Raises
+    RunNotFound."""
+    found = summary(run)
+    if found.state != "elsewhere" or not found.goes_on:
+        return None
+    return f"{run.id} {liveness.way_to(read_meta(run), verb)}"
 
 
 def last_written(*paths: Path) -> float:
@@ -404,7 +451,8 @@ def size_bytes(run: RunDir) -> int:
 def as_json(run: RunSummary) -> dict[str, Any]:
     """The object of `runs --json`; times in ISO 8601, UTC, as in report.json."""
     started = None if run.state == "broken" else _iso(run.started)
-    return {**run._asdict(), "started": started, "ended": _iso(run.ended), "path": str(run.path)}
+    derived = {"goes_on": run.goes_on, "started": started, "ended": _iso(run.ended), "path": str(run.path)}
+    return {**run._asdict(), **derived}
 
 
 def _iso(t: float | None) -> str | None:

@@ -23,6 +23,7 @@ class _Tree:
     threads: int
     read_bytes: dict[int, int]
     write_bytes: dict[int, int]
+    file_bytes: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class HostSampler:
             throttled_percent=_throttled_percent(last.throttling, now.throttling),
             disk_read_bps=_grown(last.tree.read_bytes, tree.read_bytes, elapsed_s),
             disk_write_bps=_grown(last.tree.write_bytes, tree.write_bytes, elapsed_s),
+            file_read_bps=_grown(last.tree.file_bytes, tree.file_bytes, elapsed_s),
             net_recv_bps=_rate(last.net and last.net[0], now.net and now.net[0], elapsed_s),
             net_sent_bps=_rate(last.net and last.net[1], now.net and now.net[1], elapsed_s),
         )
@@ -91,7 +93,7 @@ class HostSampler:
     def _tree(self) -> _Tree:
         self._follow(descendants(self._script))
         cpu_s, rss, threads, script_rss = 0.0, 0, 0, None
-        alive, reads, writes = set(), {}, {}
+        alive, reads, writes, file_reads = set(), {}, {}, {}
         for pid, process in self._processes.items():
             try:
                 with process.oneshot():
@@ -106,10 +108,10 @@ class HostSampler:
             script_rss = memory if pid == self._script else script_rss
             try:
                 io = process.io_counters()
-                reads[pid], writes[pid] = io.read_bytes, io.write_bytes
+                reads[pid], writes[pid], file_reads[pid] = io.read_bytes, io.write_bytes, io.read_chars
             except (psutil.Error, OSError, NotImplementedError):
                 pass  # /proc/PID/io is not for everyone: the rates are then unknown
-        return _Tree(frozenset(alive), cpu_s, rss, script_rss, threads, reads, writes)
+        return _Tree(frozenset(alive), cpu_s, rss, script_rss, threads, reads, writes, file_reads)
 
     def _follow(self, pids: list[int]) -> None:
         """Keeps one psutil.Process for each pid: it carries the process's identity across samples."""

@@ -20,6 +20,8 @@ from tfgpu_tui.supervisor import child, listening
 STAGES = ("batch", "interrupt", "terminate", "kill")
 """How hard to stop, in the order of the escalation: after the current batch, SIGINT, SIGTERM, SIGKILL."""
 CONTROL_TIMEOUT_S = 5.0
+_VERBS = {"stop": "stop"}
+"""Command -> the verb that has the same done on another host; `attach`, and a key there, for all others."""
 
 
 class ControlError(Exception):
@@ -195,6 +197,8 @@ def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
     except rundir.RunNotFound as error:
         raise ControlError(str(error)) from error
     if not rundir.is_running(meta):
+        if away := rundir.away(run, _VERBS.get(str(request.get("cmd")), "attach")):
+            raise ControlError(away)
         found = rundir.summary(run)
         raise ControlError(f"{meta.id} can't be reached: {found.note}" if found.note else f"{meta.id} is not running")
     try:

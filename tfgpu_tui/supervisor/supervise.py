@@ -20,9 +20,9 @@ import tfgpu_tui
 from tfgpu_tui.core.events import ChildStarted, Environment, Event, Log, RunStarted, Standing, TrainEnd
 from tfgpu_tui.diagnose import FindingLog, diagnose
 from tfgpu_tui.report.plain import StatusPrinter
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import alive, rundir
 from tfgpu_tui.runs.rundir import Meta, RunDir
-from tfgpu_tui.supervisor import cgroup, children, environment
+from tfgpu_tui.supervisor import cgroup, children, environment, open_files
 from tfgpu_tui.supervisor import child as processes
 from tfgpu_tui.supervisor.clock import RunClock
 from tfgpu_tui.supervisor.closing import Closing
@@ -36,6 +36,7 @@ from tfgpu_tui.supervisor.listening import listen
 from tfgpu_tui.supervisor.memory_dumps import MemoryDumps
 from tfgpu_tui.supervisor.messages import Messages, StderrFile
 from tfgpu_tui.supervisor.metrics_child import MetricsChild
+from tfgpu_tui.supervisor.open_files import OpenFiles
 from tfgpu_tui.supervisor.output import Output
 from tfgpu_tui.supervisor.preflight import preflight
 from tfgpu_tui.supervisor.record import Recorder, say
@@ -186,6 +187,9 @@ def _run_started(started: Started) -> RunStarted:
         interval_s=meta.interval_s,
         stall_after_s=meta.stall_after_s,
         simulated=os.environ.get("TFGPU_TUI_SIMULATED") or None,
+        host=meta.host,
+        boot_id=meta.boot_id,
+        pid_namespace=meta.pid_namespace,
     )
 
 
@@ -231,6 +235,7 @@ class _Run:
         self._standstill = StandstillWatch(
             script.pid, recorder.state, recorder.record, self._server.ask_agents, self._own_children
         )
+        self._open_files = OpenFiles(recorder.state, recorder.record, lambda: self._host.pids - self._own_children())
         self._reaper = children.Reaper()
         self._commands = commands
         self._metrics = MetricsChild(started.run, started.meta.metrics, recorder.fault)
@@ -252,9 +257,11 @@ class _Run:
             ("host samples", self._sample()),
             ("output", self._follow_output()),
             ("socket", self._keep_reachable()),
+            ("alive", self._show_life()),
             ("preflight", self._preflight()),
             ("findings", self._judge()),
             ("standstill", self._look_while_still()),
+            ("open files", self._look_at_open_files()),
         ]
         if self._started.status_every_s is not None:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
@@ -380,6 +387,12 @@ class _Run:
             if not os.path.exists(self._meta.socket):
                 await self._listen_anew()
 
+    async def _show_life(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):  # a full disk, a folder that was deleted: the next time
+                alive.touch(self._started.run.path)
+            await asyncio.sleep(alive.EVERY_S)
+
     async def _listen_anew(self) -> None:
         try:
             path = rundir.same_or_new_socket_path(Path(self._meta.socket))
@@ -403,6 +416,11 @@ class _Run:
             await asyncio.sleep(TURN_S)
             self._standstill.turn()
 
+    async def _look_at_open_files(self) -> None:
+        while True:
+            await asyncio.sleep(open_files.TURN_S)
+            self._open_files.turn()
+
     async def _follow_output(self) -> None:
         while True:
             await asyncio.sleep(LOG_S)
@@ -424,9 +442,9 @@ class _Run:
             await asyncio.sleep(JUDGE_S)
             standing = log.update(diagnose(state), state.now, state.standing)
             self._commands.tell(standing)
-            since = {f.id: t for f, t in standing}
-            if since.keys() != state.standing.keys():
-                self._recorder.record(Standing(t=time.time(), src="child", since=since))
+            since, severity = {f.id: t for f, t in standing}, {f.id: f.severity for f, _ in standing}
+            if severity != state.standing_severity or since.keys() != state.standing.keys():
+                self._recorder.record(Standing(t=time.time(), src="child", since=since, severity=severity))
 
     def _read_output(self, data: bytes) -> None:
         self._messages.feed(data)

@@ -12,8 +12,10 @@ import codecs
 import re
 import unicodedata
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+
+from tfgpu_tui.core.quick import dataclass
 
 Colour = int | tuple[int, int, int] | None
 """0..255 of the xterm palette, an RGB triple, or None for the terminal's own."""

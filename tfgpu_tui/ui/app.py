@@ -25,10 +25,11 @@ def run_screen(
     early: Sequence[int] = (),
     say: str = "",
     tour: bool = False,
+    nested: bool = False,
 ) -> int:
     """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace). `early`
     holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once. `say` are
-    its first words; `tour` gives a new user of a live run three hints.
+    its first words; `tour` gives a new user of a live run three hints; `nested`: Esc leaves it.
 
     Returns the script's exit status when it has ended, else 0 (detached: the training goes on). What went wrong in the
     screen is raised when the terminal is a terminal again.
@@ -36,7 +37,7 @@ def run_screen(
     theme = choose_theme(settings.theme)
     hints = of_new_user() if tour and mode == "live" else None
     replay = ReplayClock(speed) if mode == "replay" else None
-    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early, tour=hints)
+    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early, tour=hints, nested=nested)
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
     if say:

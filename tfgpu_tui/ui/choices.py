@@ -81,6 +81,8 @@ def runs(found: Sequence[RunSummary], shown: str, before: str | None) -> list[It
 def _ending(run: RunSummary) -> tuple[str, Role]:
     if run.state == "running":
         return "running", "good"
+    if run.state == "elsewhere" and run.goes_on:
+        return f"runs on {run.host}", "good"
     if run.state != "ended":
         return UNSEEN_WORDS.get(run.state, run.state), "warning"
     failed = run.stopped is None and bool(run.exit_code or run.signal is not None)

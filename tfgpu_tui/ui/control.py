@@ -60,7 +60,7 @@ class RealControl:
         launch.resize(run, columns, rows)
 
     def is_running(self, run: RunDir) -> bool:
-        return rundir.is_running(rundir.read_meta(run))
+        return rundir.goes_on(run)
 
     def find(self, run_id: str) -> RunDir:
         return rundir.find(run_id)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, wrap
 from tfgpu_tui.ui.keys import GROUPS, SCROLL_HELP

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 from rich.cells import cell_len
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.terminal.lines import TextStyle, printable
 
 Role = str | TextStyle

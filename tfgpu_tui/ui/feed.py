@@ -10,9 +10,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core.events import Event
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.runs import files, history
 from tfgpu_tui.runs.journal import JournalReader

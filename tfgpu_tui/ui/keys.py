@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.runs.configuration import ConfigError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tfgpu_tui.core.quick import dataclass
 
 MIN_COLUMNS, MIN_ROWS = 60, 15
 """Below this one honest line is shown instead."""

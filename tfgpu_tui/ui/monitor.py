@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from textual.theme import BUILTIN_THEMES
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
-from tfgpu_tui.ui import explaining, exporting, keys, search
+from tfgpu_tui.ui import explaining, keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
 from tfgpu_tui.ui.dialogs import (
@@ -78,6 +79,7 @@ class MonitorApp(App[int]):
         clock: Callable[[], float] = time.time,
         early: Sequence[int] = (),
         tour: Tour | None = None,
+        nested: bool = False,
     ) -> None:
         # NO_COLOR's filter is chosen in App.__init__ by whether colours are the terminal's own.
         super().__init__(ansi_color=BUILTIN_THEMES[theme].ansi)
@@ -93,6 +95,7 @@ class MonitorApp(App[int]):
         self.menus = Menus(self)
         self._script_size: object = None
         self._tour = tour
+        self._nested = nested
         self._early = early
         """Signals that come before this app takes them."""
         self.crash: Exception | None = None
@@ -173,6 +176,10 @@ class MonitorApp(App[int]):
         self._arrange()
         self._tell_script_size()
         self.draw()
+        if not gc.isenabled():
+            # Modules, widgets and styles stay as long as the screen: they need not be looked through again and again.
+            gc.freeze()
+            gc.enable()
 
     # Drawing.
 
@@ -232,12 +239,14 @@ class MonitorApp(App[int]):
         self.menus.commands()
 
     async def action_back(self) -> None:
-        """Leaves a search, then zoom."""
+        """Leaves a search, then zoom, then a screen that was opened from another one."""
         if self.view.search is not None:
             self.view.search = None
             self.draw(everything=True)
         elif self.board.zoomed is not None:
             self._zoom(None)
+        elif self._nested:
+            self._leave()
 
     def action_zoom(self) -> None:
         """The pane in focus over the whole screen, and back."""
@@ -402,6 +411,8 @@ class MonitorApp(App[int]):
 
     def action_export(self) -> None:
         """Writes report, picture and series to a new folder."""
+        from tfgpu_tui.ui import exporting  # late: the reports are no part of the first paint
+
         try:
             folder = exporting.write(Path.cwd(), self.view.state, screen_svg(self), screen_text(self))
         except OSError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.ui.draw import Box, Content, Row, fit, frame, to_ascii, wrap
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import RowsWidget

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.totals import Mark
 from tfgpu_tui.ui.draw import Glyphs, Role, Row, Span
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.ui.draw import Role, Row, pad
 
 Cell = tuple[str, Role]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.terminal.lines import TerminalLines

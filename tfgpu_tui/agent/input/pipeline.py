@@ -192,13 +192,19 @@ def _read_dataset(source: _Source) -> List[Stage]:
     return walk(dataset)
 
 
+def _why_no_times(source: _Source) -> Optional[str]:
+    """Known without asking: TensorFlow prints a warning to the script's stderr for each question that it can't answer
+    ("Local rendezvous is aborting with status: NOT_FOUND: Cannot find this iterator's analytical model")."""
+    if not has_model_proto():
+        return NO_PROTO
+    return NO_AUTOTUNE if source.options.get("autotune") is False else None
+
+
 def _report(source: _Source) -> bool:
     """False where this iterator gave nothing to the model yet."""
     if source.written is None:
         source.written = _read_dataset(source)
-    note = source.note
-    if note is None and not has_model_proto():
-        note = NO_PROTO
+    note = source.note or _why_no_times(source)
     if note is None:
         # Held for this call alone: one that the script lets go of meanwhile ends in this thread.
         iterator = source.iterator()
@@ -206,7 +212,7 @@ def _report(source: _Source) -> bool:
         del iterator
         if serialized is not None:
             return _send_live(source, source.written, serialized)
-        note = NO_AUTOTUNE
+        note = source.note = NO_AUTOTUNE
     user = pipeline_user.described(source.calls_before)
     written = graph_stages(source.written)
     if not user and source.sent_graph is None and written == _state.written:

@@ -1,11 +1,12 @@
 """TensorFlow's debugging switches, forgotten in a script: each makes every step, or every element, much slower. And its
-switches for deterministic results, which have a price, too.
+switches for deterministic results and for TF32, which have a price, too.
 
 Wrapped where they are defined (TensorFlow 2.15 to 2.21): `enable_check_numerics` and `disable_check_numerics`
 (tensorflow/python/debug/lib/check_numerics_callback.py), `enable_dump_debug_info` and `disable_dump_debug_info`
 (dumping_callback.py beside it), `enable_debug_mode` (tensorflow/python/data/ops/debug_mode.py),
 `enable_op_determinism` and `disable_op_determinism` (tensorflow/python/framework/config.py, where
-`is_op_determinism_enabled` also knows the variable TF_DETERMINISTIC_OPS: run with 2.15 and 2.21).
+`is_op_determinism_enabled` also knows the variable TF_DETERMINISTIC_OPS, and `enable_tensor_float_32_execution` is told
+by its argument: run with 2.15 and 2.21).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SWITCHES = {
     "tensorflow.python.framework.config": "op_determinism",
 }
 """Module -> the end of its functions' names, after `enable_` and `disable_`."""
+TF32, TF32_OFF = "enable_tensor_float_32_execution", "tensor_float_32_off"
 DETERMINISTIC = "TF_DETERMINISTIC_OPS"
 
 _told: "dict[str, bool]" = {}
@@ -49,12 +51,20 @@ def _telling(original: Any, name: str, on: bool) -> Any:
     return call
 
 
+@on_import("tensorflow.python.framework.config")
+def _watch_tf32(module: Any) -> None:
+    for name in found(f"switch {TF32} in {module.__name__}", [TF32] if hasattr(module, TF32) else []):
+        setattr(module, name, _telling(getattr(module, name), TF32_OFF, True))
+
+
 @guarded("debug_switches")
 def _tell(name: str, on: bool, caller: FrameType) -> None:
     if name == "op_determinism":
         on = bool(sys.modules["tensorflow.python.framework.config"].is_op_determinism_enabled())
         if not on and name not in _told:
             return  # turned on in vain: this run was asked to leave it off
+    if name == TF32_OFF:
+        on = not sys.modules["tensorflow.python.framework.config"].tensor_float_32_execution_enabled()
     _told[name] = on
     send_latest("debug_switch", key=name, name=name, on=on, place=place_of(caller))
 

@@ -20,6 +20,8 @@ PLUMBING = frozenset(
     | {"Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"}
 )
 """Nodes that compute nothing: arguments, constants, variables (which have their own column), a lowered loop's frame."""
+READ = "ReadVariableOp"
+"""Counted for no row, yet its time is that of who reads: of a table that is scattered into, each read is a copy."""
 OURS = frozenset({"Timestamp", "InplaceAdd", "InplaceUpdate"})
 """The agent's own clock in the graph (`steps/clock.py`)."""
 INPUT_OPS = ("IteratorGetNext", "OptionalGetValue", "OptionalHasValue", "OptionalFromValue", "OptionalNone")
@@ -157,10 +159,15 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
     tallies: Dict[Stack, Tally] = {}
     total = unattributed = 0
     owners: Dict[str, Tuple[Stack, bool]] = {}
+    reads: Dict[str, Tuple[Stack, bool]] = {}
     devices: Dict[str, str] = {}
     nodes = [(node, node.device, False) for node in graph.node if not compiled(node)]
     nodes += [(node, device, True) for node, device in xla_nodes(graph)]
     for node, device_name, in_xla in nodes:
+        if node.op == READ:
+            found = traced.find(names.own_names(node.name))
+            if found is not None:
+                reads[node.name] = found, False
         if node.op in PLUMBING or node.op in OURS:
             continue
         total += 1
@@ -191,6 +198,7 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
         if kernel is not None:
             row.recurrent[kernel] += 1
     _count_copies(graph, owners, tallies)
+    owners.update({name: owner for name, owner in reads.items() if owner[0] in tallies})
     trains = any(row.backward for row in tallies.values()) or any(OPTIMIZER in stack for stack in tallies)
     return Result(tallies, total, unattributed, trains, owners, devices)
 

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.runtime import executing_eagerly, guarded, on_import
 from ..steps import custom_loop
+from . import updates
 from .layers import Facts, Layer
 from .names import LOSS, OPTIMIZER, Interval, Key, Stack
 
@@ -233,10 +234,12 @@ def _leave(frame: _Frame) -> None:
 
 
 @guarded("placement")
-def _applied() -> None:
+def _applied(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
     from tensorflow.python.eager import context
 
-    if _state.eager is not None and context.executing_eagerly():
+    if not context.executing_eagerly():
+        updates.applied(optimizer, args, kwargs)
+    elif _state.eager is not None:
         _state.eager.applied()
 
 
@@ -254,8 +257,9 @@ def _as_autograph_would(function: Any) -> Any:
     return api.tf_convert(function, status)
 
 
-def _wrap(cls: Any, method: str, special: Optional[str], after: Optional[Callable[[], Any]] = None) -> None:
-    """Notes every call of `cls.method`, as `special` or as that of a layer; once for each class that defines it."""
+def _wrap(cls: Any, method: str, special: Optional[str], after: Optional[Callable[..., Any]] = None) -> None:
+    """Notes every call of `cls.method`, as `special` or as that of a layer; once for each class that defines it.
+    `after` is called with the object and the arguments."""
     original = cls.__dict__.get(method)
     if original is None and hasattr(cls, method):
         return  # it inherits from a class that has the hook
@@ -273,7 +277,7 @@ def _wrap(cls: Any, method: str, special: Optional[str], after: Optional[Callabl
             if frame is not None:
                 _leave(frame)
             if after is not None:
-                after()
+                after(self, args, kwargs)
 
     # AutoGraph leaves alone what carries this (`is_autograph_artifact` in tensorflow/python/autograph/impl/api.py);
     # otherwise it would rewrite this wrapper.

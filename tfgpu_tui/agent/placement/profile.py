@@ -21,7 +21,7 @@ from ..hooks.link import Event, is_main
 from ..hooks.runtime import asked_knobs, every, guarded, on_command, on_import, send
 from ..hooks.tf_context import initialised_context
 from ..steps import windows
-from . import placement, profile_split, profile_trace, profile_when
+from . import placement, profile_gpu, profile_split, profile_trace, profile_when
 from .names import OPTIMIZER
 
 HOOK = "profile"
@@ -43,7 +43,7 @@ AUTOMATIC_MOST_BYTES = 16 << 20
 SLEEP_S = 0.3
 """A window up to this long is waited for at once; a longer one by looking again and again."""
 ATTRIBUTED = 0.05
-"""Where less of the time than this share belongs to known ops, there is nothing to show by layer."""
+"""Where less of the time than this share belongs to ops of the training's graph, there is nothing to show by layer."""
 OPTIONS = {"host_tracer_level": 2, "python_tracer_level": 0, "device_tracer_level": 1}
 
 
@@ -210,12 +210,13 @@ def _read(raw: bytes, wall_s: float) -> None:
     del raw
     times = profile_trace.times(found)
     split = profile_split.split(found, attribution, placement.devices())
+    gpus = None if split is None else profile_gpu.look(found.runs, attribution, split.window, split.steps)
     _state.cost_s += time.thread_time() - begun_s
     _state.tries += 1
     most = TRIES if _state.asked == "user" else AUTOMATIC_TRIES
     if steps_in(times, attribution) < WHOLE and _state.tries < most:
         return
-    tell(times, split, attribution, wall_s)
+    tell(times, split, attribution, wall_s, gpus)
 
 
 def tell(
@@ -223,14 +224,17 @@ def tell(
     split: Optional[profile_split.Split],
     attribution: Dict[str, Tuple[str, bool]],
     wall_s: float,
+    gpus: Optional[profile_gpu.Gpus] = None,
 ) -> None:
     """Sends the time by layer, where the trace's ops are those of the training's graph."""
     count = steps_in(times, attribution)
     total = sum(op.ms for op in times.ops.values())
     known = sum(op.ms for name, op in times.ops.items() if name in attribution)
-    in_layers = sum(op.ms for name, op in times.ops.items() if not attribution.get(name, ("(",))[0].startswith("("))
     note = None
-    if not count or in_layers < ATTRIBUTED * total:
+    if count and known >= ATTRIBUTED * total and split is None:
+        _refuse("no whole step ran while the profiler looked")
+        return
+    if not count or known < ATTRIBUTED * total:
         note = "XLA compiles the whole step: the profiler names its instructions, and no op of a layer"
         if split is None or not split.parts.get(profile_split.COMPILED):
             _refuse("the profiler names no op of a layer" if times.ops else "no op ran while the profiler looked")
@@ -257,6 +261,7 @@ def tell(
         unattributed_ms=(total - known) / count,
         note=note,
         **_fields(split),
+        **({} if gpus is None else gpus._asdict()),
     )
 
 
@@ -271,6 +276,8 @@ def _fields(split: Optional[profile_split.Split]) -> Dict[str, Any]:
         "parts": {part: round(ms, 5) for part, ms in split.parts.items()},
         "by_layer": {name: {part: round(ms, 5) for part, ms in row.items()} for name, row in split.by_layer.items()},
         "ops": split.ops,
+        "idle": {part: round(ms, 5) for part, ms in split.idle.items()},
+        "turns": split.turns,
     }
 
 

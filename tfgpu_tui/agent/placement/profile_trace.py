@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import zip_longest
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 Field = Union[int, bytes]
 
 LAYOUT = re.compile(r"-\d+-Transpose\w+-LayoutOptimizer$")
 """What TensorFlow's optimizer puts before and after an op so that its data lies as the GPU's kernel wants it."""
+COPIED = re.compile(r"\bsize:(\d+)")
 CALLS = ("PartitionedCall", "While", "If", "Case", "SymbolicGradient", "XlaLaunch", "XlaRun")
 """Ops whose time is that of the ops that they run."""
 
@@ -49,10 +50,30 @@ class Run(NamedTuple):
     """Of the executor that ran it; empty on a GPU, and where none did."""
     compiled: bool = False
     """By XLA."""
+    name: str = ""
+    """The kernel's or copy's own on a GPU; empty on the host."""
+    copied_bytes: int = 0
+    """Of a copy."""
+    pageable: bool = False
+    """Whether a copy's memory on the host is not pinned: the driver copies it twice then."""
+    turn: int = 0
+    """Of the graph's loop that it runs in; 0 in the first one, and outside of loops."""
 
 
+_Wait = Tuple[str, ...]
+"""Class and name of an op that waits, and its executor."""
 Span = Tuple[float, float]
 """Begin and end in microseconds."""
+
+
+class Process(NamedTuple):
+    """An executor at work on a thread without an op that is told: cheap ops, as those of a loop often are, leave no
+    event of their own."""
+
+    step_id: str
+    turn: int
+    begin_us: float
+    end_us: float
 
 
 class Trace(NamedTuple):
@@ -63,6 +84,7 @@ class Trace(NamedTuple):
     """Ops that wait without a thread (a batch, a tensor from elsewhere, a collective): class, begin, end."""
     calls: List[Span]
     """Of tf.functions."""
+    processes: Sequence[Process] = ()
 
 
 class Times(NamedTuple):
@@ -172,8 +194,10 @@ def trace(raw: bytes) -> Trace:
     """Everything that ran, on whatever thread or stream, and what waited."""
     devices: Dict[int, str] = {}
     threads: Dict[Tuple[int, int], _Thread] = {}
-    begun: Dict[Tuple[str, str], Tuple[str, float]] = {}
-    out = Trace([], [], [])
+    began: Dict[_Wait, List[float]] = {}
+    done: Dict[_Wait, List[float]] = {}
+    silent: List[Process] = []
+    out = Trace([], [], [], silent)
     for number, value in fields(raw):
         if number == 1:
             key, device = _entry(value)
@@ -181,24 +205,38 @@ def trace(raw: bytes) -> Trace:
             devices[key if isinstance(key, int) else 0] = device_name(names[0] if names else "")
         elif number == 4 and isinstance(value, bytes) and b"ThreadpoolListener" not in value:
             event = _event(value)
-            wait = event.args.get("name", ""), event.args.get("step_id", "")
             if "tf_function_call" in event.args:
                 out.calls.append((event.begin_us, event.end_us))
             elif event.name == PROCESS:
                 threads.setdefault(event.thread, _Thread([], [])).processes.append(event)
-            elif event.name == WAITS:
-                begun[wait] = event.args.get("kernel_type", ""), event.begin_us
-            elif event.name == WAITED:
-                kind, begin_us = begun.pop(wait, ("", 0.0))
-                if kind and not kind.endswith(CALLS):
-                    out.waits.append((kind, begin_us, event.begin_us))
+            elif event.name in (WAITS, WAITED):
+                wait = tuple(event.args.get(key, "") for key in ("kernel_type", "name", "step_id"))
+                (began if event.name == WAITS else done).setdefault(wait, []).append(event.begin_us)
             else:
                 run = _run(event, devices.get(event.thread[0], "CPU"))
                 if run is not None:
                     threads.setdefault(event.thread, _Thread([], [])).runs.append(run)
+    for wait, starts in began.items():
+        if wait[0] and not wait[0].endswith(CALLS):
+            out.waits.extend((wait[0], *span) for span in _pairs(starts, done.get(wait, [])))
     for thread in threads.values():
-        out.runs.extend(_settled(thread))
+        settled, processes = _settled(thread)
+        out.runs.extend(settled)
+        silent.extend(processes)
     return out
+
+
+def _pairs(starts: List[float], ends: List[float]) -> Iterator[Span]:
+    """Begins and ends of one op's waits, which the trace has in no order: each with the first end that follows it."""
+    ends = sorted(ends)
+    at = 0
+    for start in sorted(starts):
+        while at < len(ends) and ends[at] < start:
+            at += 1
+        if at == len(ends):
+            return
+        yield start, ends[at]
+        at += 1
 
 
 PROCESS = "ExecutorState::Process"
@@ -248,29 +286,56 @@ def _run(event: _Event, device: str) -> Optional[Run]:
     if "hlo_op" in event.args and device == "CPU":
         return Run("", event.args["hlo_op"], device, event.begin_us, event.end_us, compiled=True)
     if known:
-        return None if kind.endswith(CALLS) else Run(node, kind, device, event.begin_us, event.end_us)
-    if device == "CPU":
-        return None
-    return Run("", event.name, device, event.begin_us, event.end_us, compiled="hlo_op" in event.args)
+        run = None if kind.endswith(CALLS) else Run(node, kind, device, event.begin_us, event.end_us)
+    elif device == "CPU":
+        run = None
+    else:
+        run = Run("", event.name, device, event.begin_us, event.end_us, compiled="hlo_op" in event.args)
+    return run if run is None or device == "CPU" else _on_gpu(run, event)
 
 
-def _settled(thread: _Thread) -> List[Run]:
+def _on_gpu(run: Run, event: _Event) -> Run:
+    details = event.args.get("memcpy_details", "")
+    size = COPIED.search(details)
+    return run._replace(name=event.name, copied_bytes=int(size.group(1)) if size else 0, pageable="pageable" in details)
+
+
+def _settled(thread: _Thread) -> Tuple[List[Run], List[Process]]:
     """The runs of one thread with what their executor did, without those inside of another (what a Python function in
-    the graph calls)."""
+    the graph calls); and when executors were at work there before a run, or without any."""
     runs: List[Run] = []
     for run in sorted(thread.runs, key=lambda r: (r.begin_us, -r.end_us)):
         if run.device != "CPU" or not runs or run.end_us > runs[-1].end_us:
             runs.append(run)
-    processes = sorted((p.begin_us, p.end_us, p.args.get("id", "")) for p in thread.processes)
+    processes = sorted(
+        (Process(p.args.get("id", ""), _turn(p), p.begin_us, p.end_us) for p in thread.processes),
+        key=lambda p: p[2:],
+    )
     out: List[Run] = []
-    at = 0
+    silent: List[Process] = []
+    at, free_us = 0, 0.0  # until when the process at hand is told already
     for run, following in zip_longest(runs, runs[1:]):
-        while at < len(processes) and processes[at][1] < run.begin_us:
+        while at < len(processes) and processes[at].end_us < run.begin_us:
+            silent += _rest(processes[at], free_us, processes[at].end_us)
             at += 1
-        begin_us, end_us, step_id = processes[at] if at < len(processes) else (float("inf"), 0.0, "")
-        if run.device != "CPU" or begin_us > run.begin_us:
+        process = processes[at] if at < len(processes) else Process("", 0, float("inf"), 0.0)
+        if run.device != "CPU" or process.begin_us > run.begin_us:
             out.append(run._replace(until_us=run.end_us))
             continue
-        until_us = end_us if following is None else min(end_us, following.begin_us)
-        out.append(run._replace(until_us=max(until_us, run.end_us), step_id=step_id))
-    return out
+        silent += _rest(process, free_us, run.begin_us)
+        until_us = process.end_us if following is None else min(process.end_us, following.begin_us)
+        free_us = max(until_us, run.end_us)
+        out.append(run._replace(until_us=free_us, step_id=process.step_id, turn=process.turn))
+    for process in processes[at:]:
+        silent += _rest(process, free_us, process.end_us)
+    return out, silent
+
+
+def _turn(process: _Event) -> int:
+    number = process.args.get("iter_num", "")
+    return int(number) if number.isdigit() else 0
+
+
+def _rest(process: Process, since_us: float, until_us: float) -> List[Process]:
+    begin_us = max(process.begin_us, since_us)
+    return [process._replace(begin_us=begin_us, end_us=until_us)] if until_us > begin_us else []

@@ -17,8 +17,18 @@ from tfgpu_tui.core.events.base import (
     histogram_bucket,
     histogram_value_s,
 )
-from tfgpu_tui.core.events.codec import ALL_EVENTS, DEEPEST, FIELDS, SCHEMA_VERSION, decode, encode, from_dict, parse
-from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, Standstill
+from tfgpu_tui.core.events.codec import (
+    ALL_EVENTS,
+    BY_TYPE,
+    DEEPEST,
+    FIELDS,
+    SCHEMA_VERSION,
+    decode,
+    encode,
+    from_dict,
+    parse,
+)
+from tfgpu_tui.core.events.machine import Environment, GpuSample, HostSample, Preflight, ReadFiles, Standstill
 from tfgpu_tui.core.events.monitor import AgentCost, Dropped, Fault, HookOff
 from tfgpu_tui.core.events.program import (
     AgentConnected,
@@ -28,7 +38,9 @@ from tfgpu_tui.core.events.program import (
     Job,
     Knobs,
     LayerTimes,
+    Member,
     Model,
+    Optimizer,
     Pipeline,
     Placement,
     ProcessMemory,
@@ -68,6 +80,7 @@ from tfgpu_tui.core.events.training import (
 
 __all__ = [
     "ALL_EVENTS",
+    "BY_TYPE",
     "DEEPEST",
     "FIELDS",
     "HISTOGRAM_LAST",
@@ -97,8 +110,10 @@ __all__ = [
     "Knobs",
     "LayerTimes",
     "Log",
+    "Member",
     "Metrics",
     "Model",
+    "Optimizer",
     "OutOfMemory",
     "Phase",
     "Pipeline",
@@ -106,6 +121,7 @@ __all__ = [
     "PredictCalls",
     "Preflight",
     "ProcessMemory",
+    "ReadFiles",
     "Rerun",
     "Retrace",
     "RunEnded",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
+
+from tfgpu_tui.core.quick import dataclass
 
 HISTOGRAM_STEPS_PER_OCTAVE = 8
 """Durations are counted in logarithmic buckets, 8 an octave: 9 % wide, so a percentile is right within 4.5 %."""

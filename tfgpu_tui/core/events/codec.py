@@ -15,7 +15,8 @@ DEEPEST = 100
 """Of objects and lists in each other: no event has ten, and every reader goes down into them."""
 
 ALL_EVENTS: tuple[type[Event], ...] = (*run.EVENTS, *machine.EVENTS, *program.EVENTS, *training.EVENTS, *monitor.EVENTS)
-_BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
+BY_TYPE: dict[str, type[Event]] = {e.type: e for e in ALL_EVENTS}
+"""Type of event -> its class."""
 FIELDS: dict[str, frozenset[str]] = {e.type: frozenset(f.name for f in fields(e)) for e in ALL_EVENTS}
 """Type of event -> names of its fields."""
 
@@ -31,7 +32,7 @@ def from_dict(data: dict[str, Any]) -> Event | None:
     """The event of a decoded line; None for a type that this version does not know, or when a required field is
     missing or `data` is no event at all. Unknown fields are skipped."""
     kind = data.get("type")
-    cls = _BY_TYPE.get(kind) if isinstance(kind, str) else None
+    cls = BY_TYPE.get(kind) if isinstance(kind, str) else None
     if cls is None or not isinstance(data.get("t"), (int, float)):
         return None
     known = FIELDS[cls.type]

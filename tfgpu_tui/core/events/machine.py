@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from tfgpu_tui.core import rows
 from tfgpu_tui.core.events.base import Event
+from tfgpu_tui.core.quick import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,9 @@ class HostSample(Event):
     throttled_percent: float | None = None
     """Share of the interval in which the cgroup's CPU quota held the training back."""
     disk_read_bps: float | None = None
-    """Bytes a second read from storage by the tree."""
+    """Bytes a second read from storage by the tree; not all of what network and FUSE file systems give is counted."""
+    file_read_bps: float | None = None
+    """Bytes a second that the tree got by reading whatever it had opened, cached or not."""
     disk_write_bps: float | None = None
     net_recv_bps: float | None = None
     """Whole machine."""
@@ -104,6 +107,18 @@ class GpuSample(Event):
     gpus: list[rows.Gpu] = field(default_factory=list)
     read_ms: float | None = None
     """What this sample took in the driver."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadFiles(Event):
+    """Which files of data the run's processes have open, seen from outside while steps wait for input; cumulative."""
+
+    type: ClassVar[str] = "read_files"
+    senders: ClassVar[tuple[str, ...]] = ("host",)
+    looks: int
+    """At all of its processes."""
+    folders: list[rows.ReadFolder] = field(default_factory=list)
+    """Those most often seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,4 +151,4 @@ class Standstill(Event):
     """With `over`: whether it had been judged to stand still."""
 
 
-EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, Standstill)
+EVENTS: tuple[type[Event], ...] = (Environment, Preflight, HostSample, GpuSample, ReadFiles, Standstill)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from tfgpu_tui.core.events.base import Event
+from tfgpu_tui.core.quick import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from tfgpu_tui.core import rows
 from tfgpu_tui.core.events.base import Event
+from tfgpu_tui.core.quick import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,33 @@ class Job(Event):
     """Workers and chiefs in all."""
     asynchronous: bool = False
     """There are parameter servers: no worker waits for another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member(Event):
+    """Which process of a job this one is, told with its first training step by what its cluster and its launcher say.
+    Nothing is told where neither says anything; what they don't say is None."""
+
+    type: ClassVar[str] = "member"
+    job: str | None = None
+    """The same in all processes of a job: `123.0` (Slurm's job and step; `123_4.0` of an array), the launcher's own
+    name for it, else the address of the cluster's first task."""
+    rank: int | None = None
+    """From 0."""
+    world_size: int | None = None
+    local_rank: int | None = None
+    """Among those on this host."""
+    role: str | None = None
+    """worker | chief | master | evaluator | ps, as the cluster names its task."""
+    launcher: str | None = None
+    """slurm | openmpi | pmix | mpich | horovod | kubernetes | environment (RANK and WORLD_SIZE)."""
+    source: str | None = None
+    """What the rank is from: `cluster` (of TensorFlow's runtime), `TF_CONFIG`, or the launcher's name."""
+    synchronous: bool | None = None
+    """Whether each step waits for all ranks: True in a cluster that trains by collectives, and under Horovod; False
+    beside parameter servers."""
+    restarts: int | None = None
+    """How often Slurm put the job back into its queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +283,19 @@ class LayerTimes(Event):
     by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
     """The row's `layer` -> part -> milliseconds a step."""
     ops: list[rows.OpTime] = field(default_factory=list)
-    """The longest 30, the longest first."""
+    """The longest 30, the longest first. `(small ops)`: those too cheap for the profiler to tell one by one."""
+    idle: dict[str, float] = field(default_factory=dict)
+    """Of `runtime` or `gaps`, what an op of this part ended -> milliseconds a step; `call`: the function's start and
+    end."""
+    turns: dict[str, float] = field(default_factory=dict)
+    """The row's `layer` -> turns a step of the graph's loop in it, the longest one's; rows without a loop are left
+    out."""
+    copies: list[rows.CopyTime] = field(default_factory=list)
+    """From and to GPUs, by direction, the longest first."""
+    products: list[rows.ProductTime] = field(default_factory=list)
+    """The longest 8 kernels on GPUs that multiply matrices or convolve."""
+    arithmetic: dict[str, float] = field(default_factory=dict)
+    """`tensor cores`, `plain`, `unknown` -> milliseconds a step in all such kernels."""
     cost_s: float | None = None
     """What the look cost the training: the profiler's start and end, the reading, the slower steps. None where that
     was not measured."""
@@ -265,6 +305,22 @@ class LayerTimes(Event):
     """What the parts can't tell, and why, where that is so."""
     refused: str | None = None
     """Why nothing was measured, in words; None where it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Event):
+    """What an optimizer updates in a step that was traced; told again where that changed."""
+
+    type: ClassVar[str] = "optimizer"
+    name: str
+    cls: str = ""
+    variables: int = 0
+    """Trainable ones that it updates in a step."""
+    parameters: int = 0
+    """In these."""
+    global_clipnorm: float | None = None
+    sparse: list[rows.SparseUpdate] = field(default_factory=list)
+    """Tables of whose rows the gradient holds only those that were looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +360,7 @@ EVENTS: tuple[type[Event], ...] = (
     Knobs,
     Model,
     Job,
+    Member,
     Dataset,
     Pipeline,
     UserCode,
@@ -314,6 +371,7 @@ EVENTS: tuple[type[Event], ...] = (
     Stacks,
     Placement,
     LayerTimes,
+    Optimizer,
     TfMemory,
     ProcessMemory,
     GrowthCause,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from tfgpu_tui.core.events.base import Event
+from tfgpu_tui.core.quick import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,12 @@ class RunStarted(Event):
     never."""
     simulated: str | None = None
     """Said in the status line and the report when the hardware is simulated (`SIMULATED GPU`)."""
+    host: str = ""
+    """Name of the machine; '' in older journals, as the next two."""
+    boot_id: str = ""
+    """/proc/sys/kernel/random/boot_id: one start of one kernel."""
+    pid_namespace: str = ""
+    """/proc/self/ns/pid: in which the numbers of processes here mean something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +143,9 @@ class Standing(Event):
     type: ClassVar[str] = "standing"
     senders: ClassVar[tuple[str, ...]] = ("child",)
     since: dict[str, float]
-    """Id of each finding -> unix seconds."""
+    """Id of each finding -> unix seconds, in the order in which they are shown."""
+    severity: dict[str, str] = field(default_factory=dict)
+    """Id of each -> critical | warning | info; empty in older journals."""
 
 
 @dataclass(frozen=True, kw_only=True)

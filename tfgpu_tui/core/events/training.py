@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from tfgpu_tui.core import rows
 from tfgpu_tui.core.events.base import Event
+from tfgpu_tui.core.quick import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,7 @@ class DebugSwitch(Event):
 
     type: ClassVar[str] = "debug_switch"
     name: str
-    """check_numerics | dump_debug_info | debug_mode (of tf.data) | op_determinism."""
+    """check_numerics | dump_debug_info | debug_mode (of tf.data) | op_determinism | tensor_float_32_off."""
     on: bool
     place: str
     """`train.py:12`; of a variable what set it, in words."""

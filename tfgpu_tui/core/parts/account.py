@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 
 FUNCTIONS = 100
 TRACED_IN = ("training", "evaluating", "predicting")

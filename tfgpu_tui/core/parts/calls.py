@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.totals import FitTimes, PredictTimes, Retraced, StepTotals
 
 

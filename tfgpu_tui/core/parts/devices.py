@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import rows
 from tfgpu_tui.core.parts.machine import held_since
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.totals import GpuView
 
 DIAGNOSTICS = 64

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import UserFunction, WorkerFunction
 
 WORKERS = 256

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 
 MAX_LOOPS = 64
+MAX_OPTIMIZERS = 16
 
 
 @dataclass
@@ -21,6 +23,8 @@ class Layers:
     unrolled: dict[str, ev.UnrolledLoop] = field(default_factory=dict)
     """By the place of the loop."""
     graph_python: ev.GraphPython | None = None
+    optimizers: dict[str, ev.Optimizer] = field(default_factory=dict)
+    """By name."""
 
 
 def model(layers: Layers, e: ev.Model) -> None:
@@ -53,6 +57,11 @@ def unrolled(layers: Layers, e: ev.UnrolledLoop) -> None:
 
 def graph_python(layers: Layers, e: ev.GraphPython) -> None:
     layers.graph_python = e
+
+
+def optimizer(layers: Layers, e: ev.Optimizer) -> None:
+    if e.name in layers.optimizers or len(layers.optimizers) < MAX_OPTIMIZERS:
+        layers.optimizers[e.name] = e
 
 
 def on_a_gpu(ops: Mapping[str, int]) -> str:

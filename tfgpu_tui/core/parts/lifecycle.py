@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.run_words import STOP_SIGNALS
 
 
@@ -35,6 +36,8 @@ class Lifecycle:
     """The newest that was asked for while this run went on."""
     standing: dict[str, float] = field(default_factory=dict)
     """Findings that stand -> since when, as the supervisor told it."""
+    severity: dict[str, str] = field(default_factory=dict)
+    """Of each; empty where an older supervisor did not tell it."""
 
 
 def agent_connected(life: Lifecycle, e: ev.AgentConnected) -> None:
@@ -79,4 +82,4 @@ def rerun(life: Lifecycle, e: ev.Rerun) -> None:
 
 
 def standing(life: Lifecycle, e: ev.Standing) -> None:
-    life.standing = dict(e.since)
+    life.standing, life.severity = dict(e.since), dict(e.severity)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.series import Decimated, Series
 
 SAMPLE_HOLDS_S = 5.0
 """A sample speaks for the time since the one before it, but never for longer than this."""
 SERIES = (
-    "cpu", "tree_cpu", "busiest_core", "rss", "host_memory", "disk_read", "net_recv", "throttled", "granted_cores",
+    "cpu", "tree_cpu", "busiest_core", "rss", "host_memory", "disk_read", "file_read", "net_recv", "throttled",
+    "granted_cores",
 )  # fmt: skip
 
 
@@ -21,11 +23,12 @@ class Machine:
     host: ev.HostSample | None = None
     rss_peak_bytes: int | None = None
     rss_by_step: Decimated = field(default_factory=Decimated)
+    """(training steps, resident bytes of the process tree)."""
     children_by_step: Decimated = field(default_factory=Decimated)
     """(training steps, resident bytes of the script's child processes)."""
-    """(training steps, resident bytes of the process tree)."""
     oom_kills_before: int | None = None
     """Of the kernel's out-of-memory killer, at the first sample."""
+    read_files: ev.ReadFiles | None = None
     host_series: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in SERIES})
 
 
@@ -45,6 +48,7 @@ def host_sample(machine: Machine, e: ev.HostSample, cpus: list[int] | None, step
         ("rss", e.tree_rss_bytes),
         ("host_memory", e.memory_used_bytes),
         ("disk_read", e.disk_read_bps),
+        ("file_read", e.file_read_bps),
         ("net_recv", e.net_recv_bps),
         ("throttled", e.throttled_percent),
         ("granted_cores", _granted_cores_percent(e, cpus)),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import MemoryDevice, MemoryUse
 from tfgpu_tui.core.series import BUCKETS, Decimated, Series
 from tfgpu_tui.core.totals import Training

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from tfgpu_tui.core import events as ev
@@ -21,6 +21,7 @@ from tfgpu_tui.core.parts.layers import Layers
 from tfgpu_tui.core.parts.memory import Memory
 from tfgpu_tui.core.parts.record import MARKS
 from tfgpu_tui.core.parts.steps import Steps
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.totals import Mark
 
@@ -46,6 +47,8 @@ class Process:
     account: Account = field(default_factory=Account)
     job: ev.Job | None = None
     """Its place among the processes that train one model together, where it was told."""
+    member: ev.Member | None = None
+    """Which one it is of its job, by its cluster or its launcher, where that was told."""
     told_phase: str | None = None
     heard_t: float = 0.0
     """Of its newest event."""
@@ -156,6 +159,10 @@ def _job(p: Process, e: ev.Job) -> None:
     p.job = e
 
 
+def _member(p: Process, e: ev.Member) -> None:
+    p.member = e
+
+
 def _layer_times(p: Process, e: ev.LayerTimes) -> None:
     layers.layer_times(p.layers, e)
     if e.refused is None and e.steps:
@@ -186,11 +193,13 @@ HANDLERS: dict[type[ev.Event], Callable[[Process, Any], None]] = {
     ev.LayerTimes: _layer_times,
     ev.UnrolledLoop: lambda p, e: layers.unrolled(p.layers, e),
     ev.GraphPython: lambda p, e: layers.graph_python(p.layers, e),
+    ev.Optimizer: lambda p, e: layers.optimizer(p.layers, e),
     ev.Knobs: lambda p, e: layers.knobs(p.layers, e),
     ev.TfMemory: lambda p, e: memory.tf_memory(p.memory, e, p.steps.train.steps, p.steps.fits),
     ev.ProcessMemory: lambda p, e: memory.process_memory(p.memory, e),
     ev.GrowthCause: lambda p, e: memory.growth_cause(p.memory, e),
     ev.ArrayCopy: lambda p, e: memory.array_copy(p.memory, e),
     ev.Job: _job,
+    ev.Member: _member,
     ev.AgentCost: _agent_cost,
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.parts import calls, feed
 from tfgpu_tui.core.parts.process import Process, lean
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import MemoryDevice, MemoryUse
 
 LIMIT = 64

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.quick import dataclass
 
 STALL_AFTER_S = 60.0
 """Without a step for so long it is asked, where nobody asked for another time."""

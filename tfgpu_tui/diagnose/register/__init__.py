@@ -7,7 +7,7 @@ finding knows nothing of its own explanation. (pure)
 
 from __future__ import annotations
 
-from tfgpu_tui.diagnose.register import compute, gpu, host, inputs, memory, place, run
+from tfgpu_tui.diagnose.register import compute, gpu, host, inputs, memory, place, ranks, run
 from tfgpu_tui.diagnose.register.entry import Entry, Limit
 
 __all__ = ["ENDINGS", "FAMILIES", "REGISTER", "Entry", "Limit", "family_of"]
@@ -19,7 +19,7 @@ FAMILIES: dict[str, tuple[str, tuple[Entry, ...]]] = {
     "host": ("The step waits for the host", host.ENTRIES),
     "compute": ("The computation itself takes longer than it needs to", compute.ENTRIES),
     "memory": ("Memory, of the GPU and of the host", memory.ENTRIES),
-    "run": ("The run itself", run.ENTRIES),
+    "run": ("The run itself", (*run.ENTRIES, *ranks.ENTRIES)),
 }
 """Family -> (what its findings have in common, they)."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 

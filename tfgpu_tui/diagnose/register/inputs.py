@@ -7,8 +7,10 @@ from tfgpu_tui.diagnose.epoch_starts import FILLS, MIN_EPOCHS, WHOLE
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 from tfgpu_tui.diagnose.host_edges import LARGE_ARRAY_BYTES, NOTICEABLE_PAUSE_S
 from tfgpu_tui.diagnose.input_causes import DOMINATES
+from tfgpu_tui.diagnose.input_copies import MIN_BYTES
 from tfgpu_tui.diagnose.input_lost import SPENT_SHARE
-from tfgpu_tui.diagnose.input_machine import FULL, IDLE_WAIT, OWN, READ_BYTES_PER_STEP, THROTTLED_PERCENT
+from tfgpu_tui.diagnose.input_machine import FULL, IDLE_WAIT, OWN, THROTTLED_PERCENT
+from tfgpu_tui.diagnose.input_storage import MIN_LOOKS, READ_BYTES_PER_STEP, SEEN
 from tfgpu_tui.diagnose.input_wait import HIDDEN_BUSY_PERCENT, SECOND_SIGN, SHORT_STEP_S
 from tfgpu_tui.diagnose.register.entry import A_WARNING, JUDGED, SHARES, Entry, Limit
 from tfgpu_tui.diagnose.stages import EXPLAINS
@@ -200,13 +202,20 @@ ENTRIES = (
     Entry(
         id="input.storage",
         means="the pipeline waits for a disk or a network",
-        seen=f"""Cores idle, GPU idle, and bytes come in at a steady rate, in the finding's title. It {_BESIDE}.""",
-        why="""Each file costs one round trip, whatever its size: some milliseconds on a network file system or an
-        object store. One file after the other, 64 images a batch are 64 of those. Many small files also defeat the
-        read-ahead of the system. It is no lack of bandwidth in most cases, but of requests in flight.""",
+        seen=f"""Cores idle, GPU idle, and bytes come in at a steady rate, in the finding's title. Its lines name the
+        folder whose files are read, and the file system that it lies on. It {_BESIDE}.""",
+        why="""Each file costs one round trip, whatever its size: some milliseconds on a network file system, an object
+        store that is mounted by FUSE, or a drive of the host's in a virtual machine (9p: WSL's /mnt/c). One file after
+        the other, 64 images a batch are 64 of those. Many small files also defeat the read-ahead of the system. It is
+        no lack of bandwidth in most cases, but of requests in flight.""",
         signal="""The slow stage reads files, or is Python (which may); no core is busy in most of the waiting; and the
         training's processes read bytes from a disk in each step, or the machine receives some from a network. Which of
-        the two gave more is named.""",
+        the two gave more is named. What network and FUSE file systems give is not all counted as a disk's: there it is
+        what the processes read at all.
+
+        The folders are those of files that the processes have open for reading, as the kernel lists them, in up to two
+        looks a second while steps wait; their mount and file system, too, as each process itself sees them. The files
+        are not touched. A file that is open for a moment only may never be seen.""",
         steps=(
             """Ask for several at once:
             | dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -215,8 +224,9 @@ ENTRIES = (
             |     num_parallel_calls=tf.data.AUTOTUNE,
             | )""",
             "Keep the data in few large files (TFRecord, 100 MB and more each), not in one for each example.",
-            """Copy it to a local disk first, where one is large enough:
-            | cp -r /mnt/nfs/data $TMPDIR/data""",
+            """Copy it to a local disk first, where one is large enough; under WSL into Linux' own file system.
+            | cp -r /mnt/nfs/data $TMPDIR/data
+            | cp -r /mnt/c/data ~/data""",
             """If it fits in memory, read it once:
             | dataset = dataset.map(decode).cache()    # before shuffle""",
         ),
@@ -225,6 +235,8 @@ ENTRIES = (
             *_STAGE,
             Limit("no core is busy in {} or more of the waiting", IDLE_WAIT, units.share),
             Limit("{} or more come in at each step", READ_BYTES_PER_STEP, units.size),
+            Limit("a folder is named from {} looks that saw it", MIN_LOOKS),
+            Limit("and from {} of all looks", SEEN, units.share),
         ),
         knobs=("input=parallel",),
         demo="demo/remote_files.py",
@@ -340,6 +352,33 @@ ENTRIES = (
         memory is.""",
         limits=(Limit("said of arrays of {} or more", LARGE_ARRAY_BYTES, units.size),),
         demo_note="it needs a GPU, and arrays of some hundred MiB",
+    ),
+    Entry(
+        id="input.copy_bound",
+        means="the GPU waits while its batch is copied to it",
+        seen="""Input wait is small, GPU busy has gaps, and "copies between devices" is a large part of compute in the
+        step pane. PCIe traffic to the GPU is high in bursts.""",
+        why="""tf.data makes batches in the host's memory. Keras hands them to the step as they are, so the copy to the
+        GPU is the first thing in it, and the first layer waits for that. Batches of images in float32 are four times as
+        large as the same in uint8: 64 images of 224 x 224 are 38 MB, 5 ms over a link of 8 GB/s, which is a PCIe 3
+        link of eight lanes, or any link where the memory is not pinned (the driver then copies it twice; on an H200
+        with PCIe 5 and 16 lanes such a copy ran at 9 GB/s).""",
+        signal="""A profile of a few steps: the time in copies from host to device during which no kernel ran on that
+        GPU, as a share of the step; their bytes, and whether their memory was pinned. The rate is set against what the
+        link carries by its generation and lanes, as NVML tells them. A copy beside kernels costs nothing and does not
+        count.""",
+        steps=(
+            """Send bytes, and make floats of them on the GPU:
+            | images = tf.io.decode_jpeg(data)          # uint8, in the pipeline
+            | keras.layers.Rescaling(1 / 255)           # first layer of the model""",
+            """In an own loop, copy the next batch while this one is computed:
+            | dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))""",
+            "Data that fits into the GPU's memory can stay there: one tensor on the GPU, and tf.gather from it.",
+            """If the link is slower than the GPU's best (`gpu.link_degraded`), that comes first.""",
+        ),
+        harmless="Below the limits.",
+        limits=(*SHARES, Limit("only where {} or more are copied in a step", MIN_BYTES, units.size)),
+        demo_note="it needs a GPU: large float32 batches for a small model",
     ),
     Entry(
         id="input.ran_out",

@@ -7,7 +7,7 @@ from tfgpu_tui.diagnose.gpu_growth import PEAK_SHARE, WEIGHTY
 from tfgpu_tui.diagnose.gpu_run import FOREIGN_BUSY_PERCENT, FOREIGN_BYTES, FOREIGN_SHARE, FOREIGN_WARNING_SHARE
 from tfgpu_tui.diagnose.growth_by_training import LARGE_BYTES, LARGE_SHARE, MIN_TRAININGS
 from tfgpu_tui.diagnose.host_growth import EXPLAINS_SHARE, MIN_GROWTH_BYTES, MIN_GROWTH_SHARE, MIN_POINTS, MIN_STEPS
-from tfgpu_tui.diagnose.memory import HALF, NEARLY_ALL
+from tfgpu_tui.diagnose.memory import HALF, LOST_BYTES, NEARLY_ALL, TIMES
 from tfgpu_tui.diagnose.register.entry import Entry, Limit
 
 ENTRIES = (
@@ -46,6 +46,37 @@ ENTRIES = (
         knobs=("memory_growth=on",),
         demo="replay demo/recordings/h200-healthy.jsonl",
         demo_note="a real H200",
+    ),
+    Entry(
+        id="memory.fragmented",
+        means="far more GPU memory is held than was ever in use",
+        seen="""With memory growth on, nvidia-smi shows several times what the memory pane calls "in use", and it grew
+        over the first epochs. Later an allocation may fail although enough is free.""",
+        why="""TensorFlow's allocator (BFC) takes memory from the driver in regions, each twice the one before, cuts
+        them into pieces, and joins neighbours that are free. Tensors of many sizes, some of which live long, leave
+        gaps that fit nothing that comes later; then another region is taken. A region is never given back before the
+        process ends. Batches and sequences whose shapes change from step to step do that, and so does a model that is
+        built anew while the old one still lives.""",
+        signal="""What NVML says this run's process holds, against the most that TensorFlow's allocator ever had in use
+        (get_memory_info), with growth in force and one process on the GPU. The allocator tells its largest free piece
+        only in the dump of an allocation that failed; there memory.oom says it, and that it was fragmented.""",
+        steps=(
+            """Let the driver hand memory out: it moves and returns what is free.
+            | export TF_GPU_ALLOCATOR=cuda_malloc_async
+            | tfgpu-tui --set allocator=cuda_malloc_async train.py""",
+            """Give tensors few shapes: the last batch dropped, sequences padded to some lengths.
+            | dataset.batch(64, drop_remainder=True)
+            | dataset.bucket_by_sequence_length(…)""",
+            "In loops that build models: keras.backend.clear_session() before the next one.",
+        ),
+        harmless="""On a GPU of your own, as long as nothing fails: it is information. A process that once needed more,
+        for a validation or a first trial of kernels, shows that in its highest use and is not meant.""",
+        limits=(
+            Limit("held is {} times the most that was in use", TIMES),
+            Limit("and {} more than that", LOST_BYTES, units.size),
+        ),
+        knobs=("allocator=cuda_malloc_async",),
+        demo_note="it needs a GPU, and a training whose shapes change",
     ),
     Entry(
         id="memory.foreign",

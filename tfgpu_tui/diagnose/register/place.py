@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfgpu_tui.core import units
 from tfgpu_tui.diagnose.finding import CRITICAL_SHARE, WARNING_SHARE
 from tfgpu_tui.diagnose.placement import NOTICEABLE_BYTES
-from tfgpu_tui.diagnose.precision import BUSY_PERCENT, FLOAT64_SHARE, MANY_PARAMETERS
+from tfgpu_tui.diagnose.precision import BUSY_PERCENT, FLOAT64_SHARE, MANY_PARAMETERS, MOST
 from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 
 _MEASURED = (
@@ -209,18 +209,26 @@ ENTRIES = (
     Entry(
         id="precision.unused_tensor_cores",
         means="float32 on a busy GPU that has tensor cores",
-        seen="A line of information beside a training that keeps its GPU busy.",
+        seen="""A warning with the names of the kernels where the step was looked into; else a line of information
+        beside a training that keeps its GPU busy.""",
         why="""Tensor cores multiply matrices in 16 bits at several times the speed of float32. From compute capability
         7.0 on a GPU has them. From 8.0 on float32 products use them too, as TF32 (TensorFlow has it on by default), at
-        half the speed of 16 bits or less; on 7.x (V100, T4) float32 does not use them at all.
+        half the speed of 16 bits or less; on 7.x (V100, T4) float32 does not use them at all. A call of
+        enable_tensor_float_32_execution(False), or NVIDIA_TF32_OVERRIDE=0, takes them from float32; and cuDNN and
+        cuBLAS choose other kernels for shapes that do not suit them (3 channels, 10 units).
 
         Mixed precision computes in 16 bits where that is safe and keeps the weights in 32. Folk advice says it is
         always faster. It is not: steps that wait for input or for the host, and layers too small to fill the GPU, gain
         nothing.""",
-        signal="""Compute capability, the dtype policy of all layers with weights, and GPU busy as NVML tells it. How
-        much it gains is not known before a run with it, and the finding says so.""",
+        signal="""Where the step was looked into (profile=5, or by itself): the names of the kernels of cuBLAS and
+        cuDNN, which say how they multiply (tensor16x8x8, s1688, tf32f32 against ffma, simt, sgemm), and their time. If
+        the tensor cores compute most, nothing is said. Names that are not known count for neither.
+
+        Else compute capability, the dtype policy of all layers with weights, and GPU busy as NVML tells it: that is
+        information. How much is gained is not known before a run with it, and the finding says so.""",
         steps=(
-            """Try it without an edit, and compare both runs (`c`): speed, and the loss.
+            """Look whether TF32 is switched off: the call or variable stands in the finding where that is known.""",
+            """Try 16 bits without an edit, and compare both runs (`c`): speed, and the loss.
             | tfgpu-tui --set precision=mixed_bfloat16 train.py    # 8.0 on
             | tfgpu-tui --set precision=mixed_float16 train.py     # 7.x""",
             """Then for good, before the first layer is made:
@@ -230,11 +238,17 @@ ENTRIES = (
             """An own loop needs a scaled loss with mixed_float16 (compile does it by itself); mixed_bfloat16 has
             float32's range and needs none.""",
         ),
-        harmless="Always information. Numerical work that needs float32 should stay there.",
+        harmless="Numerical work that needs all of float32's digits should stay there.",
         limits=(
             JUDGED,
-            Limit("only models of {} parameters or more", MANY_PARAMETERS, units.number),
-            Limit("only GPUs that are busy for {} or more", BUSY_PERCENT, units.percent),
+            Limit("a warning where plain kernels take {} of each step", WARNING_SHARE, units.share),
+            Limit("and {} of the time of all products and convolutions", MOST, units.share),
+            Limit(
+                "information, without a look inside: only models of {} parameters or more",
+                MANY_PARAMETERS,
+                units.number,
+            ),
+            Limit("and only GPUs that are busy for {} or more", BUSY_PERCENT, units.percent),
         ),
         knobs=("precision=mixed_bfloat16", "precision=mixed_float16"),
         demo_note="it needs a GPU that a large model keeps busy",

@@ -292,7 +292,8 @@ ENTRIES = (
             Limit("and from {} of the wall time of a run that has ended", SLOW_START_SHARE, units.share),
         ),
         knobs=("jit_compile=off",),
-        demo_note="it takes a graph of tens of thousands of ops, or a compiler that is slow on this machine",
+        demo="demo/slow_start.py",
+        demo_note="by XLA; on a quick machine give it more layers: demo/slow_start.py 120",
     ),
     Entry(
         id="run.stalled",

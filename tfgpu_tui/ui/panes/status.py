@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tfgpu_tui.core import python_options, units
 from tfgpu_tui.core.account import whole_run
 from tfgpu_tui.core.knobs import SCRIPT
+from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.run_words import LOST_WORDS
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, whole_groups, width_of, wrap_clipped

@@ -1,0 +1,78 @@
+"""compute.layer and compute.optimizer beyond their pairs: each reason, and what looks like it and is healthy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.journals import T0, evidence, start, state_of, windows
+from tests.unit.test_diagnose_placement import row
+from tests.unit.test_each_finding import looked
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import rows
+from tfgpu_tui.diagnose import Finding, compute_inside
+
+PARTS = {"forward": 5.0, "backward": 3.5, "runtime": 1.0}
+
+
+def layer_found(cls: str = "Mine", ops: list[rows.OpTime] | None = None, turns: float = 32.0) -> list[Finding]:
+    placed = ev.Placement(t=T0 + 4, layers=[row(layer="a", **{"class": cls})], ops=5, predicted=True)
+    look = looked(PARTS, by_layer={"a": {"forward": 4.0}}, turns={"a": turns}, ops=ops or [])
+    return list(compute_inside.findings(state_of(start(), [placed], look)))
+
+
+def update_found(ops: list[rows.OpTime], ms: float = 6.0, **told: Any) -> list[Finding]:
+    values = {"name": "adam", "cls": "Adam", "variables": 300, "parameters": 30_000, **told}
+    look = looked({"forward": 3.5, "optimizer": ms}, ops=ops)
+    return list(compute_inside.findings(state_of(start(), [ev.Optimizer(t=T0 + 2, **values)], look)))
+
+
+def update(op: str, ms: float, runs: float) -> rows.OpTime:
+    return {"op": op, "part": "optimizer", "ms": ms, "runs": runs}
+
+
+def test_a_loop_over_time_is_none_over_the_batch() -> None:
+    assert [f.evidence["reason"] for f in layer_found()] == ["loop_over_batch"]
+    assert layer_found("LSTM") == [] and layer_found("Bidirectional") == []
+    assert layer_found(turns=100.0) == [], "no more turns than the batch has examples"
+    assert [f.evidence["reason"] for f in layer_found(turns=30.5)] == ["loop_over_batch"], "the last batch is smaller"
+
+
+def test_data_in_another_order_is_told_with_the_time_that_it_takes() -> None:
+    added: rows.OpTime = {"op": "Transpose", "part": "forward", "layer": "a", "ms": 1.5, "runs": 2.0, "layout": True}
+    (found,) = layer_found(ops=[added], turns=0.0)
+    assert (found.evidence["reason"], found.severity) == ("layout", "warning")
+    assert "channels_last" in found.next
+    own: rows.OpTime = {**added, "layout": False}
+    assert layer_found(ops=[own], turns=0.0) == [], "the script's own transposition"
+
+
+def test_many_small_variables_are_told_and_few_or_large_ones_are_not() -> None:
+    ops = [update("Mul", 3.0, 1800.0), update("AssignAddVariableOp", 3.0, 600.0)]
+    (found,) = update_found(ops)
+    assert found.evidence["reason"] == "many_variables" and "jit_compile" in found.next
+    assert evidence(found)["share"] > 0.5
+    assert update_found(ops, parameters=300_000_000) == []
+    assert update_found([update("Mul", 6.0, 24.0)]) == []
+    assert update_found(ops, ms=0.3) == [], "a small part of the step"
+
+
+def test_the_norm_over_all_gradients_is_told_where_its_sums_take_the_time() -> None:
+    ops = [update("Sum", 2.0, 10.0), update("Square", 3.0, 10.0)]
+    assert [f.evidence["reason"] for f in update_found(ops, global_clipnorm=1.0)] == ["global_clipnorm"]
+    assert update_found(ops) == []
+    assert update_found([update("Square", 5.0, 10.0)], global_clipnorm=1.0) == [], "Adam's own squares"
+
+
+def test_a_table_of_which_most_rows_are_looked_up_is_healthy() -> None:
+    table: rows.SparseUpdate = {"variable": "t", "rows": 1000, "elements": 64_000, "slots": 2, "touched_each": 20}
+    rare: rows.SparseUpdate = {**table, "rows": 100_000, "elements": 6_400_000}
+    ops = [update("Mul", 6.0, 12.0)]
+    assert update_found(ops, parameters=64_000, sparse=[table]) == []
+    (found,) = update_found(ops, parameters=6_400_000, sparse=[rare])
+    assert "640" in found.title, "20 of each of the 32 examples"
+    assert update_found(ops, parameters=64_000_000, sparse=[rare]) == [], "a small part of the parameters"
+    assert update_found([update("ResourceScatterSub", 6.0, 1.0)], parameters=6_400_000, sparse=[rare]) == []
+
+
+def test_nothing_is_said_before_the_training_is_judged_or_without_a_look() -> None:
+    assert list(compute_inside.findings(state_of(start(), windows(40)))) == []

@@ -1,0 +1,105 @@
+"""One run's lines of a journal, folded as far as a row of the fleet needs it: cheap for many, and for long histories.
+
+Of a history only what stays true is folded line by line; of its steps the last windows, of its samples the last one.
+So the sums of a RunState made here are not the run's, and its row does not ask for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from tfgpu_tui.core import checkpoint, validate
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import RunState
+
+KEPT = frozenset(
+    b"run_started child_started agent_connected phase train_end script_error stopping rerun standing run_ended "
+    b"environment job member model dataset epoch".split()
+)
+"""Types that are few, and of which each counts."""
+SAMPLES = frozenset((b"host_sample", b"gpu_sample", b"tf_memory"))
+"""Of these the newest is enough; of the GPUs' also the newest with their processes, which come now and then."""
+WINDOWS = 256
+"""Of steps: so many hold the last 15 s."""
+SUMMED_S = 1.0
+_TYPE = re.compile(rb'"type":\s?"(\w+)"')
+_HEAD_BYTES = 200
+
+
+def summed(windows: Iterable[ev.Steps]) -> Iterator[ev.Steps]:
+    """Windows of the same kind that follow each other within a second, as one: so many runs cost a quarter to fold.
+    What no row needs (callbacks, histogram) is left out."""
+    held: ev.Steps | None = None
+    for window in windows:
+        if held is not None and _alike(held, window):
+            held = _sum(held, window)
+            continue
+        if held is not None:
+            yield held
+        held = replace(window, callbacks={}, periods={})
+    if held is not None:
+        yield held
+
+
+def _alike(a: ev.Steps, b: ev.Steps) -> bool:
+    kind = (b.pid, b.phase, b.loop, b.fit, b.warmup, b.profiled)
+    return (a.pid, a.phase, a.loop, a.fit, a.warmup, a.profiled) == kind and 0 <= b.t - a.t + a.wall_s <= SUMMED_S
+
+
+def _sum(a: ev.Steps, b: ev.Steps) -> ev.Steps:
+    return replace(
+        a,
+        t=b.t,
+        epoch=b.epoch,
+        steps=a.steps + b.steps,
+        executions=a.executions + b.executions,
+        wall_s=a.wall_s + b.wall_s,
+        wait_s=None if a.wait_s is None or b.wait_s is None else a.wait_s + b.wait_s,
+        compute_s=None if a.compute_s is None or b.compute_s is None else a.compute_s + b.compute_s,
+        host_s=a.host_s + b.host_s,
+        traces=a.traces + b.traces,
+        examples=None if a.examples is None or b.examples is None else a.examples + b.examples,
+        step_min_s=None,
+        step_max_s=None,
+        wait_bound=b.wait_bound or a.wait_bound,
+    )
+
+
+class Followed:
+    """What is known of a run that is followed."""
+
+    def __init__(self, state: RunState | None = None) -> None:
+        self.state = state or RunState()
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """More lines, in their order."""
+        steps: deque[bytes] = deque(maxlen=WINDOWS)
+        samples: dict[bytes, bytes] = {}
+        for line in lines:
+            found = _TYPE.search(line, 0, _HEAD_BYTES)
+            kind = found.group(1) if found is not None else b""
+            if kind == b"steps":
+                steps.append(line)
+            elif kind in SAMPLES:
+                samples[kind + b"+" if b'"processes"' in line else kind] = line
+            elif kind in KEPT:
+                self._apply(line)
+        for line in samples.values():
+            self._apply(line)
+        for window in summed(event for line in steps if isinstance(event := validate.read(line), ev.Steps)):
+            self.state.take(window)
+
+    def begin_at(self, dumped: str) -> None:
+        """Begins anew with a state of `core.checkpoint`; one that is none is left out."""
+        try:
+            self.state = checkpoint.load(dumped)
+        except ValueError:
+            self.state = RunState()
+
+    def _apply(self, line: bytes) -> None:
+        event = validate.read(line)
+        if event is not None:
+            self.state.take(event)

@@ -1,0 +1,133 @@
+"""The runs of this user's state folder, which several hosts may share."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfgpu_tui.core import fleet
+from tfgpu_tui.core.fleet import Row
+from tfgpu_tui.fleet.follow import Followed
+from tfgpu_tui.runs import alive, history, rundir
+from tfgpu_tui.runs.rundir import RunDir
+
+LIST_EVERY_S = 3.0
+LIFE_EVERY_S = 5.0
+FULL_READ_EVERY_S = 10.0
+"""A journal that did not grow is read all the same: its last events may lie beside it, on a disk that is full."""
+RECENT_S = 3600.0
+"""Runs without an end that fell silent before that are none of today's."""
+MUCH_BYTES = 1 << 19
+"""More is read at once only of a history: then there may be more of it."""
+
+
+class LocalRun:
+    """One run whose files are here."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        state, self._reader = history.latest(run.journal)
+        self._followed = Followed(state)
+        self._size = -1
+        self._read_at = self._life_at = 0.0
+        self._life, self._quiet_s = "unknown", 0.0
+        self.behind = True
+
+    def read(self, now: float) -> None:
+        """Takes in what is new, or a piece of a long history. `now` is of the monotonic clock."""
+        with contextlib.suppress(OSError):
+            size = self.run.journal.stat().st_size
+            if not self.behind and size == self._size and now - self._read_at < FULL_READ_EVERY_S:
+                return
+            self._size, self._read_at = size, now
+            lines = self._reader.next_lines()
+            self._followed.take(lines)
+            self.behind = sum(map(len, lines)) >= MUCH_BYTES
+            if lines and not self.behind:
+                self._quiet_s = 0.0
+
+    def row(self, now: float) -> Row:
+        """As it stands."""
+        if now - self._life_at >= LIFE_EVERY_S:
+            self._life_at = now
+            self._look()
+        return fleet.row(self._followed.state, key=self.run.id, life=self._life, quiet_s=self._quiet_s)
+
+    def _look(self) -> None:
+        written = rundir.last_written(self.run.journal, self.run.path / alive.NAME)
+        self._quiet_s = alive.silent_s(self.run.path, written)
+        try:
+            if rundir.is_running(rundir.read_meta(self.run)):
+                self._life = "running"
+            else:
+                found = rundir.summary(self.run)
+                self._life = "elsewhere" if found.goes_on else "lost" if found.state == "elsewhere" else found.state
+        except rundir.RunNotFound:
+            self._life = "unknown"
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Folder:
+    """All of them that run, and those that fell silent or ended while they were watched."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Path, LocalRun] = {}
+        self._passed: set[Path] = set()
+        """Runs that were over when they were first seen."""
+        self._listed_at: float | None = None
+
+    def read(self, now: float, deadline: float) -> bool:
+        """Reads on until the deadline, both of the monotonic clock; True where there is more to read."""
+        if self._listed_at is None or now - self._listed_at >= LIST_EVERY_S:
+            self._listed_at = now
+            self._list()
+        for run in self._runs.values():
+            run.read(now)
+            while run.behind and time.monotonic() < deadline:
+                run.read(now)
+        return any(run.behind for run in self._runs.values())
+
+    def rows(self, now: float) -> Iterator[Row]:
+        """One for each."""
+        for run in self._runs.values():
+            yield run.row(now)
+
+    def notes(self) -> list[str]:
+        """What can't be read, in words: nothing here."""
+        return []
+
+    def _list(self) -> None:
+        try:
+            there = {run.path: run for run in rundir.all_runs()}
+        except (rundir.RunNotFound, rundir.StateDirError):
+            return
+        for path in self._runs.keys() - there.keys():
+            self._runs.pop(path).close()
+        self._passed &= there.keys()
+        for path, run in there.items():
+            if path in self._runs or path in self._passed:
+                continue
+            if _is_of_today(run):
+                self._runs[path] = LocalRun(run)
+            else:
+                self._passed.add(path)
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            run.close()
+
+
+def _is_of_today(run: RunDir) -> bool:
+    """Whether it goes on, or has no end and was written to a short time ago."""
+    try:
+        found = rundir.summary(run)
+    except rundir.RunNotFound:
+        return False
+    if not found.ours and not rundir.in_own_folder(run)[0]:
+        return False
+    written = rundir.last_written(run.journal, run.path / alive.NAME)
+    return found.goes_on or (found.state in ("lost", "elsewhere") and alive.silent_s(run.path, written) < RECENT_S)
