@@ -13,7 +13,7 @@ from tfgpu_tui.core.knobs import SCRIPT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.lines import feed_lines, loop_lines
-from tfgpu_tui.diagnose.stages import named, prefetch_off, python_stage, serial_map
+from tfgpu_tui.diagnose.stages import named, of_library, prefetch_off, python_stage, serial_map
 from tfgpu_tui.report.compare import SMALLEST_CHANGE
 from tfgpu_tui.trials.records import Candidate, LeftOut, Plan, words
 
@@ -104,7 +104,7 @@ def _input(state: RunState) -> Iterator[Candidate | LeftOut]:
         yield LeftOut("input", f"the step waits for input only {units.share(wait)} of its time")
         return
     stages = state.pipeline.stages if state.pipeline is not None else []
-    serial = [stage for stage in stages if serial_map(stage)]
+    serial = [stage for stage in stages if serial_map(stage) and of_library(stage) is None]
     if serial:
         yield Candidate({"input": "parallel"}, f"{named(serial[0])} handles one element at a time")
     else:

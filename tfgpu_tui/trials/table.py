@@ -210,12 +210,14 @@ def _loss(group: Group, record: Record) -> tuple[int, float, float | None] | Non
 
 def _outside(group: Group, record: Record) -> tuple[int, float, float, float] | None:
     """(step, loss, lowest, highest of the baselines) where a loss is far outside of theirs at the last step that can be
-    compared: the range of the baselines, and its width again at both sides, and a tenth."""
+    compared: the range of the baselines, and its width again at both sides, and a tenth of their greatest loss, for
+    small losses late in a training differ by factors from run to run."""
+    greatest = max((abs(y) for r in group.records if r.is_baseline for _, y in r.losses), default=0.0)
     for step, loss in reversed(record.losses):
         base = _base_losses(group, step)
         if base:
             low, high = min(base), max(base)
-            room = (high - low) + OUTSIDE * max(abs(low), abs(high))
+            room = (high - low) + OUTSIDE * greatest
             return None if low - room <= loss <= high + room else (int(step), loss, low, high)
     return None
 
