@@ -209,6 +209,8 @@ def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.readline() or b"{}")
     except (OSError, ValueError) as error:
+        if rundir.summary(run).state == "ended":  # its supervisor is about to go
+            raise ControlError(f"{meta.id} is not running") from error
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ControlError(f"{meta.id} does not answer on {meta.socket}: {reason}") from error
     if answer.get("ok") is not True:

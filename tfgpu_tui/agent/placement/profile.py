@@ -234,7 +234,7 @@ def tell(
     if count and known >= ATTRIBUTED * total and split is None:
         _refuse("no whole step ran while the profiler looked")
         return
-    if not count or known < ATTRIBUTED * total:
+    if not count or known < ATTRIBUTED * total or (split is not None and profile_split.all_compiled(split)):
         note = "XLA compiles the whole step: the profiler names its instructions, and no op of a layer"
         if split is None or not split.parts.get(profile_split.COMPILED):
             _refuse("the profiler names no op of a layer" if times.ops else "no op ran while the profiler looked")

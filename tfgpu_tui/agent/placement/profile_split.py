@@ -117,6 +117,11 @@ def split(found: Trace, attribution: Attribution, placed: Mapping[str, str]) -> 
     )
 
 
+def all_compiled(split: Split) -> bool:
+    """Whether XLA made one program of all layers; the optimizer may be beside it."""
+    return COMPILED in split.parts and not {FORWARD, BACKWARD} & set(split.parts)
+
+
 def looped(attribution: Attribution) -> Set[str]:
     """The rows of layers with a loop in the graph: TensorFlow names its node `while`, `while_1`, `map_while_grad`."""
     found = (row for node, (row, _) in attribution.items() if "while" in node.rpartition("/")[2])
