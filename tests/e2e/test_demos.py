@@ -238,6 +238,7 @@ def test_a_crashed_child_is_said_though_the_script_ended_well(environment: dict[
     assert report["findings"][0] == failed
 
 
+@pytest.mark.slow
 def test_deterministic_results_are_named_with_their_line(environment: dict[str, str], tmp_path: Path) -> None:
     script = str(DEMO / "deterministic.py")
     report, done = headless(environment, tmp_path / "r.json", script, "2")
@@ -264,6 +265,7 @@ def test_keras_3_over_two_workers_is_named_and_over_one_it_trains(environment: d
     assert "run.multi_worker_keras3" not in [f["id"] for f in report["findings"]]
 
 
+@pytest.mark.slow
 def test_a_loop_that_tracing_unrolled_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     report, _ = headless(environment, tmp_path / "r.json", str(DEMO / "unrolled_loop.py"), "2")
     assert weighty(report) == ["compute.unrolled"]
@@ -317,6 +319,7 @@ def test_half_precision_on_a_cpu_is_named_with_its_line(environment: dict[str, s
     assert weighty(twin) == []
 
 
+@pytest.mark.slow
 def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     needs_keras_3("a PyDataset")
     script = str(DEMO / "stalled_worker.py")
@@ -329,6 +332,7 @@ def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: di
     assert "run.stalled" not in [f["id"] for f in healthy["findings"]]
 
 
+@pytest.mark.slow
 def test_workers_that_exchange_gradients_most_of_the_time(environment: dict[str, str], tmp_path: Path) -> None:
     needs_keras_3("its variables have a value()")
     command = ("--set", "profile=5", str(DEMO / "all_reduce.py"))

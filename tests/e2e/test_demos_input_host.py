@@ -77,6 +77,7 @@ def test_remote_storage(run: Run) -> None:
     assert max(cause["evidence"]["disk_read_bytes_per_s"] or 0, cause["evidence"]["net_received_bytes_per_s"]) > 0
 
 
+@pytest.mark.slow
 def test_one_core_for_the_whole_job(run: Run) -> None:
     report = run("cpu_starved.py", 2)
     assert report["environment"]["cpu_count"] == 1, "the cores that the script has, not those of the machine"
@@ -120,6 +121,7 @@ def test_fit_in_a_loop(run: Run) -> None:
     assert report["training"]["fit_calls"]["count"] == 15
 
 
+@pytest.mark.slow
 def test_predict_for_each_row(run: Run) -> None:
     report = run("predict_in_loop.py", 3)
     assert weighty(report)[0] == "host.predict_in_loop"

@@ -152,6 +152,7 @@ def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:
     wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too", 60)
 
 
+@pytest.mark.slow
 def test_a_real_training_is_tried(place: Workplace) -> None:
     """Eager steps are many times slower on any machine."""
     script = place.script(TRAINING)
