@@ -89,7 +89,9 @@ def test_the_start_of_fit_and_its_validations_are_told_as_the_script_clocks_them
     state, truth = ran(python, "ill")
     found = account(state)
     in_start = [place for place in found.places if place["part"] == "preparing"]
-    if in_start and "class_weight_to_sample_weights" in place_words(in_start[0]):  # Keras 3 goes through them
+    slow_start = state.environment.keras_flavour == "keras3"  # Keras 2 leaves the weights to the pipeline
+    if slow_start:
+        assert any("class_weight_to_sample_weights" in place_words(place) for place in in_start)
         assert found.seconds("fit_start") == pytest.approx(truth["started"], rel=0.2, abs=0.7)
         with monkeypatch.context() as sooner:
             sooner.setattr(judged, "LEAST_S", 0.1 * truth["started"])
@@ -102,5 +104,5 @@ def test_the_start_of_fit_and_its_validations_are_told_as_the_script_clocks_them
     assert found.seconds("validation") == pytest.approx(truth["validated"], rel=0.2, abs=0.7)
     assert told(state)["host.validation"].evidence["epochs"] in (4, 5)
     healthy, _ = ran(python, "healthy")
-    assert account(healthy).seconds("fit_start") < 0.5 * found.seconds("fit_start") or not in_start
+    assert not slow_start or account(healthy).seconds("fit_start") < 0.5 * found.seconds("fit_start")
     assert not {"host.validation", "run.outside_training"} & set(told(healthy))
