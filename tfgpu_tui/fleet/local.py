@@ -56,8 +56,7 @@ class LocalRun:
         return fleet.row(self._followed.state, key=self.run.id, life=self._life, quiet_s=self._quiet_s)
 
     def _look(self) -> None:
-        written = rundir.last_written(self.run.journal, self.run.path / alive.NAME)
-        self._quiet_s = alive.silent_s(self.run.path, written)
+        self._quiet_s = _silent_s(self.run)
         try:
             if rundir.is_running(rundir.read_meta(self.run)):
                 self._life = "running"
@@ -129,5 +128,9 @@ def _is_of_today(run: RunDir) -> bool:
         return False
     if not found.ours and not rundir.in_own_folder(run)[0]:
         return False
-    written = rundir.last_written(run.journal, run.path / alive.NAME)
-    return found.goes_on or (found.state in ("lost", "elsewhere") and alive.silent_s(run.path, written) < RECENT_S)
+    return found.goes_on or (found.state in ("lost", "elsewhere") and _silent_s(run) < RECENT_S)
+
+
+def _silent_s(run: RunDir) -> float:
+    """Since its supervisor wrote something, by the file server's clock."""
+    return alive.silent_s(run.path, rundir.last_written(run.journal, run.path / alive.NAME))

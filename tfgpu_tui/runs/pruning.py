@@ -41,10 +41,10 @@ def why_kept(run: RunDir) -> str | None:
         return None
     if found.state == "running" or liveness.script_lives(meta):
         return RUNNING if found.state == "running" else "its script goes on without its monitor"
-    if found.state == "unknown" or (found.state == "elsewhere" and (found.silent_s or 0.0) <= SILENT_S):
+    if found.state == "unknown":
         return found.note
     if found.state == "elsewhere":
-        return None
+        return found.note if (found.silent_s or 0.0) <= SILENT_S else None
     # Without a pid, a supervisor may never have been able to write its own: the disk was full.
     pid = liveness.holder(run.path) if meta.supervisor_pid is None and meta.keeper_pid is None else None
     return None if pid is None else f"process {pid} has its files open"

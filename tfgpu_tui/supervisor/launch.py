@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -190,6 +191,12 @@ def resize(run: RunDir, columns: int, rows: int) -> None:
     command(run, {"cmd": "resize", "columns": columns, "rows": rows})
 
 
+def _has_ended(run: RunDir) -> bool:
+    with contextlib.suppress(rundir.RunNotFound):
+        return rundir.summary(run).state == "ended"
+    return False
+
+
 def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
     """Sends one command over the run's socket, and returns the answer. Raises ControlError."""
     try:
@@ -209,7 +216,7 @@ def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.readline() or b"{}")
     except (OSError, ValueError) as error:
-        if rundir.summary(run).state == "ended":  # its supervisor is about to go
+        if _has_ended(run):  # its supervisor is about to go
             raise ControlError(f"{meta.id} is not running") from error
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ControlError(f"{meta.id} does not answer on {meta.socket}: {reason}") from error
