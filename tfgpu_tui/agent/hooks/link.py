@@ -85,6 +85,7 @@ class Link:
         self._path = path
         self._on_command = on_command
         self._periodic: list[tuple[float, Callable[[], None]]] = []
+        self._last: list[Callable[[], None]] = []
         self._dead = False
         self.dropped = 0
         self._taken_told = False
@@ -117,9 +118,12 @@ class Link:
             self._connection = None
         self._forget()
 
-    def every(self, seconds: float, function: Callable[[], None]) -> None:
-        """Run `function` on the working thread about every so many seconds. It must not raise."""
+    def every(self, seconds: float, function: Callable[[], None], last: bool = False) -> None:
+        """Run `function` on the working thread about every so many seconds, and once more when the process ends where
+        it is to have the `last` word. It must not raise."""
         self._periodic.append((seconds, function))
+        if last:
+            self._last.append(function)
 
     def put(self, event: Event, key: Any = None) -> None:
         """Queue an event. With a key, it replaces a queued one of the same key. Never blocks, never raises."""
@@ -143,7 +147,7 @@ class Link:
         self._wake.set()
 
     def close(self) -> None:
-        """The process ends: no more periodic functions, and send what is queued.
+        """The process ends: the last words of the periodic functions, and what is queued is sent.
 
         The one that runs is waited for: an interpreter that is gone ends the threads that come back to it, and one that
         comes back through TensorFlow's C++ takes the process along ("FATAL: exception not rethrown", SIGABRT).
@@ -152,7 +156,9 @@ class Link:
         self._over.set()
         if first and threading.current_thread() is not self._worker:
             try:
-                self._work_lock.acquire(timeout=LAST_WORK_S)  # for good
+                if self._work_lock.acquire(timeout=LAST_WORK_S):  # for good
+                    for function in self._last:
+                        function()
             except KeyboardInterrupt:
                 pass  # the process is ending, only faster now
         self.flush()

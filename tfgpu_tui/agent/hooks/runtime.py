@@ -193,12 +193,13 @@ def found(what: str, places: Sequence[Any]) -> Sequence[Any]:
     return places
 
 
-def every(seconds: float) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Decorator: the function runs about every so many seconds on a thread of the agent, off the training's threads."""
+def every(seconds: float, last: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Decorator: the function runs about every so many seconds on a thread of the agent, off the training's threads;
+    `last`: once more when the process ends."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
         if _link is not None:
-            _link.every(seconds, _guarded_by_name(function))
+            _link.every(seconds, _guarded_by_name(function), last)
         return function
 
     return register

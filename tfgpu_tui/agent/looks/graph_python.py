@@ -49,7 +49,7 @@ class Source:
 
 _sources: Dict[Tuple[str, Optional[str], Optional[int], Optional[str]], Source] = {}
 _by_token: Dict[str, Source] = {}
-_told = 0
+_told = (0, 0)
 
 
 def _for_pipeline(frame: Optional[FrameType]) -> bool:
@@ -125,16 +125,17 @@ def _registry(module: Any) -> None:
     cls.insert, cls.__call__ = insert, call
 
 
-@every(TELL_S)
+@every(TELL_S, last=True)
 def _tell() -> None:
     global _told
-    calls = sum(source.calls for source in list(_sources.values()))
-    if calls == _told:
+    # Steps are counted a little later than the calls in them: what catches up after the last call is told, too.
+    now = sum(source.calls for source in list(_sources.values())), windows.total("train")
+    if not now[0] or now == _told:
         return
-    _told = calls
+    _told = now
     functions = [dict(vars(source)) for source in list(_sources.values()) if source.calls]
     functions.sort(key=lambda entry: -entry["seconds"])
-    send_latest("graph_python", steps=windows.total("train"), functions=functions[:10])
+    send_latest("graph_python", steps=now[1], functions=functions[:10])
 
 
 def _forked() -> None:
