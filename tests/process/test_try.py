@@ -110,8 +110,8 @@ def test_a_script_that_writes_is_asked_about(place: Workplace) -> None:
 
 def experiment(place: Workplace, script: str, *asked: dict[str, str], budget_s: float = 120.0) -> conduct.Experiment:
     group = Group("try-script-1", [str(place.script(script)), "--epochs", "3"], str(place.folder), sys.executable,
-                  asked=list(asked))  # fmt: skip
-    return conduct.Experiment(group, budget_s, lambda *_: None, lambda *_: None, lambda files: True)
+                  asked=list(asked), budget_s=budget_s)  # fmt: skip
+    return conduct.Experiment(group, may_write=lambda files: True)
 
 
 def test_a_trial_that_never_begins_is_a_row(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
