@@ -175,7 +175,7 @@ def _of_losses(group: Group, good: Sequence[Record]) -> Iterator[str]:
         yield "its loss became nan or infinite: the baseline's did not"
         return
     off = [found for r in good if (found := _outside(group, r)) is not None]
-    if off:
+    if off and len(off) == len(good):  # two runs of a script differ, too: at each of its trials
         step, loss, low, high = off[-1]
         span = units.number(low) if low == high else f"{units.number(low)} to {units.number(high)}"
         yield f"its loss leaves the baseline's range: {units.number(loss)} at step {step}, against {span}"
