@@ -452,7 +452,7 @@ class Session:
             self.say(str(error))
         else:
             self.experiment.stops += 1
-            self.say("the experiment ends with this trial; then the table is printed")
+            self.say("the experiment ends; then its table is printed")
 
     # Other runs.
 
