@@ -315,8 +315,6 @@ class Session:
             return 0.0
         return state.last_step_t - state.first_step_t
 
-    errors = ERRORS
-
     def foreign_command(self) -> str | None:
         """What a rerun would start where this run may be somebody else's; None for one of ours. Raises one of
         control.ERRORS."""
