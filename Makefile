@@ -57,3 +57,4 @@ bench:
 	$(PYTHON) -m benchmarks.long_run --per-window 16
 	$(PYTHON) -m benchmarks.stops --times 5
 	$(PYTHON) -m benchmarks.fuzz
+	$(PYTHON) -m benchmarks.try_demos --repeats 1

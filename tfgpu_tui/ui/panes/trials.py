@@ -102,9 +102,15 @@ def _rows(trials: Trials, view: View) -> list[list[Cell]]:
             continue
         seen.append(setting)
         runs = now is not None and now.setting == setting
-        remark = "not reached" if trials.over and not trials.asks else f"to come: {why}" if why else "as it is"
+        remark = _to_come(trials, why, runs)
         out.append(_row(setting, runs, (words(setting), *["–"] * 6), remark, "muted", view))
     return out
+
+
+def _to_come(trials: Trials, why: str, runs: bool) -> str:
+    if trials.over and not trials.asks:
+        return "not reached"
+    return why if runs else f"to come: {why}" if why else "as it is"
 
 
 def _row(
