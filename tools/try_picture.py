@@ -2,8 +2,8 @@
 
 python -m tools.try_picture [--keep STATE_FOLDER GROUP]
 
-`--keep` makes the recording first, of an experiment in a state folder whose script was named by a relative path. Nothing
-is invented; paths and the machine's name are left out, as `tests.nvml.keep` does.
+`--keep` makes the recording first, of an experiment in a state folder. Nothing is invented; paths and the machine's
+name are left out, as `tests.nvml.keep` does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.nvml.keep import kept
-from tfgpu_tui.core.events import Steps
+from tfgpu_tui.core.events import Stopping
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.trials import records
@@ -36,16 +36,17 @@ def keep(state: Path, group_id: str) -> None:
     python = json.loads(journal.partition("\n")[0])["python"]
     words = {python: "python3", str(Path(python).parents[1]): "/venv", str(state): "state"}
     RUN.journal.write_text(kept(journal, words))
-    told = records.to_json(replace(group, cwd=".", python="python3", conductor=None))
+    argv = [Path(group.argv[0]).name, *group.argv[1:]]
+    told = records.to_json(replace(group, argv=argv, cwd=".", python="python3", conductor=None))
     GROUP.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def drawn() -> str:
-    """The picture, at the last steps that the trial told."""
+    """The picture, right before the trial is ended."""
     whole = records.from_json(json.loads(GROUP.read_text()))
     trial = whole.records[TRIALS]
     with JournalReader(RUN.journal) as reader:
-        at_s = max(event.t for event in reader if isinstance(event, Steps)) - trial.begun
+        at_s = next(event.t for event in reader if isinstance(event, Stopping)) - 0.5 - trial.begun
 
     def trials(now: float) -> Trials:
         spent_s = trial.begun + at_s - whole.begun
