@@ -111,7 +111,7 @@ def _first(view: View, box: Box) -> Content:
 
 def offered(view: View, finding: Finding) -> bool:
     """True where Enter would rerun with something that this run does not have yet."""
-    if finding.knob is None or view.replay is not None:
+    if finding.knob is None or view.replay is not None or view.trials is not None:
         return False
     name, _, value = finding.knob.partition("=")
     return view.knobs.get(name) != value
