@@ -122,11 +122,11 @@ class Folder:
 
 def _is_of_today(run: RunDir) -> bool:
     """Whether it goes on, or has no end and was written to a short time ago."""
+    if not rundir.in_own_folder(run)[0]:
+        return False  # another user could have written it
     try:
         found = rundir.summary(run)
     except rundir.RunNotFound:
-        return False
-    if not found.ours and not rundir.in_own_folder(run)[0]:
         return False
     return found.goes_on or (found.state in ("lost", "elsewhere") and _silent_s(run) < RECENT_S)
 
