@@ -26,6 +26,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.agent.conftest import Event, of_type, run_script
+from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.state import fold
+from tfgpu_tui.diagnose import diagnose
 
 CASES = Path(__file__).parent / "accuracy_cases"
 SCRIPTS = ("fits", "loops", "replicas")
@@ -134,8 +137,15 @@ def row_of(case: str, result: dict[str, Any], events: list[Event], phase: str) -
     return Row(case, step_ms, true, measured, "bound" if bounds - {None} else "", bound=bounds != {None})
 
 
+def alarms(events: list[Event]) -> str:
+    """What is said of the whole script, but info."""
+    told = [event for event in map(ev.from_dict, events) if event is not None]
+    return ", ".join(found.id for found in diagnose(fold(told)) if found.severity != "info") or "–"
+
+
 def run(script: str, python: str, cases: list[str], verbose: bool) -> list[Row]:
-    """The rows of one script's cases on one interpreter: those whose name holds one of `cases`, or all."""
+    """The rows of one script's cases on one interpreter: those whose name holds one of `cases`, or all; and one of
+    what is said of it."""
     events, process = run_script(CASES / f"{script}.py", python, cases, timeout_s=200)
     line = next((line for line in process.stdout.splitlines() if line.startswith("NOTES")), None)
     if verbose or line is None:
@@ -158,7 +168,7 @@ def run(script: str, python: str, cases: list[str], verbose: bool) -> list[Row]:
         for phase in phases:
             label = case if len(phases) == 1 else f"{case}: {phase}"
             rows.append(row_of(label, result, by_case.get(case, []), phase))
-    return rows
+    return [*rows, Row(f"{script}.py: findings", note=alarms(events))]
 
 
 def table(rows: list[Row]) -> list[str]:

@@ -8,9 +8,9 @@ of TensorFlow's runtime which its ops ended, as the truth has it too; forward ho
 rounds in which they took turns, with its standard error; the difference is that of the rounds, which share what else
 the machine did. Exit status 1 where any part is off by more than 5 points.
 
-The truth has errors of its own beyond the noise. A layer that is taken away takes its share of the update with it,
-which the told share of a layer does not hold, and the gradient that is passed on; where the update runs beside the
-backward pass, what the step loses without it is less than the time in which it runs.
+The truth has errors of its own beyond the noise. A layer that is taken away takes the gradient that is passed on with
+it; where the update runs beside the backward pass, what the step loses without it is less than the time in which it
+runs. `--inter-op 1` has TensorFlow run one op after the other, so that what is taken away is what the step loses.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=MODELS)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--inter-op", type=int, help="TensorFlow's inter_op_parallelism_threads; its own choice if not")
     asked = parser.parse_args()
     print("truth / told, % of the step's compute (± standard errors)")
     print("| model | forward | backward | optimizer | the layer | runtime, unknown | worst | steps lost, s, a look |")
@@ -96,6 +97,8 @@ def main() -> int:
     bad = 0
     for model in asked.only:
         environment = {"MODEL": model, "ROUNDS": str(asked.rounds), "LOOK_STEPS": str(asked.steps)}
+        if asked.inter_op:
+            environment["INTER_OP"] = str(asked.inter_op)
         _, process = run_script(CASE.read_text(), environment=environment)
         if process.returncode:
             print(process.stderr[-2000:])

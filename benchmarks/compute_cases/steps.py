@@ -1,15 +1,16 @@
 """Ten models, and for each what its step takes without one part of it: run by `benchmarks/compute_split.py`.
 
 MODEL: one of MODELS. In each of ROUNDS rounds the agent looks inside some steps, and the truth is measured by ablation:
-the whole step, the step without its update, the forward pass alone, the step without the layer `part`, and a call that
-computes nothing; in turns, and as ratios within the round, so that what else the machine does falls out. Without its
-update a step gives back one number of each gradient, for TensorFlow drops what nobody asks for, and whole gradients
-cost their own time. The call that computes nothing is what is no compute. Prints all rounds as JSON.
+the whole step, the step without its update, the forward pass alone, the step without its update and the layer `part`,
+and a call that computes nothing; in turns, the shortest call of each, since what else the machine does only adds.
+Without its update a step gives back one number of each gradient, for TensorFlow drops what nobody asks for, and
+whole gradients cost their own time. The call that computes nothing is what is no compute. Prints all rounds as JSON.
 """
 
 import json
 import os
 import random
+import statistics
 import sys
 import time
 
@@ -18,8 +19,10 @@ import numpy as np
 import tensorflow as tf
 
 L = keras.layers
-ROUNDS, LEAST_S = int(os.environ.get("ROUNDS", "12")), 0.1
+ROUNDS, TURNS, LEAST_S = int(os.environ.get("ROUNDS", "12")), 5, 0.1
 LOOK_STEPS = int(os.environ.get("LOOK_STEPS", "10"))
+if "INTER_OP" in os.environ:
+    tf.config.threading.set_inter_op_parallelism_threads(int(os.environ["INTER_OP"]))
 
 
 class EachAlone(L.Layer):
@@ -113,24 +116,29 @@ def steps(name, with_part=True):
 
 
 def timed(function, times):
-    begin = time.perf_counter()
+    """Seconds of each of so many calls."""
+    took = []
     for _ in range(times):
+        begin = time.perf_counter()
         function()
-    return (time.perf_counter() - begin) / times
+        took.append(time.perf_counter() - begin)
+    return took
 
 
 def truth(variants, counts):
     """Shares of the step's compute, of one round."""
-    order = list(variants)
-    random.shuffle(order)
-    took = {key: timed(variants[key], counts[key]) for key in order}
+    times = {key: [] for key in variants}
+    for _ in range(TURNS):
+        for key in random.sample(list(variants), len(variants)):
+            times[key] += timed(variants[key], counts[key])
+    took = {key: min(seconds) for key, seconds in times.items()}
     none_s = took["nothing"]
     whole_s = took["step"] - none_s
     return {
         "forward": (took["forward"] - none_s) / whole_s,
         "backward": (took["no_update"] - took["forward"]) / whole_s,
         "optimizer": (took["step"] - took["no_update"]) / whole_s,
-        "part": (took["step"] - took["without"]) / whole_s,
+        "part": (took["no_update"] - took["without"]) / whole_s,
     }
 
 
@@ -139,7 +147,7 @@ def look(profile, step, looks):
     told = len(looks)
     profile._want(LOOK_STEPS, "user")
     begin = time.time()
-    while len(looks) == told and time.time() < begin + 60:
+    while len(looks) == told and time.time() < begin + 240:
         step()
     return len(looks) > told
 
@@ -159,15 +167,15 @@ def main():
     look(profile, variants["step"], looks)
     looks.clear()
     of_step = placed.attribution, placed.devices
-    variants["without"] = steps(os.environ["MODEL"], with_part=False)["step"]
+    variants["without"] = steps(os.environ["MODEL"], with_part=False)["no_update"]
     for function in variants.values():
         timed(function, 5)
-    counts = {key: max(1, round(LEAST_S / timed(function, 5))) for key, function in variants.items()}
+    counts = {key: max(1, round(LEAST_S / min(timed(function, 5)))) for key, function in variants.items()}
     time.sleep(1)  # the agent reads the other steps' graphs, too
     placed.attribution, placed.devices = of_step
     rounds = []
     for _ in range(ROUNDS):
-        before = timed(variants["step"], counts["step"])
+        before = statistics.median(timed(variants["step"], counts["step"]))
         if not look(profile, variants["step"], looks):
             break
         rounds.append({"truth": truth(variants, counts), "told": looks[-1], "step_ms": before * 1e3})

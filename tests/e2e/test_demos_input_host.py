@@ -149,6 +149,21 @@ def test_epochs_that_are_shorter_than_they_were_meant_to_be(run: Run) -> None:
     assert ".repeat()" in lost["next"]
 
 
+def test_a_step_that_xla_can_not_compile(tmp_path: Path, run: Run) -> None:
+    """And without XLA it trains: Keras compiles on request on a machine without a GPU, too."""
+    demo = DEMO / "xla_unsupported.py"
+    variables = {**os.environ, "TFGPU_TUI_STATE_DIR": str(tmp_path / "state")}
+    report, done = headless(variables, tmp_path / "r.json", str(demo), "1")
+    assert done.returncode == 1
+    assert weighty(report) == ["xla.unsupported_op"]
+    refused = finding(report, "xla.unsupported_op")
+    call = next(n for n, line in enumerate(demo.read_text().splitlines(), 1) if "ImageProjectiveTransformV3(" in line)
+    assert (refused["evidence"]["op"], refused["evidence"]["layer"]) == ("ImageProjectiveTransformV3", "turned")
+    assert (Path(refused["evidence"]["file"]).name, refused["evidence"]["line"]) == (demo.name, call)
+    option, value = "--set", refused["knob"]
+    assert "xla.unsupported_op" not in weighty(run(demo.name, 1, option, value))
+
+
 def test_a_loss_that_left_the_numbers(run: Run) -> None:
     lost = finding(run("nan_loss.py", 20), "run.nan_loss")
     assert lost["severity"] == "critical" and lost["evidence"]["value"] == "nan" and lost["knob"] is None

@@ -110,8 +110,8 @@ def test_a_script_that_writes_is_asked_about(place: Workplace) -> None:
 
 def experiment(place: Workplace, script: str, *asked: dict[str, str], budget_s: float = 120.0) -> conduct.Experiment:
     group = Group("try-script-1", [str(place.script(script)), "--epochs", "3"], str(place.folder), sys.executable,
-                  asked=list(asked))  # fmt: skip
-    return conduct.Experiment(group, budget_s, lambda *_: None, lambda *_: None, lambda files: True)
+                  asked=list(asked), budget_s=budget_s)  # fmt: skip
+    return conduct.Experiment(group, may_write=lambda files: True)
 
 
 def test_a_trial_that_never_begins_is_a_row(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +140,27 @@ def test_an_experiment_that_is_stopped_keeps_what_is_known(place: Workplace) -> 
     assert [words(record.setting) for record in done.records] == ["baseline", "run_eagerly=off", "baseline"]
     assert table.untried(done) == [{"threads": "1"}]
     assert "Go on: tfgpu-tui try --resume try-script-1" in table.text(done)
+
+
+def test_an_experiment_of_a_screen_goes_on_by_itself_until_it_is_stopped_by_its_id(place: Workplace) -> None:
+    group = groups.new([str(place.script(SCRIPT)), "--epochs", "3"], str(place.folder), sys.executable,
+                       asked=[{"threads": "1"}], budget_s=200.0)  # fmt: skip
+    process = conduct.begin(group)
+
+    def hangs() -> bool:
+        now = groups.find(group.id).now
+        return now is not None and now.setting == {"threads": "1"} and len(place.runs()) == 2
+
+    wait_until(hangs, "the trial that never ends has begun", 100)
+    assert groups.goes_on(groups.find(group.id)) and place.tool("attach", "--plain", group.id).returncode == 0
+    assert place.tool("try", "--resume", group.id).returncode == 2, "it goes on"
+    stopped = place.tool("stop", group.id)
+    assert stopped.returncode == 0, stopped.stderr
+    process.wait(100)
+    found = groups.find(group.id)
+    assert found.ended == "stopped" and [record.setting for record in found.records] == [{}] and found.now is None
+    assert not groups.log_of(group.id).read_bytes()
+    assert place.tool("stop", group.id).returncode == 2
 
 
 def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:

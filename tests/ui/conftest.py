@@ -16,6 +16,7 @@ from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir, RunNotFound, RunSummary, summary
 from tfgpu_tui.supervisor.again import Again
 from tfgpu_tui.supervisor.launch import ControlError
+from tfgpu_tui.trials.records import Group
 from tfgpu_tui.ui.monitor import MonitorApp
 from tfgpu_tui.ui.snapshot import screen_rows
 
@@ -39,6 +40,10 @@ class FakeControl:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     running: bool = True
     error: str | None = None
+    tried: list[tuple[str, float]] = field(default_factory=list)
+    experiment: Group | None = None
+    """What begins where an experiment is asked for, or asked to go on."""
+    stopped_trying: int = 0
 
     def stop(self, run: RunDir, stage: str) -> None:
         if self.error:
@@ -89,6 +94,29 @@ class FakeControl:
         if self.error:
             raise ControlError(self.error)
         self.typed.append(text)
+
+    def try_settings(self, run: RunDir, budget_s: float) -> tuple[str, Begun]:
+        if self.error:
+            raise ControlError(self.error)
+        self.tried.append((run.id, budget_s))
+        assert self.experiment is not None
+        return self.experiment.id, Begun()
+
+    def go_on_trying(self, group: Group) -> Begun:
+        self.experiment = group
+        return Begun()
+
+    def stop_trying(self, group: Group) -> None:
+        if self.error:
+            raise ControlError(self.error)
+        self.stopped_trying += 1
+
+
+class Begun:
+    """A conductor's process that goes on."""
+
+    def poll(self) -> int | None:
+        return None
 
 
 @pytest.fixture

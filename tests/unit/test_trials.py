@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from math import exp
+from pathlib import Path
 
 import pytest
 
@@ -15,17 +16,19 @@ from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs
 from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.trials import decide, edits, plan, records, schedule, table
+from tfgpu_tui.trials import decide, edits, groups, plan, records, schedule, table
 from tfgpu_tui.trials.measure import Watched
-from tfgpu_tui.trials.records import BASELINE, Candidate, Group, Pace, Plan, Record, words
+from tfgpu_tui.trials.records import BASELINE, Candidate, Current, Group, Pace, Plan, Record, words
 
 PARALLEL, XLA = {"input": "parallel"}, {"jit_compile": "on"}
 
 
 def record(setting: dict[str, str], ms: float, **more: object) -> Record:
     pace = Pace(ms, ms * 0.01)
-    values: dict[str, object] = {"later": pace, "whole": pace, "steps": 400, "wall_s": 12.0, "start_s": 4.0}
-    return Record(setting=setting, run="train-1", begun=0.0, **{**values, **more})  # type: ignore[arg-type]
+    values: dict[str, object] = {
+        "later": pace, "whole": pace, "steps": 400, "wall_s": 12.0, "start_s": 4.0, "run": "train-1",
+    }  # fmt: skip
+    return Record(setting=setting, begun=0.0, **{**values, **more})  # type: ignore[arg-type]
 
 
 def group(*found: Record, candidates: tuple[dict[str, str], ...] = (PARALLEL, XLA)) -> Group:
@@ -350,3 +353,59 @@ def test_a_group_reads_back_as_it_was_written() -> None:
 
 def test_an_empty_setting_is_the_baseline() -> None:
     assert words(BASELINE) == "baseline" and record(BASELINE, 10).is_baseline
+
+
+# -- on disk
+
+
+@pytest.fixture
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path))
+    (tmp_path / "runs").mkdir(mode=0o700)
+    return tmp_path
+
+
+def test_a_group_reads_as_it_was_written_also_that_of_an_older_version(state_folder: Path) -> None:
+    whole = replace(
+        group(record({}, 10)), now=Current(XLA, "train-2", 5.0), conductor=groups.me(), until=9.0, after="train-0"
+    )
+    groups.save(whole)
+    assert groups.find("try-train-1") == whole and groups.goes_on(whole)
+    old = records.to_json(whole)
+    for name in ("now", "conductor", "until", "after", "budget_s"):
+        del old[name]
+    read = records.from_json(json.loads(json.dumps(old)))
+    assert read.records == whole.records and read.run == "train-1" and not groups.goes_on(read)
+
+
+def test_what_had_too_little_time_is_tried_again() -> None:
+    late = record(XLA, 0, whole=None, later=None, failure="no step in its part of the time", ended="share")
+    broken = record(PARALLEL, 0, whole=None, later=None, failure="The script failed: Oops", ended="script")
+    found = group(record({}, 10), broken, late)
+    assert schedule.following(found) is None, "both were tried"
+    again = records.to_go_on(replace(found, ended="budget"))
+    assert schedule.following(again) == XLA and again.ended is None
+    assert [r.setting for r in again.records] == [{}, PARALLEL]
+
+
+def test_the_time_is_shared_out_so_that_a_gain_can_be_repeated() -> None:
+    """A B A B A; with a gain seen once, B A less of it."""
+    assert schedule.to_proof(group()) == 5
+    assert schedule.to_proof(group(record({}, 20))) == 4
+    once = [record({}, 20), record(PARALLEL, 10)]
+    assert schedule.to_proof(group(*once)) == 3
+    assert schedule.to_proof(group(*once, record({}, 20))) == 2
+    noisy: list[ev.Event] = [steps(3 + i / 4, 10, 10 * (1 + 0.3 * (i % 3)), epoch=2) for i in range(24)]
+    assert not watched(start(), noisy).enough(13, left_s=60)
+    assert watched(start(), noisy).enough(13, left_s=60, most_s=3.0)
+
+
+def test_an_experiment_is_forgotten_with_its_last_run(state_folder: Path) -> None:
+    groups.save(group(record({}, 10)))
+    (state_folder / "runs" / "train-1").mkdir()
+    (state_folder / "runs" / "train-1" / "meta.json").write_text("broken")
+    assert groups.prune() == []
+    (state_folder / "runs" / "train-1" / "meta.json").unlink()
+    going = replace(group(record({}, 10, run="train-9")), id="try-train-2", conductor=groups.me())
+    groups.save(going)
+    assert groups.prune() == ["try-train-1"] and groups.ids() == ["try-train-2"]

@@ -6,8 +6,10 @@ import json
 
 from tfgpu_tui.terminal.lines import printable_lines
 from tfgpu_tui.terminal.long_lines import for_output
-from tfgpu_tui.trials import groups, page, table
+from tfgpu_tui.trials import decide, groups, page, schedule, table
 from tfgpu_tui.trials.records import Group
+
+HELPED, NOTHING_DID, NOT_TRIED = 0, 1, 2
 
 
 def known(text: str) -> Group | None:
@@ -16,6 +18,19 @@ def known(text: str) -> Group | None:
         return groups.find(text)
     except groups.GroupNotFound:
         return None
+
+
+def status(group: Group) -> int:
+    """0: something helps; 1: nothing that was tried does; 2: it was not tried, or not to the end."""
+    if decide.helped(group):
+        return HELPED
+    whole = group.ended in ("done", "budget") and schedule.reference(group) is not None
+    return NOTHING_DID if whole and not table.untried(group) and not table.undecided(group) else NOT_TRIED
+
+
+def stop(group: Group) -> bool:
+    """Asks it to end; False where it does not go on here."""
+    return groups.stop(group)
 
 
 def show(group: Group, as_json: bool) -> None:

@@ -56,12 +56,20 @@ def _prune(keep: int | None = None, older_than_days: float | None = None, total_
         raise UsageError(str(error)) from error
     for run in deleted:
         print(printable(f"deleted {run.id}"))
+    for group_id in _prune_experiments():
+        print(printable(f"deleted {group_id}, whose runs are gone"))
     for why in left:
         print(printable(str(why)), file=sys.stderr if why.tried else sys.stdout)
     there = rundir.list_runs()
     size = sum(rundir.size_bytes(RunDir(run.path)) for run in there)
     print(f"{len(there)} runs are left, {size / 2**20:.1f} MiB")
     return 2 if any(why.tried for why in left) else 0
+
+
+def _prune_experiments() -> list[str]:
+    from tfgpu_tui.trials import groups  # late: only for this
+
+    return groups.prune()
 
 
 def _bytes(text: str) -> int:
@@ -90,7 +98,17 @@ def state_words(run: RunSummary) -> str:
 
 def stop(options: argparse.Namespace) -> int:
     """Asks a run to stop."""
-    run = rundir.find(options.run)
+    try:
+        run = rundir.find(options.run)
+    except rundir.RunNotFound:
+        from tfgpu_tui.cli import experiments  # late: few stop one
+
+        if (group := experiments.known(options.run)) is None:
+            raise
+        if not experiments.stop(group):
+            raise launch.ControlError(f"{group.id} does not go on here") from None
+        print(f"{group.id} ends with its trial; tfgpu-tui report {group.id} tells what is known")
+        return 0
     taken_back = launch.stop(run, options.stage)
     how = {
         "batch": "after its current batch",

@@ -75,7 +75,8 @@ def _attach_arguments(parser: ArgumentParser) -> None:
         "run",
         nargs="?",
         metavar="RUN",
-        help="default: the newest run that is running, else the newest; HOST:RUN goes there over ssh",
+        help="default: the newest run that is running, else the newest; HOST:RUN goes there over ssh; an experiment "
+        "of `try` by its id",
     )
 
 
@@ -162,6 +163,11 @@ def _try_arguments(parser: ArgumentParser) -> None:
     add("--python", metavar="PATH", help="the interpreter (default: the active environment's python)")
     add("--yes", action="store_true", help="go on without being asked where the script writes files")
     add("--resume", metavar="GROUP", help="go on with an experiment that was stopped, or whose time was over; `last`")
+    add("--headless", action="store_true", default=None, help="no screen: a line for each trial, then the table; "
+        "chosen by itself without a terminal")  # fmt: skip
+    add("--config", metavar="FILE", help="settings")
+    add("--ascii", action="store_true", default=None, help="draw with plain ASCII characters")
+    add("--theme", metavar="NAME", help="colours of the screen")
     _add_json(parser)
 
 

@@ -1,4 +1,4 @@
-"""The verb `try`: the script with one setting after the other, a table, and what to keep."""
+"""The verb `try`: the script with one setting after the other, then what to keep; on the screen, or in lines."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 
-from tfgpu_tui.cli import experiments, starting
+from tfgpu_tui.cli import experiments, starting, streams
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.core import knobs
-from tfgpu_tui.runs import interpreter
+from tfgpu_tui.runs import configuration, interpreter
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.terminal.lines import printable
-from tfgpu_tui.trials import conduct, decide, groups, schedule, table
+from tfgpu_tui.trials import conduct, groups, records, table
 from tfgpu_tui.trials.records import Group, Record, words
 
-HELPED, NOTHING_DID, NOT_TRIED = 0, 1, 2
 BUDGET = "5m"
 LEAST_S, MOST_S = 10.0, 7 * 86400.0
 SHOWN = 12
@@ -33,22 +32,19 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 def try_settings(options: argparse.Namespace) -> int:
     """Runs the experiment; the exit status says whether something helped. Raises UsageError."""
     budget_s = seconds(options.budget or BUDGET)
-    group = _resumed(options) if options.resume else _new(options)
-    experiment = conduct.Experiment(
-        group, budget_s, _began, _ended, lambda files: options.yes or _agreed(files, group.id, not options.json)
-    )
+    settings = settings_of(options)
+    group = _resumed(options) if options.resume else _new(options, settings)
+    group = replace(group, budget_s=budget_s, may_write=group.may_write or options.yes)
+    if not (options.json or settings.plain or settings.headless) and streams.screen_is_possible():
+        from tfgpu_tui.cli import watching  # late: only for the screen
+
+        return watching.show_experiment(group.id, settings, conduct.begin(group))
+    may_ask = not options.json
+    experiment = conduct.Experiment(group, _began, _ended, lambda files: _agreed(files, group.id, may_ask))
     with _stopped_by_signals(experiment):
         group = experiment.conduct()
     experiments.show(group, options.json)
-    return status(group)
-
-
-def status(group: Group) -> int:
-    """0: something helps; 1: nothing that was tried does; 2: it was not tried, or not to the end."""
-    if decide.helped(group):
-        return HELPED
-    whole = group.ended in ("done", "budget") and schedule.reference(group) is not None
-    return NOTHING_DID if whole and not table.untried(group) and not table.undecided(group) else NOT_TRIED
+    return experiments.status(group)
 
 
 def seconds(text: str) -> float:
@@ -72,21 +68,17 @@ def settings_asked(texts: list[str]) -> list[dict[str, str]]:
     return found
 
 
-def _new(options: argparse.Namespace) -> Group:
+def _new(options: argparse.Namespace, settings: configuration.Settings) -> Group:
     if not options.words:
         raise UsageError("which script? For example: tfgpu-tui try train.py")
     command = [*options.python_options, *starting.checked(options.words)]
-    settings = settings_of(options)
     base = knobs.parse([*(f"{name}={value}" for name, value in settings.knobs.items()), *options.set])
-    now = time.time()
-    return Group(
-        id=groups.new_id(command, now),
-        argv=command,
-        cwd=starting.current_folder(),
-        python=interpreter.choose(options.python or settings.python),
+    return groups.new(
+        command,
+        starting.current_folder(),
+        interpreter.choose(options.python or settings.python),
         base=base,
         asked=settings_asked(options.knobs),
-        begun=now,
         steps=starting.steps(options.steps, "--steps"),
     )
 
@@ -95,9 +87,12 @@ def _resumed(options: argparse.Namespace) -> Group:
     if options.words or options.knobs or options.set:
         raise UsageError("--resume goes on with an experiment as it was: give no script and no settings")
     try:
-        return groups.find(options.resume)
+        found = groups.find(options.resume)
     except groups.GroupNotFound as error:
         raise UsageError(f"--resume: {error}") from error
+    if groups.goes_on(found):
+        raise UsageError(f"--resume: {found.id} goes on; tfgpu-tui attach {found.id} shows it")
+    return records.to_go_on(found)
 
 
 def _began(group: Group, setting: dict[str, str], run: RunDir) -> None:

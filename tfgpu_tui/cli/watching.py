@@ -8,10 +8,11 @@ import gc
 import math
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tfgpu_tui.cli import opening, reading, streams
 from tfgpu_tui.cli.managing import state_words
@@ -20,9 +21,16 @@ from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.cli.telling import picture, print_report
 from tfgpu_tui.runs import configuration, history, rundir
 from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.supervisor import launch
 from tfgpu_tui.terminal.lines import printable, printable_lines
 
+if TYPE_CHECKING:
+    from tfgpu_tui.trials.records import Group
+    from tfgpu_tui.ui.experiment import Experiment
+
 FOLLOW_EVERY_S = 5.0
+FIRST_TRIAL_S = 20.0
+"""For the first trial of an experiment to begin."""
 FASTEST = 1e6
 """Times the recorded pace of a replay."""
 
@@ -35,6 +43,7 @@ def show(
     early: list[int] | None = None,
     just_started: bool = False,
     say: str = "",
+    experiment: Experiment | None = None,
 ) -> int:
     """The screen, whose first words are `say`; afterwards, however it ended, some lines say what became of the run, and
     how to come back. `early` are the signals that came before the screen (`opening.note_signals`, called here where it
@@ -45,16 +54,57 @@ def show(
     if encoding.lower().replace("-", "") != "utf8":
         settings = settings._replace(ascii=True)  # Textual would print escapes for what the encoding lacks
     gc.disable()  # what is loaded and built until the first paint stays; the screen enables it (MonitorApp.on_ticked)
+    tried = [experiment.id] if experiment is not None else []
     try:
         from tfgpu_tui.ui.app import run_screen  # late: the script was started before
 
-        status = 0 if early else run_screen(run, settings, mode, speed, early, say, tour=settings.tour)
+        tour = settings.tour and not tried
+        left = tried.append
+        status = 0 if early else run_screen(run, settings, mode, speed, early, say, tour, False, experiment, left)
         if early and just_started and early[0] == signal.SIGINT:
             opening.stop(run)
     finally:
-        if mode == "live":
+        if mode == "live" and not tried:
             _say_what_became(run)
+    if tried and not early:
+        return _say_what_was_tried(tried[-1])
     return 128 + early[0] if early else status
+
+
+def show_experiment(group_id: str, settings: configuration.Settings, begun: subprocess.Popen[bytes] | None) -> int:
+    """The screen of an experiment, whose conductor was `begun` by this command or goes on anyway; then its table, and
+    an exit status as without a screen. Raises launch.ControlError where it has no trial to show."""
+    from tfgpu_tui.trials import groups
+    from tfgpu_tui.ui.experiment import Experiment
+
+    early = opening.note_signals()
+    experiment = Experiment(group_id, begun)
+    deadline = time.monotonic() + FIRST_TRIAL_S
+    while (
+        (told := experiment.read()) is None or (run := experiment.run()) is None or (begun and told.group.now is None)
+    ):
+        if early and told is not None:
+            groups.stop(told.group)
+            return 128 + early[0]
+        if (told is not None and told.over) or time.monotonic() > deadline:
+            raise launch.ControlError(f"{group_id} has not begun; {groups.log_of(group_id)} may say why")
+        time.sleep(0.02)
+    return show(run, settings, early=early, experiment=experiment)
+
+
+def _say_what_was_tried(group_id: str) -> int:
+    """Of an experiment that was on the screen; the exit status. To a terminal that is gone: nothing."""
+    from tfgpu_tui.cli import experiments
+    from tfgpu_tui.trials import groups
+
+    group = groups.find(group_id)
+    if groups.goes_on(group):
+        line = f"{group_id} goes on.\nCome back: tfgpu-tui attach {group_id}\nStop it:   tfgpu-tui stop {group_id}\n"
+        with contextlib.suppress(OSError):
+            os.write(1, line.encode(errors="replace"))
+        return 0
+    experiments.show(group, as_json=False)
+    return experiments.status(group)
 
 
 def _say_what_became(run: RunDir) -> None:
@@ -110,13 +160,47 @@ def attach(options: argparse.Namespace) -> int:
 
         if fleets.is_there(options.run):
             return fleets.attach_there(*options.run.rsplit(":", 1))
-    run = rundir.find(options.run) if options.run else newest()
+    shown = settings.plain or settings.headless or not streams.screen_is_possible()
+    try:
+        run = rundir.find(options.run) if options.run else newest()
+    except rundir.RunNotFound:
+        if not options.run or (group := _experiment(options.run)) is None:
+            raise
+        return _attach_experiment(group, settings, shown)
+    if not (options.run or shown) and (group := _experiment_of(run)) is not None:
+        return _attach_experiment(group, settings, shown)
     away = rundir.away(run, "attach")
-    if settings.plain or settings.headless or not streams.screen_is_possible():
+    if shown:
         if away is not None:
             print(printable(f"tfgpu-tui: {away} (here it can only be watched)"), file=sys.stderr, flush=True)
         return follow(run)
     return show(run, settings, say=f"here it can only be watched: {away}" if away is not None else "")
+
+
+def _experiment(text: str) -> Group | None:
+    from tfgpu_tui.cli import experiments  # late: few attach to one
+
+    return experiments.known(text)
+
+
+def _experiment_of(run: RunDir) -> Group | None:
+    """The experiment that goes on, and that this run is a trial of."""
+    from tfgpu_tui.trials import groups
+
+    trial = rundir.read_meta(run).trial
+    group = _experiment(trial["group"]) if trial is not None and "group" in trial else None
+    return group if group is not None and groups.goes_on(group) else None
+
+
+def _attach_experiment(group: Group, settings: configuration.Settings, plain: bool) -> int:
+    """Its screen while it goes on; afterwards, or without a terminal for it, its table as far as it is known."""
+    from tfgpu_tui.cli import experiments
+    from tfgpu_tui.trials import groups
+
+    if groups.goes_on(group) and not plain:
+        return show_experiment(group.id, settings, None)
+    experiments.show(group, as_json=False)
+    return 0
 
 
 def newest() -> RunDir:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.runs.search_path import own_python
 from tfgpu_tui.supervisor import launch
 from tfgpu_tui.trials import edits, groups, plan, schedule, writes
-from tfgpu_tui.trials.measure import LEAST_S, Watched
-from tfgpu_tui.trials.records import Group, Record, words
+from tfgpu_tui.trials.measure import LEAST_S, MOST_S, Watched
+from tfgpu_tui.trials.records import Current, Group, Record, words
 
 LOOK_EVERY_S = 0.2
 FIRST_PART = 0.5
@@ -26,22 +26,27 @@ FIRST_PART = 0.5
 LEAST_SHARE_S = 10.0
 STAGES_S = (("batch", 12.0), ("interrupt", 6.0), ("terminate", 4.0), ("kill", 5.0))
 """How a trial that was measured is ended: so long after each stage the next one follows."""
+END_S = 3.0
+"""What a trial's end usually takes."""
 LARGEST_SOURCE = 4 << 20
+FREED_S = 120.0
+"""For the run before the trials to end; its own supervisor uses harder signals before that."""
+ENTRY = Path(__file__).with_name("__main__.py")
 
 
 class Experiment:
-    """One experiment. `told` is called with each trial that begins (its setting and run) and each that ended."""
+    """One experiment. `began` is called with each trial that begins (its setting and run), `ended` with each that
+    ended; `may_write` with the files that the script writes. `group.budget_s` is the time for all trials."""
 
     def __init__(
         self,
         group: Group,
-        budget_s: float,
-        began: Callable[[Group, dict[str, str], RunDir], None],
-        ended: Callable[[Group, Record], None],
-        may_write: Callable[[list[str]], bool],
+        began: Callable[[Group, dict[str, str], RunDir], None] = lambda group, setting, run: None,
+        ended: Callable[[Group, Record], None] = lambda group, record: None,
+        may_write: Callable[[list[str]], bool] = lambda files: False,
     ) -> None:
         self.group = group
-        self._deadline = time.monotonic() + budget_s
+        self._deadline = time.monotonic() + group.budget_s
         self._began, self._ended, self._may_write = began, ended, may_write
         self._stops = 0
         """How often the user asked to stop."""
@@ -52,24 +57,41 @@ class Experiment:
 
     def conduct(self) -> Group:
         """Runs trials until all is known, the time is over, or the user stops. Raises rundir.StateDirError."""
-        self._keep(ended=None)
+        self._keep(ended=None, conductor=groups.me(), until=time.time() + self.group.budget_s)
+        if self.group.after is not None:
+            self._free_the_machine(self.group.after)
         while (why := self._over()) is None:
             setting = schedule.following(self.group)
             assert setting is not None
             before = self._look() if self.group.plan is None else None
             record, watched = self._trial(setting)
             if record.ended != "stopped" or record.measured:
-                self._keep(records=[*self.group.records, record])
+                self._keep(records=[*self.group.records, record], now=None)
                 self._ended(self.group, record)
             if not setting and record.measured and self.group.plan is None:
                 self._plan(watched, before)
-        self._keep(ended=why)
+        self._keep(ended=why, now=None)
         return self.group
+
+    def _free_the_machine(self, run_id: str) -> None:
+        """Ends the run that goes on: trials are measured one at a time."""
+        run, until = RunDir(rundir.runs_dir() / run_id), time.monotonic() + FREED_S
+        with contextlib.suppress(launch.ControlError):  # it just ended
+            launch.stop(run, "batch")
+        with contextlib.suppress(rundir.RunNotFound):
+            while rundir.goes_on(run) and not self._stops:
+                if time.monotonic() > until:
+                    return
+                time.sleep(LOOK_EVERY_S)
+        self._deadline = time.monotonic() + self.group.budget_s
+        self._keep(after=None, until=time.time() + self.group.budget_s)
 
     def _over(self) -> str | None:
         """Why no trial follows; None where one does."""
         if self._stops:
             return "stopped"
+        if self.group.after is not None:
+            return "occupied"
         if self.group.plan is not None and not self.group.may_write:
             if not self._may_write(self.group.wrote):
                 return "refused"
@@ -137,6 +159,7 @@ class Experiment:
         )
         run = launch.create(spec, "headless")
         process = _start(run, group.cwd)
+        self._keep(now=Current(setting, run.id, begun))
         self._began(group, setting, run)
         watched, at = Watched(), time.monotonic()
         try:
@@ -154,7 +177,7 @@ class Experiment:
 
     def _watch(self, process: subprocess.Popen[bytes], reader: JournalReader, watched: Watched, at: float) -> str:
         """Until enough is measured; why it ends."""
-        until = at + self._share_s()
+        until, fair_until = at + self._share_s(), at + (self._deadline - at) / schedule.to_proof(self.group)
         base = schedule.reference(self.group)
         while True:
             over = process.poll() is not None
@@ -165,7 +188,9 @@ class Experiment:
             if over:
                 return "script"
             pace = base and (base.later or base.first or base.whole)
-            if watched.enough(pace.ms if pace else None, until - now):
+            # Beyond its part of the time, what was measured has to do: a gain has to be repeated before that is over.
+            most_s = MOST_S if now < fair_until - END_S else LEAST_S
+            if watched.enough(pace.ms if pace else None, min(until, fair_until) - now, most_s):
                 return "enough"
             if now >= until:
                 return "share"
@@ -192,14 +217,34 @@ def _source(file: str) -> str | None:
         return None
 
 
+def begin(group: Group, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Starts the process that conducts an experiment, in a session of its own: it goes on where this one ends. Nobody
+    can be asked there: where the script writes files it ends as `refused`, unless that was agreed to. Raises
+    rundir.StateDirError."""
+    group = replace(group, ended=None, now=None, conductor=None, until=time.time() + group.budget_s)
+    groups.save(group)
+    try:
+        with groups.log_of(group.id).open("ab") as log:
+            return subprocess.Popen(
+                [*own_python(), str(ENTRY), "conduct", group.id],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=group.cwd,
+                env=env,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise rundir.StateDirError(f"the experiment can't be started: {error.strerror}") from error
+
+
 def _start(run: RunDir, cwd: str) -> subprocess.Popen[bytes]:
     """A headless run in a process and session of its own: what is typed here is not meant for the script. Raises
     rundir.StateDirError."""
-    entry = Path(__file__).with_name("__main__.py")
     try:
         with run.output_log.open("ab") as log:
             return subprocess.Popen(
-                [*own_python(), str(entry), str(run.path), str(os.getpid())],
+                [*own_python(), str(ENTRY), "trial", str(run.path), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -89,9 +89,10 @@ class Watched:
     def _steady(self) -> bool:
         return self.state.judged.steps >= STEADY_STEPS and self.steady_s >= MIN_STEADY_S
 
-    def enough(self, reference_ms: float | None, left_s: float) -> bool:
-        """Whether more steps would say no more: the step time is precise, or differs clearly from the `reference_ms`.
-        `left_s` is the rest of the trial's time: a second pass over the data is waited for where it comes within."""
+    def enough(self, reference_ms: float | None, left_s: float, most_s: float = MOST_S) -> bool:
+        """Whether more steps would say no more: the step time is precise, or differs clearly from the `reference_ms`,
+        or `most_s` of steps were measured. `left_s` is the rest of the trial's time: a second pass over the data is
+        waited for where it comes within."""
         if not self._steady() or self.steady_s < LEAST_S:
             return False
         speeds = self.speeds()
@@ -100,7 +101,7 @@ class Watched:
             speed = speeds["first"]
             if speed is None or self._pass_left_s(speed) < left_s:
                 return False
-        if self.steady_s >= MOST_S:
+        if self.steady_s >= min(most_s, MOST_S):
             return True
         error = max(speed.error_ms / speed.median_ms, 1e-9)
         if error <= PRECISE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 BASELINE: dict[str, str] = {}
@@ -102,6 +102,26 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Current:
+    """The trial that runs."""
+
+    setting: dict[str, str]
+    run: str
+    begun: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True)
+class Conductor:
+    """The process that conducts an experiment, and where its pid means something (see runs/meta.py)."""
+
+    pid: int
+    started: int | None
+    boot_id: str
+    pid_namespace: str
+
+
+@dataclass(frozen=True)
 class Group:
     """An experiment as it is kept on disk."""
 
@@ -126,8 +146,31 @@ class Group:
     places: dict[str, str] = field(default_factory=dict)
     """Where the script sets a knob now, or makes what the setting changes: `train.py:12`."""
     ended: str | None = None
-    """Why no trial follows: `done`, `budget`, `stopped`, `refused`, `untriable`; None while they run."""
+    """Why no trial follows: `done`, `budget`, `stopped`, `refused`, `untriable`, `occupied` (the run before them did
+    not end); None while they run."""
     spent_s: float = 0.0
+    budget_s: float = 0.0
+    """Of the stretch that goes on, or was the last one."""
+    until: float | None = None
+    """Unix seconds at which that is used up."""
+    after: str | None = None
+    """A run of the script that is stopped, and waited for, before the first trial."""
+    now: Current | None = None
+    """None where no trial runs."""
+    conductor: Conductor | None = None
+
+    @property
+    def run(self) -> str | None:
+        """The run to look at: the trial that runs, else the last one."""
+        if self.now is not None:
+            return self.now.run
+        return self.records[-1].run if self.records else self.after
+
+
+def to_go_on(group: Group) -> Group:
+    """The experiment as it begins again: what was not measured for want of time is tried once more."""
+    kept = [r for r in group.records if r.measured or r.ended != "share"]
+    return replace(group, records=kept, ended=None, now=None, conductor=None)
 
 
 def words(setting: Mapping[str, str]) -> str:
@@ -143,12 +186,14 @@ def to_json(group: Group) -> dict[str, Any]:
 def from_json(told: Any) -> Group:
     """Raises ValueError where it is no group. Fields of a later version are skipped."""
     try:
-        plan = told.get("plan")
+        plan, now, conductor = told.get("plan"), told.get("now"), told.get("conductor")
         return _made(
             Group,
             told,
             plan=None if plan is None else _plan(plan),
             records=[_record(each) for each in told.get("records", [])],
+            now=None if now is None else _made(Current, now),
+            conductor=None if conductor is None else _made(Conductor, conductor),
         )
     except (AttributeError, TypeError, KeyError) as error:
         raise ValueError(f"it is no experiment: {error}") from None

@@ -78,6 +78,14 @@ def left(group: Group) -> int:
     return max(1, 2 * (fresh + again) + (0 if group.records and group.records[-1].is_baseline else 1))
 
 
+def to_proof(group: Group) -> int:
+    """Trials that would prove one more gain, from here on: each of them gets as much of the rest of the time."""
+    again = [e for e in decide.effects(group.records) if e.open]
+    missing = min((decide.TIMES - min(e.beyond, decide.TIMES - 1) for e in again), default=decide.TIMES)
+    last = group.records[-1] if group.records else None
+    return 2 * missing + (0 if last is not None and last.is_baseline and last.measured else 1)
+
+
 def _key(setting: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(setting.items()))
 

@@ -175,7 +175,7 @@ def _of_losses(group: Group, good: Sequence[Record]) -> Iterator[str]:
         yield "its loss became nan or infinite: the baseline's did not"
         return
     off = [found for r in good if (found := _outside(group, r)) is not None]
-    if off:
+    if off and len(off) == len(good):  # two runs of a script differ, too: at each of its trials
         step, loss, low, high = off[-1]
         span = units.number(low) if low == high else f"{units.number(low)} to {units.number(high)}"
         yield f"its loss leaves the baseline's range: {units.number(loss)} at step {step}, against {span}"
@@ -273,14 +273,17 @@ def undecided(group: Group) -> list[dict[str, str]]:
     return [e.setting for e in decide.effects(group.records) if e.open and not is_bound(group, e.setting)]
 
 
-def circumstances(group: Group) -> Iterator[str]:
-    """What to know besides the rows: the machine, what no setting changes, what was not reached."""
+def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
+    """What to know besides the rows: the machine, what no setting changes, and (where it can `go_on`) what was not
+    reached."""
     found = decide.drift(group.records)
     if found is not None:
         low, high = (units.duration(ms / 1e3) for ms in found)
         yield f"The machine's own speed changed meanwhile: the baseline took {low} to {high} a step."
     if group.plan is not None:
         yield from group.plan.remarks
+    if not go_on:
+        return
     if waiting := untried(group):
         yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
     if again := undecided(group):
@@ -299,6 +302,8 @@ def keep(group: Group) -> list[str]:
             return ["Nothing to try: no setting could matter here."]
         if undecided(group):
             return ["No gain is proved so far."]
+        if not any(not r.is_baseline for r in group.records):
+            return ["No setting was tried so far."]
         return ["Nothing that was tried is faster beyond the noise."]
     lines = [f"Keep:  {edits.command(group, best.setting)}"]
     lines += [f"{'Edit: ' if i == 0 else '      '} {line}" for i, line in enumerate(edits.edit(group, best.setting))]

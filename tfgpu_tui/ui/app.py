@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.theme import BUILTIN_THEMES
 
@@ -13,6 +14,9 @@ from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
 from tfgpu_tui.ui.tour import of_new_user
+
+if TYPE_CHECKING:
+    from tfgpu_tui.ui.experiment import Experiment
 
 _SHORT = {"ansi": "ansi-dark", "dark": "textual-dark", "light": "textual-light"}
 
@@ -26,10 +30,13 @@ def run_screen(
     say: str = "",
     tour: bool = False,
     nested: bool = False,
+    experiment: Experiment | None = None,
+    left: Callable[[str], None] = lambda group_id: None,
 ) -> int:
     """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace). `early`
     holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once. `say` are
-    its first words; `tour` gives a new user of a live run three hints; `nested`: Esc leaves it.
+    its first words; `tour` gives a new user of a live run three hints; `nested`: Esc leaves it. The trials of an
+    `experiment` are shown one after the other; `left` is called with its id, or with that of one begun in the screen.
 
     Returns the script's exit status when it has ended, else 0 (detached: the training goes on). What went wrong in the
     screen is raised when the terminal is a terminal again.
@@ -37,13 +44,16 @@ def run_screen(
     theme = choose_theme(settings.theme)
     hints = of_new_user() if tour and mode == "live" else None
     replay = ReplayClock(speed) if mode == "replay" else None
-    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early, tour=hints, nested=nested)
+    app = MonitorApp(run, settings, theme=theme, replay=replay, early=early, tour=hints, nested=nested,
+                     experiment=experiment)  # fmt: skip
     if settings.theme and theme != _SHORT.get(settings.theme, settings.theme):
         app.session.say(f"there is no theme {settings.theme!r}: this is {theme}")
     if say:
         app.session.say(say)
     status = app.run()
     signal.alarm(0)  # MonitorApp sets it when a signal told it to leave
+    if app.session.experiment is not None:
+        left(app.session.experiment.id)
     if app.crash is not None:
         raise app.crash
     return (app.return_code or 0) if status is None else status

@@ -42,14 +42,16 @@ class Board:
         gpus = len(view.state.gpus) if view.state.gpu_status is not None else 1
         run, over = view.state.run, view.state.ended is not None
         printed = len(view.lines) > 0 or not (over or (run is not None and run.mode == "headless"))
-        accounted = status.whole(view, size.width) is not None
-        wanted = (size, gpus, compare, self.zoomed, printed, accounted)
+        accounted = status.whole(view, size.width) is not None and view.trials is None
+        trials = self.panes["trials"].wanted_rows(size.width) if view.trials is not None else 0
+        wanted = (size, gpus, compare, self.zoomed, printed, accounted, trials)
         if wanted == self._arranged:
             return False
         self._arranged = wanted
         places = arrange(
-            size.width, size.height, gpus=gpus, compare=compare, zoom=self.zoomed, printed=printed, over=accounted
-        )
+            size.width, size.height, gpus=gpus, compare=compare, zoom=self.zoomed, printed=printed, over=accounted,
+            trials=trials,
+        )  # fmt: skip
         for widget in self.widgets:
             place = places.get(widget.id or "")
             widget.display = place is not None
@@ -69,7 +71,7 @@ class Board:
         if columns < MIN_COLUMNS or rows < MIN_ROWS:
             self.status.show(status.too_small(view, columns, rows))
             return
-        whole = status.whole(view, columns)
+        whole = status.whole(view, columns) if view.trials is None else None
         self.status.show([status.row(view, columns), *([] if whole is None else [whole])])
         if not panes:
             return

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from tfgpu_tui.runs import pruning, rundir
 from tfgpu_tui.runs.rundir import RunDir, RunSummary
 from tfgpu_tui.supervisor import again, launch
 from tfgpu_tui.supervisor.again import Again
 
+if TYPE_CHECKING:
+    from tfgpu_tui.trials.records import Group
+
 PROFILED_STEPS = 5
+
+
+class Begun(Protocol):
+    """A conductor's process, which this one has started."""
+
+    def poll(self) -> int | None: ...
 
 
 class Control(Protocol):
@@ -38,6 +50,12 @@ class Control(Protocol):
     def types_unseen(self, run: RunDir) -> bool: ...
 
     def profile(self, run: RunDir) -> None: ...
+
+    def try_settings(self, run: RunDir, budget_s: float) -> tuple[str, Begun]: ...
+
+    def go_on_trying(self, group: Group) -> Begun: ...
+
+    def stop_trying(self, group: Group) -> None: ...
 
 
 class RealControl:
@@ -82,6 +100,41 @@ class RealControl:
 
     def profile(self, run: RunDir) -> None:
         launch.command(run, {"cmd": "profile", "steps": PROFILED_STEPS})
+
+    def try_settings(self, run: RunDir, budget_s: float) -> tuple[str, Begun]:
+        """An experiment with this run's script, arguments, interpreter, settings and environment. A run that goes on is
+        stopped after its batch, before the first trial."""
+        from tfgpu_tui.trials import conduct, groups  # late: few ask for one
+
+        meta = rundir.read_meta(run)
+        again.check(launch.spec_again(meta, meta.knobs))
+        group = groups.new(
+            meta.argv, meta.cwd, meta.python, base=meta.knobs, budget_s=budget_s,
+            after=run.id if rundir.goes_on(run) else None,
+        )  # fmt: skip
+        return group.id, conduct.begin(group, _environment(meta.supervisor_pid))
+
+    def go_on_trying(self, group: Group) -> Begun:
+        from tfgpu_tui.trials import conduct
+
+        return conduct.begin(group)
+
+    def stop_trying(self, group: Group) -> None:
+        from tfgpu_tui.trials import groups
+
+        if not groups.stop(group):
+            raise launch.ControlError(f"{group.id} does not go on here")
+
+
+def _environment(supervisor: int | None) -> Mapping[str, str] | None:
+    """Of the shell that the run was started from, as its supervisor has it; None (this process's own) where that is
+    gone."""
+    try:
+        told = Path(f"/proc/{supervisor}/environ").read_bytes()
+    except OSError:
+        return None
+    pairs = (os.fsdecode(word).partition("=") for word in told.split(b"\0") if b"=" in word)
+    return {name: value for name, _, value in pairs} or None
 
 
 ERRORS = (launch.ControlError, rundir.RunNotFound, rundir.StateDirError)

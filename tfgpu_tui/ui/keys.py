@@ -55,6 +55,8 @@ KEYS: tuple[Key, ...] = (
         group="act"),
     Key("enter", "apply", "apply", "try", "try the setting of the chosen finding: reruns with it; in the placement, "
         "folds or unfolds the chosen layer", "Enter", "act"),
+    Key("a", "try_settings", "try_settings", "try all", "try what could help: the script with one setting after the "
+        "other (`tfgpu-tui try`), and a table of what is worth it", group="act"),
     Key("s", "settings", "settings", "settings", "every setting that a rerun can change: now, in force, next run",
         group="act"),
     Key("y", "copy", "copy", "copy", "copy the next step of the chosen finding to the clipboard, also over SSH "

@@ -6,6 +6,7 @@ from tfgpu_tui.core.quick import dataclass
 
 MIN_COLUMNS, MIN_ROWS = 60, 15
 """Below this one honest line is shown instead."""
+LEAST_TRIALS = 8
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ def arrange(
     zoom: str | None = None,
     printed: bool = True,
     over: bool = False,
+    trials: int = 0,
 ) -> dict[str, Rect]:
     """Pane -> place; `gpus` is how many there are, `printed` is False where no output is to be shown and a comparison
     may have its room. `status` has the first row, and the second one where the run is `over`, `footer` the last; panes
-    without a place are not shown."""
+    without a place are not shown. `trials` is how many rows the table of an experiment wants, 0 where there is none."""
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return {"status": Rect(0, 0, columns, rows)}
     top = 2 if over else 1
@@ -49,7 +51,11 @@ def arrange(
     if zoom is not None:
         places[zoom] = Rect(0, top, columns, room)
         return places
-    bands = _fitting(_bands(columns, gpus, compare, printed), room)
+    bands = _bands(columns, gpus, compare, printed)
+    if trials:
+        least = min(LEAST_TRIALS, trials)
+        bands.insert(0, Band((("trials", 1),), least, max(least, min(trials, room // 2)), 5, 10))
+    bands = _fitting(bands, room)
     y = top
     for band, height in zip(bands, _heights(bands, room), strict=True):
         places |= _side_by_side(band, y, height, columns)

@@ -44,6 +44,9 @@ class Host(Protocol):
     def look_again(self) -> None: ...
     def uncover(self, name: str) -> None: ...
     def show_search(self, search: Search | None) -> None: ...
+    def leave(self) -> None: ...
+    @property
+    def busy(self) -> bool: ...
 
 
 class Menus:
@@ -108,6 +111,10 @@ class Menus:
     def runs(self) -> None:
         """All runs: open, replay, compare, delete."""
         session = self._app.session
+        if session.experiment is not None:
+            session.say("this screen is the experiment's: tfgpu-tui runs lists all runs")
+            self._app.draw()
+            return
         try:
             found = session.control.runs()
         except ERRORS as error:

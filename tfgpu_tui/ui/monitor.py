@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from textual.app import App, ComposeResult
@@ -47,7 +48,11 @@ from tfgpu_tui.ui.repaint import Painter, only_what_changed
 from tfgpu_tui.ui.session import PRECIOUS_S, Session
 from tfgpu_tui.ui.snapshot import screen_svg, screen_text
 from tfgpu_tui.ui.tour import Tour
+from tfgpu_tui.ui.trying import Trying
 from tfgpu_tui.ui.view import RANGE_WORDS, Search, View
+
+if TYPE_CHECKING:
+    from tfgpu_tui.ui.experiment import Experiment
 
 LEAVE_LIMIT_S = 3
 CATCH_UP_PERIOD_S = 0.1
@@ -86,6 +91,7 @@ class MonitorApp(App[int]):
         early: Sequence[int] = (),
         tour: Tour | None = None,
         nested: bool = False,
+        experiment: Experiment | None = None,
     ) -> None:
         # NO_COLOR's filter is chosen in App.__init__ by whether colours are the terminal's own.
         super().__init__(ansi_color=BUILTIN_THEMES[theme].ansi)
@@ -100,6 +106,9 @@ class MonitorApp(App[int]):
         self._painter = Painter(self)
         self.board = Board(self._view, self.palette, self._painter)
         self.menus = Menus(self)
+        self.trying = Trying(self)
+        if experiment is not None:
+            self.session.follow(experiment)
         self._script_size: object = None
         self._judged: object = None
         self._ticks = 0
@@ -177,9 +186,10 @@ class MonitorApp(App[int]):
         self._read()
         self.session.look_after_run()
         after = (id(self.view), self.view.notice, self.view.now, self.view.state.ended)
-        if after[-1] is None and before[-1] is None and self.view.replay is None:
+        goes_on = self.view.state.ended is None
+        if goes_on and before[-1] is None and self.view.replay is None:
             self.post_message(Ticked(self._panes_due()))
-        elif after != before or events != self.session.feed.events or self.view.state.ended is None:
+        elif goes_on or after != before or events != self.session.feed.events or self.session.trying:
             self.post_message(Ticked())
 
     def _panes_due(self) -> bool:
@@ -197,6 +207,7 @@ class MonitorApp(App[int]):
         self._arrange()
         self._tell_script_size()
         self.draw(panes=message.panes)
+        self.trying.look()
         if not gc.isenabled():
             # Modules, widgets and styles stay as long as the screen: they need not be looked through again and again.
             gc.freeze()
@@ -268,7 +279,7 @@ class MonitorApp(App[int]):
         elif self.board.zoomed is not None:
             self._zoom(None)
         elif self._nested:
-            self._leave()
+            self.leave()
 
     def action_zoom(self) -> None:
         """The pane in focus over the whole screen, and back."""
@@ -452,6 +463,10 @@ class MonitorApp(App[int]):
         """Types lines to the script."""
         self.menus.type_lines()
 
+    def action_try_settings(self) -> None:
+        """An experiment: the script with one setting after the other."""
+        self.trying.ask()
+
     def action_rerun(self) -> None:
         """Stops this run after its batch and starts it again with the settings for the next run."""
         if self.session.refused():
@@ -476,15 +491,18 @@ class MonitorApp(App[int]):
         """Leaves an ended run at once; else asks."""
         if self.view.frozen_since is not None:
             self.action_freeze()
+        if self.session.trying:
+            self.trying.leave()
+            return
         if self.session.over:
-            self._leave()
+            self.leave()
             return
         text = f"{status.script_name(self.view)} is running: {self.view.state.activity()}."
         self._ask("leave?", text, QUIT_RERUN if self.session.rerun_pending else QUIT)
 
     def action_detach(self) -> None:
         """Leaves the screen; the training goes on."""
-        self._leave()
+        self.leave()
 
     def action_browse(self) -> None:
         """All runs."""
@@ -518,7 +536,7 @@ class MonitorApp(App[int]):
 
     def _answer(self, answer: str | None, confirmed: str | None = None) -> None:
         if answer == "detach" or (answer in ("batch", "kill") and self.session.over):  # it ended meanwhile
-            self._leave()
+            self.leave()
             return
         if answer == "rerun":
             self.session.rerun(confirmed)
@@ -531,9 +549,15 @@ class MonitorApp(App[int]):
         is full, exit waits for it for ever (8.2.8, WriterThread.stop). SIGALRM's default action ends us all the same;
         `run_screen` takes it back."""
         signal.alarm(LEAVE_LIMIT_S)
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    @property
+    def busy(self) -> bool:
+        """A dialog is open."""
+        return len(self.screen_stack) > 1
+
+    def leave(self) -> None:
+        """Ends the screen."""
         self.exit(exit_status(self.view.state))
 
 

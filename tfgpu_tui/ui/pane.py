@@ -257,6 +257,11 @@ class Pane(RowsWidget, can_focus=True):
         self.cursor = max(0, min(self.cursor, content.selectable - 1))
         self.show(frame(content, replace(box, scroll=self.scroll, cursor=self.cursor), self._view().glyphs))
 
+    def wanted_rows(self, width: int) -> int:
+        """Rows that would show all of it, its title included."""
+        content = self._make(self._view(), Box(width, 0))
+        return 1 + len(content.pinned) + content.count
+
     def _outer(self) -> Box:
         width, height = self.outer_size  # no pane has a border or padding of Textual's
         return Box(width, height, self.scroll, self.cursor, self.has_focus, self.zoomed, self.shift)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tfgpu_tui.core import knobs
 from tfgpu_tui.core.state import RunState
@@ -17,6 +18,9 @@ from tfgpu_tui.ui.draw import Glyphs
 from tfgpu_tui.ui.feed import Feed, ReplayClock
 from tfgpu_tui.ui.keys import ALL, Key
 from tfgpu_tui.ui.view import RANGES_S, Past, Replay, View
+
+if TYPE_CHECKING:
+    from tfgpu_tui.ui.experiment import Experiment
 
 READ_BUDGET_S = 0.07
 """Of a tick of 0.1 s while there is history to read: most of the time goes into reading, and the keys still answer."""
@@ -31,6 +35,8 @@ PRECIOUS_S = 120.0
 PAST_FINDINGS = 50
 SEEK_S = 5.0
 SLOWEST, FASTEST = 1 / 16, 256.0
+LEAST_BUDGET_S = 30.0
+"""For an experiment that goes on after it asked."""
 
 
 class Session:
@@ -56,6 +62,8 @@ class Session:
         self._knows_run = False
         self._seen_running = False
         self._before_feed: Feed | None = None
+        self.experiment: Experiment | None = None
+        """The experiment whose trials are shown one after the other."""
         self.feed = self._open(run, replay)
         self.view = View(state=self.feed.state, lines=self.feed.lines, glyphs=glyphs, keys=keys, behind=0)
         self._show_replay()
@@ -113,6 +121,8 @@ class Session:
         now = time.monotonic()
         if self.view.notice is not None and now >= self._notice_until:
             self.view.notice = None
+        if self.experiment is not None:
+            self._follow_experiment(self.experiment)
         if self.view.replay is not None or self.feed.behind:
             return
         if self.view.state.ended is None and now - self._alive_at >= ALIVE_PERIOD_S:
@@ -292,7 +302,10 @@ class Session:
 
     def refused(self) -> bool:
         """True, and said, where nothing can be started or stopped."""
-        if self.view.replay is not None:
+        if self.experiment is not None:
+            chooses = "an experiment chooses the settings of its trials"
+            self.say(chooses if self.trying else f"this is a trial of an experiment: {self.view.key('quit')} leaves it")
+        elif self.view.replay is not None:
             self.say("this is a replay: the run is over")
         elif self.rerun_pending and not self.over:
             self.say("a rerun is already on its way")
@@ -309,6 +322,8 @@ class Session:
         if self.over or state.first_step_t is None or state.last_step_t is None:
             return 0.0
         return state.last_step_t - state.first_step_t
+
+    errors = ERRORS
 
     def foreign_command(self) -> str | None:
         """What a rerun would start where this run may be somebody else's; None for one of ours. Raises one of
@@ -385,6 +400,67 @@ class Session:
         later = "the comparison opens by itself" if long_enough else "the run before is too short to compare with"
         self.say(f"rerun started; {later}")
         self.read()
+
+    # An experiment: trials of this script, one after the other.
+
+    @property
+    def trying(self) -> bool:
+        """True while an experiment goes on that is on the screen."""
+        return self.experiment is not None and (self.view.trials is None or not self.view.trials.over)
+
+    def follow(self, experiment: Experiment) -> None:
+        """Shows the trials of an experiment from here on."""
+        self.experiment = experiment
+        self.compare_open, self._compared = False, True
+        self._follow_experiment(experiment)
+
+    def _follow_experiment(self, experiment: Experiment) -> None:
+        before = self.view.trials
+        self.view.trials = experiment.read()
+        run = experiment.run()
+        if self.trying and run is not None and run != self.feed.run:
+            self.show(run)
+        elif before is not None and not before.over and not self.trying and not experiment.asks:
+            leave = self.view.key("quit")
+            self.say(f"the experiment is over: {leave} leaves, and the table is printed")
+
+    def try_settings(self, budget_s: float) -> None:
+        """Begins an experiment with this script; a run of it that goes on is stopped first."""
+        if self.view.frozen_since is not None:
+            self.toggle_freeze()
+        from tfgpu_tui.ui.experiment import Experiment  # late: few ask for one
+
+        try:
+            group_id, process = self.control.try_settings(self.feed.run, budget_s)
+        except ERRORS as error:
+            self.say(str(error))
+        else:
+            self.follow(Experiment(group_id, process))
+            self.say("the experiment begins" if self.over else "this run stops, then the experiment begins")
+
+    def go_on_trying(self) -> None:
+        """The trials may write what the first one wrote."""
+        if self.experiment is None or self.experiment.group is None:
+            return
+        group = replace(self.experiment.group, may_write=True)
+        left_s = max(LEAST_BUDGET_S, group.budget_s - group.spent_s)
+        try:
+            self.experiment.go_on(self.control.go_on_trying(replace(group, budget_s=left_s)))
+        except ERRORS as error:
+            self.say(str(error))
+        self._follow_experiment(self.experiment)
+
+    def stop_trying(self) -> None:
+        """Ends the trial that runs, and the experiment; a second time without patience."""
+        if self.experiment is None or self.experiment.group is None:
+            return
+        try:
+            self.control.stop_trying(self.experiment.group)
+        except ERRORS as error:
+            self.say(str(error))
+        else:
+            self.experiment.stops += 1
+            self.say("the experiment ends with this trial; then the table is printed")
 
     # Other runs.
 

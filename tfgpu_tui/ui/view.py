@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import RunState
@@ -11,6 +12,9 @@ from tfgpu_tui.terminal.lines import TerminalLines
 from tfgpu_tui.ui.draw import UNICODE, Glyphs, Row
 from tfgpu_tui.ui.keys import ALL, Key, by_name
 from tfgpu_tui.ui.plot import Axis, axis, time_row
+
+if TYPE_CHECKING:
+    from tfgpu_tui.trials.records import Group
 
 RANGES_S: tuple[float | None, ...] = (60.0, 600.0, 3600.0, None)
 """How much time the plots show at most; None is the whole run."""
@@ -60,6 +64,26 @@ class Hint:
         return ((self.words, "notice"), ("   Tab", "key"), (" next", ""), ("  Esc", "key"), (" no more", ""))
 
 
+@dataclass(frozen=True)
+class Trials:
+    """The experiment whose trials are shown, as it is known now."""
+
+    group: Group
+    alive: bool
+    """Its conductor goes on."""
+    stopping: bool = False
+    """It was asked to stop from here."""
+
+    @property
+    def over(self) -> bool:
+        return not self.alive
+
+    @property
+    def asks(self) -> bool:
+        """Its conductor has ended, for nobody has said yet whether trials may write the script's files again."""
+        return self.over and self.group.ended == "refused"
+
+
 @dataclass
 class View:
     """Everything a pane may draw. Made once by the app, refreshed at every tick."""
@@ -95,6 +119,8 @@ class View:
     notice: str | None = None
     """One sentence for the status line: the last thing that was asked, or an error."""
     hint: Hint | None = None
+    trials: Trials | None = None
+    """The experiment that this run is a trial of, where that is on the screen."""
     lost: bool = False
     """The supervisor went away without writing an end."""
 

@@ -125,7 +125,7 @@ ENTRIES = (
         ),
         harmless="Where the script catches it and goes on, it is never said.",
         knobs=("jit_compile=off",),
-        demo="--set jit_compile=on demo/no_gpu_kernel.py",
+        demo="demo/xla_unsupported.py",
         demo_note="without a GPU, too; a real H200's: replay demo/recordings/h200-xla-refused.jsonl",
     ),
     Entry(

@@ -21,10 +21,12 @@ from tfgpu_tui.ui.panes import (
     pipeline,
     placement,
     step,
+    trials,
 )
 from tfgpu_tui.ui.view import View
 
 PANES: dict[str, Callable[[View, Box], Content]] = {
+    "trials": trials.content,
     "findings": findings.content,
     "step": step.content,
     "gpu": gpu.content,

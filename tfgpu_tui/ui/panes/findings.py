@@ -21,7 +21,7 @@ def drawn_from(view: View) -> object:
         return None
     state = view.state
     told = (view.findings, view.past, view.hint, view.knobs, state.started, state.running)
-    return (*told, view.replay is None, dict(state.hooks_off), [fault.message for fault in state.faults])
+    return (*told, view.replay is None, view.trials is None, dict(state.hooks_off), [fault.message for fault in state.faults])
 
 
 def content(view: View, box: Box) -> Content:
@@ -120,7 +120,7 @@ def _first(view: View, box: Box) -> Content:
 
 def offered(view: View, finding: Finding) -> bool:
     """True where Enter would rerun with something that this run does not have yet."""
-    if finding.knob is None or view.replay is not None:
+    if finding.knob is None or view.replay is not None or view.trials is not None:
         return False
     name, _, value = finding.knob.partition("=")
     return view.knobs.get(name) != value

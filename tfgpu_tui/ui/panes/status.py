@@ -12,12 +12,13 @@ from tfgpu_tui.ui.draw import Row, Span, clip, fit, spread, to_ascii, whole_grou
 from tfgpu_tui.ui.keys import by_name
 from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS
 from tfgpu_tui.ui.panes.findings import offered
-from tfgpu_tui.ui.view import View
+from tfgpu_tui.ui.view import Trials, View
 
 _LIVE = (
     "growth", "rerun", "apply", "findings", "zoom", "explain", "detach", "help", "quit", "compare", "settings", "copy",
-    "search", "freeze", "axis", "export", "browse", "next_metric",
+    "search", "try_settings", "freeze", "axis", "export", "browse", "next_metric",
 )  # fmt: skip
+_TRYING = ("quit", "detach", "findings", "zoom", "explain", "help", "search", "freeze", "axis", "export", "next_metric")
 _REPLAY = (
     "freeze", "seek_back", "seek_ahead", "faster", "findings", "zoom", "explain", "help", "quit", "slower", "axis",
     "compare", "export", "browse", "search", "copy",
@@ -42,7 +43,8 @@ _ZOOMED = {
 
 def script_name(view: View) -> str:
     """`train.py`, `-m package.module` or `-c`."""
-    return printable(python_options.script_name(view.state.run.argv if view.state.run else [])) or "tfgpu-tui"
+    known = view.state.run.argv if view.state.run else view.trials.group.argv if view.trials else []
+    return printable(python_options.script_name(known)) or "tfgpu-tui"
 
 
 def row(view: View, width: int) -> Row:
@@ -141,6 +143,8 @@ def _left(view: View, width: int) -> list[_Group]:
     if words != "training" or state.epoch is None:
         groups.append(_Group(97, ((words, "critical" if failed else ""),)))
     groups += _rerun(view, width - _width(groups, 3) - 5)
+    if view.trials is not None and not view.trials.over:
+        groups.append(_Group(75, (("trial ", "muted"), (_trial(view.trials), "notice"))))
     if state.epoch is not None:
         of = f"/{state.epochs}" if state.epochs else ""
         groups.append(_Group(60, (("epoch ", "muted"), (f"{state.epoch}{of}", ""))))
@@ -160,6 +164,15 @@ def _left(view: View, width: int) -> list[_Group]:
     if eta is not None:
         groups.append(_Group(20, (("ETA ", "muted"), (units.clock(eta), ""))))
     return groups
+
+
+def _trial(trials: Trials) -> str:
+    """`3 input=parallel`: the number of the trial that runs, and its setting."""
+    now = trials.group.now
+    if now is None:
+        return "comes"
+    setting = " ".join(f"{name}={value}" for name, value in now.setting.items()) or "the script as it is"
+    return printable(f"{len(trials.group.records) + 1}: {setting}")
 
 
 def _next_stage(view: View) -> str:
@@ -244,7 +257,10 @@ def footer(view: View, width: int, zoomed: str | None = None) -> Row:
         skip |= {"copy", "explain"}
     if view.state.ended is not None or view.replay is not None:
         skip |= {"type", "detach", "profile"}
-    names = [n for n in (*_ZOOMED.get(zoomed or "", ()), *(_REPLAY if view.replay else _LIVE)) if n not in skip]
+    usual = _REPLAY if view.replay else _LIVE if view.trials is None else _TRYING
+    if view.trials is not None:
+        skip = (skip - {"detach"} if view.trials.alive else skip) | {"apply", "type"}
+    names = [n for n in (*_ZOOMED.get(zoomed or "", ()), *usual) if n not in skip]
     names = list(dict.fromkeys(["zoom", *names] if zoomed else names))
     while len(names) > 2 and sum(len(keys[n].label) + len(keys[n].footer) + 3 for n in names) + 1 > width:
         names.pop(next(i for i in range(len(names) - 1, -1, -1) if names[i] not in ("help", "quit")))
