@@ -20,8 +20,8 @@ def drawn_from(view: View) -> object:
     if all(f.severity == "info" and not offered(view, f) for f, _ in view.findings):
         return None
     state = view.state
-    told = (view.findings, view.past, view.hint, view.knobs, state.started, state.running)
-    return (*told, view.replay is None, view.trials is None, dict(state.hooks_off), [fault.message for fault in state.faults])
+    told = (view.findings, view.past, view.hint, view.knobs, view.replay is None, view.trials is None)
+    return (*told, state.started, state.running, dict(state.hooks_off), [fault.message for fault in state.faults])
 
 
 def content(view: View, box: Box) -> Content:
