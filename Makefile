@@ -36,6 +36,7 @@ pictures:
 	$(DRAW) replay $(RECORDED)/eight-gpus-one-used.jsonl --at 25 --size 120x40 --svg docs/pictures/eight-gpus.svg
 	$(DRAW) compare $(RECORDED)/cpu-input-bound.jsonl $(RECORDED)/cpu-input-parallel.jsonl --size 160x45 \
 		--svg docs/pictures/comparison.svg
+	$(PYTHON) -m tools.try_picture
 
 # The pages of docs/ as a site in build/site; a link that leads nowhere fails. Needs the extra `docs`.
 docs:
@@ -56,3 +57,4 @@ bench:
 	$(PYTHON) -m benchmarks.long_run --per-window 16
 	$(PYTHON) -m benchmarks.stops --times 5
 	$(PYTHON) -m benchmarks.fuzz
+	$(PYTHON) -m benchmarks.try_demos --repeats 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.journals import T0, evidence, start, state_of, windows
@@ -9,7 +10,7 @@ from tests.unit.test_diagnose_placement import row
 from tests.unit.test_each_finding import looked
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import rows
-from tfgpu_tui.diagnose import Finding, compute_inside
+from tfgpu_tui.diagnose import Finding, compute_inside, compute_unmeasured
 
 PARTS = {"forward": 5.0, "backward": 3.5, "runtime": 1.0}
 
@@ -76,3 +77,28 @@ def test_a_table_of_which_most_rows_are_looked_up_is_healthy() -> None:
 
 def test_nothing_is_said_before_the_training_is_judged_or_without_a_look() -> None:
     assert list(compute_inside.findings(state_of(start(), windows(40)))) == []
+
+
+def unmeasured(told: list[ev.Event], compute_s: float = 0.9) -> list[Finding]:
+    """Of steps of which compute is that share, and nothing looked inside."""
+    steps = [windows(10, wall_s=1.0, wait_s=0.95 - compute_s, compute_s=compute_s, host_s=0.05)]
+    return list(compute_unmeasured.findings(state_of(start(), told, *steps)))
+
+
+def test_a_loop_and_a_table_are_information_where_nothing_looked() -> None:
+    layers = [row(layer="a", **{"class": "Mine"}, loops=1), row(layer="b", **{"class": "LSTM"}, loops=1)]
+    placed = ev.Placement(t=T0 + 4, layers=layers, ops=5, predicted=True)
+    table: rows.SparseUpdate = {"variable": "t", "rows": 100_000, "elements": 6_400_000, "slots": 2, "touched": 640}
+    adam = ev.Optimizer(t=T0 + 2, name="adam", cls="Adam", variables=3, parameters=6_400_129, sparse=[table])
+    found = unmeasured([placed, adam])
+    assert [(f.id, f.severity, f.knob) for f in found] == [
+        ("compute.layer", "info", "profile=5"),
+        ("compute.optimizer", "info", "profile=5"),
+    ]
+    assert all(f.incomplete for f in found)
+    assert found[0].evidence["layer"] == "a", "one over time is what an LSTM is"
+    assert unmeasured([placed, adam], compute_s=0.3) == []
+    assert unmeasured([replace(adam, sparse=[{**table, "elements": 900_000}])]) == [], "a small table"
+    assert unmeasured([replace(adam, sparse=[{**table, "slots": 0}])]) == [], "its rows alone are updated"
+    look = looked({"forward": 9.0, "optimizer": 0.5})
+    assert list(compute_unmeasured.findings(state_of(start(), [placed, adam], look))) == [], "it is measured"

@@ -105,6 +105,18 @@ def test_none_ever() -> None:
     assert must(never).title.startswith("No first step for 70 s")
 
 
+def test_a_run_that_fails_while_it_stands_is_judged_sooner() -> None:
+    """Who waited for a minute gives up: a script by itself, or a person with Ctrl+C."""
+    before = [stacks(), look(40, still_s=20)]
+    assert stalled(standing(*before)) is None
+    failed = standing(*before, ev.RunEnded(t=T0 + 60, src="child", exit_code=75, wall_s=60.0))
+    assert [f.id for f in diagnose(failed)][:2] == ["run.stalled", "run.failed"]
+    assert must(failed).title.startswith("No step at the end for 40 s:")
+    assert stalled(standing(*before, ev.RunEnded(t=T0 + 60, src="child", exit_code=0, wall_s=60.0))) is None
+    computed = [stacks(), look(40, still_s=5)]
+    assert stalled(standing(*computed, ev.RunEnded(t=T0 + 60, src="child", signal=2, wall_s=60.0))) is None
+
+
 def test_tensorflow_in_a_forked_worker() -> None:
     in_worker = stacks(None, IN_TENSORFLOW, pid=WORKER)
     found = must(standing(stacks(), in_worker, look(processes=[PROCESS, FORKED])))

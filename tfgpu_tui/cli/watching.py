@@ -80,16 +80,19 @@ def show_experiment(group_id: str, settings: configuration.Settings, begun: subp
     early = opening.note_signals()
     experiment = Experiment(group_id, begun)
     deadline = time.monotonic() + FIRST_TRIAL_S
-    while (
-        (told := experiment.read()) is None or (run := experiment.run()) is None or (begun and told.group.now is None)
-    ):
-        if early and told is not None:
-            groups.stop(told.group)
-            return 128 + early[0]
-        if (told is not None and told.over) or time.monotonic() > deadline:
+    run: RunDir | None = None
+    while run is None and not early:
+        told = experiment.read()
+        if told is not None and (begun is None or told.group.now is not None):
+            run = experiment.run()
+        elif (told is not None and told.over) or time.monotonic() > deadline:
             raise launch.ControlError(f"{group_id} has not begun; {groups.log_of(group_id)} may say why")
-        time.sleep(0.02)
-    return show(run, settings, early=early, experiment=experiment)
+        if run is None:
+            time.sleep(0.02)
+    status = 128 + early[0] if run is None else show(run, settings, early=early, experiment=experiment)
+    if begun is not None and early and early[0] == signal.SIGINT and experiment.group is not None:
+        groups.stop(groups.find(group_id))
+    return status
 
 
 def _say_what_was_tried(group_id: str) -> int:

@@ -192,8 +192,8 @@ _LayerClass = TypedDict("_LayerClass", {"class": str | None}, total=False)
 
 
 class Layer(_Layer, _LayerClass, total=False):
-    """A row of the placement table. `not_on_gpu`, `copies`, `variable_copies` and `float64_ops` are left out where
-    nothing was found."""
+    """A row of the placement table. `not_on_gpu`, `copies`, `variable_copies`, `float64_ops` and `loops` are left out
+    where nothing was found."""
 
     depth: int | None
     """In the model; 0 is the top."""
@@ -222,6 +222,8 @@ class Layer(_Layer, _LayerClass, total=False):
     variable_copies: int | dict[str, int] | None
     """Variables copied each step to where the layer computes."""
     float64_ops: int | None
+    loops: int | None
+    """While loops in its forward pass; left out where there is none."""
     recurrent: Recurrent | None
     """None for layers that are neither LSTM nor GRU."""
 

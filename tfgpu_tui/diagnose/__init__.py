@@ -14,6 +14,7 @@ from tfgpu_tui.diagnose import (
     by_process,
     compute,
     compute_inside,
+    compute_unmeasured,
     gpu,
     gpu_growth,
     gpu_held,
@@ -45,7 +46,8 @@ OF_RUN = (
 OF_PROCESS = (
     loss.findings, input_lost.findings, input_wait.findings, input_copies.findings, host.findings, host_graphs.findings,
     host_edges.findings, host_calls.findings, host_debugging.findings, host_growth.findings, placement.findings,
-    precision.findings, compute.findings, compute_inside.findings, memory.of_process, gpu_growth.findings,
+    precision.findings, compute.findings, compute_inside.findings, compute_unmeasured.findings,
+    memory.of_process, gpu_growth.findings,
 )  # fmt: skip
 """Of a process that trains: asked of each."""
 

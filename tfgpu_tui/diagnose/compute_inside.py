@@ -181,16 +181,23 @@ def _touched(state: RunState, table: SparseUpdate) -> int | None:
     return touched
 
 
-def _tables(state: RunState, times: ev.LayerTimes, told: ev.Optimizer) -> Reason | None:
-    """An update that works on all rows of a table of which the step looked up a few."""
+def rare_tables(state: RunState, told: ev.Optimizer) -> list[tuple[SparseUpdate, int]]:
+    """The tables that the update works on as a whole, with the rows that a step looked up at most: few of them. Empty
+    unless they hold most of the parameters."""
     found = [
         (table, touched)
         for table in told.sparse
         if table["slots"] and (touched := _touched(state, table)) is not None and touched * RARE <= table["rows"]
     ]
+    return found if sum(table["elements"] for table, _ in found) >= MOSTLY * told.parameters else []
+
+
+def _tables(state: RunState, times: ev.LayerTimes, told: ev.Optimizer) -> Reason | None:
+    """An update that works on all rows of a table of which the step looked up a few."""
+    found = rare_tables(state, told)
     spent_ms = times.parts.get("optimizer", 0.0)
     dense_ms = spent_ms - _of_update_ms(times, SCATTERS)
-    if sum(table["elements"] for table, _ in found) < MOSTLY * told.parameters or dense_ms < MOSTLY * spent_ms:
+    if not found or dense_ms < MOSTLY * spent_ms:
         return None
     table, touched = max(found, key=lambda pair: pair[0]["elements"])
     rows = units.number(table["rows"])

@@ -15,6 +15,8 @@ STILL = 0.5
 """Share of the time without a step in which nothing computed and nothing moved, up to now."""
 PATIENCE = 5.0
 """Times as long where the training waits outside of a step: a validation, a callback, a sleep of its own."""
+AT_END = 0.5
+"""Of the limit: a run that fails, or is ended, while it stands has no more time to go on by itself."""
 TENSORFLOW = ("tensorflow", "keras", "tf_keras")
 SHOWN = 2
 
@@ -67,10 +69,12 @@ def findings(state: RunState) -> Iterator[Finding]:
         return  # where it stood before its last answer says nothing of now; a verdict that stands is not taken back
     scene = _scene(state, look)
     patience = _patience(state, scene)
-    if patience is None or look.quiet_s < patience * limit_s or look.still_s < STILL * patience * limit_s:
+    ended = state.ended is not None and bool(state.ended.exit_code or state.ended.signal)
+    least_s = (patience or 0.0) * limit_s * (AT_END if ended else 1.0)
+    if patience is None or look.quiet_s < least_s or look.still_s < STILL * least_s:
         return
     cause = _cause(state, scene)
-    first = "No step" if state.train.steps else "No first step"
+    first = ("No step" if state.train.steps else "No first step") + (" at the end" if ended else "")
     yield Finding(
         id="run.stalled",
         severity="critical",
@@ -81,7 +85,7 @@ def findings(state: RunState) -> Iterator[Finding]:
         evidence={
             "seconds": round(look.quiet_s, 1),
             "still_s": round(look.still_s, 1),
-            "limit_s": round(patience * limit_s, 1),
+            "limit_s": round(least_s, 1),
             "step": state.train.steps,
             "cause": cause.id,
             "doing": scene.trains.doing if scene.trains else None,
@@ -91,6 +95,7 @@ def findings(state: RunState) -> Iterator[Finding]:
             "cpu_percent": look.cpu_percent,
             "gpu_busy_percent": look.gpu_busy_percent,
         },
+        share=1.0,
     )
 
 

@@ -107,6 +107,7 @@ class RealControl:
         from tfgpu_tui.trials import conduct, groups  # late: few ask for one
 
         meta = rundir.read_meta(run)
+        _not_of_another(meta)
         again.check(launch.spec_again(meta, meta.knobs))
         group = groups.new(
             meta.argv, meta.cwd, meta.python, base=meta.knobs, budget_s=budget_s,
@@ -124,6 +125,18 @@ class RealControl:
 
         if not groups.stop(group):
             raise launch.ControlError(f"{group.id} does not go on here")
+
+
+def _not_of_another(meta: rundir.Meta) -> None:
+    """Raises launch.ControlError for a trial of an experiment that goes on: two would measure each other."""
+    from tfgpu_tui.trials import groups
+
+    try:
+        group = groups.find((meta.trial or {}).get("group", ""))
+    except groups.GroupNotFound:
+        return
+    if groups.goes_on(group):
+        raise launch.ControlError(f"it is a trial of {group.id}, which goes on: tfgpu-tui attach {group.id}")
 
 
 def _environment(supervisor: int | None) -> Mapping[str, str] | None:

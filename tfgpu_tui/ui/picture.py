@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
@@ -12,6 +12,7 @@ from tfgpu_tui.ui.control import RealControl
 from tfgpu_tui.ui.feed import ReplayClock
 from tfgpu_tui.ui.monitor import MonitorApp
 from tfgpu_tui.ui.snapshot import screen_svg
+from tfgpu_tui.ui.view import Trials
 
 
 class _AsItWas(RealControl):
@@ -33,9 +34,11 @@ async def picture(
     at_s: float | None = None,
     before: RunDir | None = None,
     settings: Settings | None = None,
+    trials: Callable[[float], Trials] | None = None,
 ) -> str:
     """The screen as SVG text: at its end (of a running one, as it is now), or `at_s` seconds after the beginning.
-    `keys` are pressed first; with `before` it is set against that run."""
+    `keys` are pressed first; with `before` it is set against that run. `trials` makes it a trial of an experiment, as
+    that is known at the time that is shown."""
     clock = None if at_s is None else ReplayClock()
     look = choose_theme(theme or "dark")
     app = MonitorApp(run, settings or Settings(), theme=look, replay=clock, control=_AsItWas())
@@ -52,6 +55,8 @@ async def picture(
             app.session.compare_with(before)
             while app.session.behind:
                 await pilot.pause(0.05)
+        if trials is not None:
+            app.view.trials = trials(app.view.now)
         app.look_again()
         for key in keys:
             await pilot.press(key)

@@ -323,8 +323,6 @@ class Session:
             return 0.0
         return state.last_step_t - state.first_step_t
 
-    errors = ERRORS
-
     def foreign_command(self) -> str | None:
         """What a rerun would start where this run may be somebody else's; None for one of ours. Raises one of
         control.ERRORS."""
@@ -460,7 +458,7 @@ class Session:
             self.say(str(error))
         else:
             self.experiment.stops += 1
-            self.say("the experiment ends with this trial; then the table is printed")
+            self.say("the experiment ends; then its table is printed")
 
     # Other runs.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tfgpu_tui.core import units
 from tfgpu_tui.terminal.lines import printable
+from tfgpu_tui.ui.control import ERRORS
 from tfgpu_tui.ui.dialogs import Choice, Dialog
 from tfgpu_tui.ui.menus import Host
 
@@ -46,16 +47,7 @@ class Trying:
         if trials is not None and trials.asks:
             self._ask_about_files(trials.group)
             return
-        if session.refused():
-            self._app.draw()
-            return
-        try:
-            foreign = session.foreign_command()
-        except session.errors as error:
-            session.say(str(error))
-            foreign = None
-        if foreign is not None:
-            session.say("this run does not come from your own list of runs: start `tfgpu-tui try` with its script")
+        if session.refused() or self._foreign():
             self._app.draw()
             return
         stops = "" if session.over else (
@@ -68,6 +60,18 @@ class Trying:
         )
         self._open("try what could help?", text, TRY, self._begin)
 
+    def _foreign(self) -> bool:
+        """True, and said, where the run may be somebody else's."""
+        session = self._app.session
+        try:
+            foreign = session.foreign_command() is not None
+        except ERRORS as error:
+            session.say(str(error))
+            return True
+        if foreign:
+            session.say("this run does not come from your own list of runs: start `tfgpu-tui try` with its script")
+        return foreign
+
     def _begin(self, answer: str | None) -> None:
         if answer == "try":
             self._app.session.try_settings(BUDGET_S)
@@ -78,7 +82,7 @@ class Trying:
         trials = self._app.view.trials
         text = "An experiment goes on."
         if trials is not None and trials.stopping:
-            text = "It ends with this trial. Stopped once more, it ends without patience."
+            text = "It was asked to stop. Stopped once more, its trial is ended without patience."
         self._open("leave?", text, LEAVE, self._left)
 
     def _left(self, answer: str | None) -> None:

@@ -25,6 +25,8 @@ READ = "ReadVariableOp"
 OURS = frozenset({"Timestamp", "InplaceAdd", "InplaceUpdate"})
 """The agent's own clock in the graph (`steps/clock.py`)."""
 INPUT_OPS = ("IteratorGetNext", "OptionalGetValue", "OptionalHasValue", "OptionalFromValue", "OptionalNone")
+LOOPS = frozenset({"LoopCond", "While", "StatelessWhile"})
+"""One node for each loop: lowered, and as XLA has it."""
 LOOKED_AT = 12
 """Of the functions that were collected together: the largest. A step is never a small one among them."""
 DT_DOUBLE = 2
@@ -48,6 +50,8 @@ class Tally:
         self.recurrent: Counter[str] = Counter()
         """`cudnn` or `standard` -> calls of a recurrent layer's kernel, as far as the graph names them."""
         self.float64 = 0
+        self.loops = 0
+        """While loops of the forward pass."""
         self.xla = 0
 
     @property
@@ -168,6 +172,8 @@ def tally(graph: Any, traced: Traced, reasons: Reasons) -> Result:
             found = traced.find(names.own_names(node.name))
             if found is not None:
                 reads[node.name] = found, False
+        if node.op in LOOPS:
+            _count_loop(node, traced, tallies)
         if node.op in PLUMBING or node.op in OURS:
             continue
         total += 1
@@ -211,6 +217,14 @@ def _owner(node: Any, parts: List[str], backward: bool, traced: Traced) -> Tuple
     if stack is None:
         stack = _rest(node, backward)
     return stack, backward
+
+
+def _count_loop(node: Any, traced: Traced, tallies: Dict[Stack, Tally]) -> None:
+    """Of the forward pass: the backward pass has one for each of them."""
+    parts = names.own_names(node.name)
+    stack = None if names.is_backward(parts) else traced.find(parts)
+    if stack is not None:
+        tallies.setdefault(stack, Tally()).loops += 1
 
 
 def _count_copies(graph: Any, owners: Dict[str, Tuple[Stack, bool]], tallies: Dict[Stack, Tally]) -> None:

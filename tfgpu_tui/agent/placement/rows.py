@@ -147,6 +147,7 @@ def _row(path: str, depth: int, counted: Tally, gpu: bool) -> Dict[str, Any]:
         "copies": {f"{a} > {b}": n for (a, b), n in counted.copies.most_common()},
         "variable_copies": counted.variable_copies,
         "float64_ops": counted.float64,
+        "loops": counted.loops,
     }
     row.update({name: value for name, value in found.items() if value})
     return row

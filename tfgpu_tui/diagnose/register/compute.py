@@ -95,7 +95,8 @@ ENTRIES = (
         as the batch has examples, in a layer that is none of Keras' recurrent ones; cheap operations in it leave no
         event of their own, only the number of the turn, and their time counts for the layer whose operation comes next.
         Transpositions are those that carry the layout optimizer's name. A loop over something else that is as long as
-        the batch would be told, too.""",
+        the batch would be told, too. Where nothing looked (a headless run, a short one), a loop in the layer's graph is
+        information, for how often it turns and how long it takes is not known.""",
         steps=(
             """Write the layer for the whole batch, with one more axis:
             | factor = tf.random.uniform([tf.shape(x)[0], 1, 1, 1], 0.8, 1.2)
@@ -125,7 +126,8 @@ ENTRIES = (
         signal="""A look inside some steps with TensorFlow's profiler says what the update takes. While the update is
         traced, the agent notes the tables whose gradient is sparse, how many rows a step looks up, and the optimizer's
         variables of the same shape. It is told only for one of these reasons; a large dense model with a small batch
-        spends its time in the update, too, and has none.""",
+        spends its time in the update, too, and has none. Where nothing looked (a headless run, a short one), a table of
+        a million numbers or more that is most of the model is information: its time is not measured.""",
         steps=(
             """A large table: an optimizer without slots, at least for the table.
             | model.compile(keras.optimizers.SGD(0.1), loss)""",

@@ -7,7 +7,7 @@ from tfgpu_tui.core.parts.standstill import COMPUTING_PERCENT, STALL_AFTER_S, ST
 from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WORKING_PERCENT
 from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
-from tfgpu_tui.diagnose.stalled import PATIENCE
+from tfgpu_tui.diagnose.stalled import AT_END, PATIENCE
 from tfgpu_tui.diagnose.whole_run import GREATEST_S, LEAST_S, MOST, SLOW_START_S, SLOW_START_SHARE
 
 ENTRIES = (
@@ -298,6 +298,7 @@ ENTRIES = (
     Entry(
         id="run.stalled",
         means="no step comes, and nothing computes",
+        ends_run=True,
         seen="""The progress bar does not move, CPU and GPU are idle, and there is no error. Or it never showed a first
         step.""",
         why="""Somebody waits for somebody who does not come. The most frequent: Keras' workers
@@ -331,6 +332,7 @@ ENTRIES = (
             Limit("asked after {} without a step (--stall-after)", STALL_AFTER_S, units.duration),
             Limit("and after {} times the 95th percentile of a step", STALL_STEPS),
             Limit("{} times as long in validation, callbacks, and where the script's loop sleeps", PATIENCE),
+            Limit("{} of that time where the run fails, or is ended, meanwhile", AT_END, units.share),
             Limit("nothing computes below {} of a core", COMPUTING_PERCENT, units.percent),
         ),
         demo="--stall-after 10 demo/stalled_worker.py",

@@ -36,7 +36,7 @@ def drawn_from(view: View) -> object:
 
 def _why_empty(view: View) -> str:
     words = view.waiting_words()
-    if view.state.run is not None and view.state.run.mode == "headless":
+    if view.state.run is not None and view.state.run.mode == "headless" and view.trials is None:
         return "this run was started headless: its output went to its own terminal"
     if view.state.running and view.state.run is not None:
         return f"nothing printed yet ({words})"

@@ -26,10 +26,10 @@ COLUMNS = (
     Column("remark", least=16, grow=True),
 )
 VERDICTS: dict[str, tuple[str, Role]] = {
-    "baseline": ("the script as it is", "muted"), "faster": ("faster each time", "good"),
-    "once": ("faster, to be repeated", "notice"), "not_repeated": ("gain not repeated", "warning"),
+    "baseline": ("as it is", "muted"), "faster": ("faster each time", "good"),
+    "once": ("faster so far", "notice"), "not_repeated": ("not repeated", "warning"),
     "slower": ("slower", "warning"), "nothing": ("no gain", "muted"), "unsure": ("within the noise", "muted"),
-    "failed": ("failed", "critical"), "bound": ("a limit to compare with", "info"),
+    "failed": ("failed", "critical"), "bound": ("only a limit", "info"),
 }  # fmt: skip
 ENDS = {
     "done": "all is tried", "budget": "the time is over", "stopped": "stopped", "refused": "it asks: go on?",
@@ -102,9 +102,15 @@ def _rows(trials: Trials, view: View) -> list[list[Cell]]:
             continue
         seen.append(setting)
         runs = now is not None and now.setting == setting
-        remark = "not reached" if trials.over and not trials.asks else why or "the script as it is"
+        remark = _to_come(trials, why, runs)
         out.append(_row(setting, runs, (words(setting), *["–"] * 6), remark, "muted", view))
     return out
+
+
+def _to_come(trials: Trials, why: str, runs: bool) -> str:
+    if trials.over and not trials.asks:
+        return "not reached"
+    return why if runs else f"to come: {why}" if why else "as it is"
 
 
 def _row(
