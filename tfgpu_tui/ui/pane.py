@@ -24,12 +24,11 @@ from textual.widget import Widget
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, frame, inside, scroll_limit, single_cells
 from tfgpu_tui.ui.palette import Palette, shows_on_blank
+from tfgpu_tui.ui.repaint import Painter
 from tfgpu_tui.ui.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from tfgpu_tui.ui.repaint import Painter
 
 SHIFT_CELLS = 20
 _UNKNOWN = Color(0, 0, 0)
@@ -82,7 +81,7 @@ class RowsWidget(Widget, can_focus=False):
         if not regions:
             self._base = None
             self._strips.clear()
-        elif self.painter is not None and self.painter.takes(self, regions):
+        elif self.painter is not None and self.painter.takes(self, self.cells, regions):
             return self
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -12,11 +12,12 @@ from textual._compositor import ChopsUpdate, CompositorUpdate
 if TYPE_CHECKING:
     from textual.app import App
     from textual.geometry import Region
-
-    from tfgpu_tui.ui.pane import RowsWidget
+    from textual.widget import Widget
 
 
 Result = TypeVar("Result")
+Cells = Callable[[int, int, int, Console], str]
+"""Of a row, the first cell and one past the last: what the terminal is told."""
 
 
 class CellsUpdate(ChopsUpdate):
@@ -79,14 +80,14 @@ class Painter:
         if parts:
             app._display(stack[0], _Cells("".join(parts)))
 
-    def takes(self, widget: RowsWidget, regions: tuple[Region, ...]) -> bool:
-        """True where these cells of the widget will be sent when the drawing ends."""
+    def takes(self, widget: Widget, cells: Cells, regions: tuple[Region, ...]) -> bool:
+        """True where these cells of the widget will be sent when the drawing ends; `cells` makes them."""
         if self._parts is None:
             return False
         region, clip = self._app.screen._compositor.visible_widgets.get(widget, (None, None))
         if region is None or clip is None or region.size != widget.outer_size or not clip.contains_region(region):
             return False
         for r in regions:
-            cells = widget.cells(r.y, r.x, r.right, self._app.console)
-            self._parts.append(f"\x1b[{region.y + r.y + 1};{region.x + r.x + 1}H{cells}")
+            told = cells(r.y, r.x, r.right, self._app.console)
+            self._parts.append(f"\x1b[{region.y + r.y + 1};{region.x + r.x + 1}H{told}")
         return True
