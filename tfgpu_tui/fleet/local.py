@@ -19,8 +19,8 @@ FULL_READ_EVERY_S = 10.0
 """A journal that did not grow is read all the same: its last events may lie beside it, on a disk that is full."""
 SAMPLES_EVERY_S = 5.0
 """Of memory and GPUs: a row of many needs them no more often."""
-MANY, MANY_EVERY_S = 16, 1.5
-"""Of more runs than that each is read about every second time."""
+MANY, MANY_EVERY_S = 16, 2.5
+"""Of more runs than that each is read every third second."""
 RECENT_S = 3600.0
 """Runs without an end that fell silent before that are none of today's."""
 MUCH_BYTES = 1 << 19
