@@ -115,6 +115,9 @@ async def test_its_end_says_what_to_keep(made: Make, control: FakeControl) -> No
     async with app.run_test(size=(120, 40)) as pilot:
         text = await shows(pilot, "Keep:  tfgpu-tui --set input=parallel train.py", "the time is over", "not reached")
         assert "faster each time" in text and "tfgpu-tui try --resume try-train-1" in text
+        await pilot.press("z")
+        zoomed = await shows(pilot, "faster at each of 2 times: 2.0x and 2.0x")
+        assert "Input-bound" not in zoomed, "the table had the focus"
         await pilot.press("q")
         await pilot.pause()
     assert not app.screen_stack or app._exit

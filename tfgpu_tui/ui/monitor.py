@@ -101,6 +101,7 @@ class MonitorApp(App[int]):
         self.menus = Menus(self)
         self.trying = Trying(self)
         if experiment is not None:
+            self.AUTO_FOCUS = "#trials"
             self.session.follow(experiment)
         self._script_size: object = None
         self._tour = tour
@@ -214,7 +215,8 @@ class MonitorApp(App[int]):
             if not self.board.arrange(self.size, compare):
                 return
         if len(self.screen_stack) == 1 and not (isinstance(self.focused, Pane) and self.focused.display):
-            self.board.panes[self.board.zoomed or "findings"].focus()
+            first = "findings" if self.view.trials is None else "trials"
+            self.board.panes[self.board.zoomed or first].focus()
 
     def _arrange_and_draw(self) -> None:
         self._arrange()
