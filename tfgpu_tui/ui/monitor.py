@@ -101,7 +101,7 @@ class MonitorApp(App[int]):
         self.menus = Menus(self)
         self.trying = Trying(self)
         if experiment is not None:
-            self.AUTO_FOCUS = "#trials"
+            self.AUTO_FOCUS = "#trials"  # type: ignore[misc]
             self.session.follow(experiment)
         self._script_size: object = None
         self._tour = tour
