@@ -17,6 +17,7 @@ from tfgpu_tui.runs.rundir import RunDir, RunNotFound, RunSummary, summary
 from tfgpu_tui.supervisor.again import Again
 from tfgpu_tui.supervisor.launch import ControlError
 from tfgpu_tui.trials.records import Group
+from tfgpu_tui.ui import session
 from tfgpu_tui.ui.monitor import MonitorApp
 from tfgpu_tui.ui.snapshot import screen_rows
 
@@ -119,6 +120,12 @@ class Begun:
         return None
 
 
+@pytest.fixture(autouse=True)
+def notices_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said for some seconds must still stand when a busy machine comes to look."""
+    monkeypatch.setattr(session, "NOTICE_S", 60.0)
+
+
 @pytest.fixture
 def control() -> FakeControl:
     return FakeControl()
@@ -156,7 +163,7 @@ def text_of(app: MonitorApp) -> str:
     return "\n".join(rows_of(app))
 
 
-async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Waits until the screen has come to `condition`; fails with what it shows instead."""
     deadline = time.monotonic() + seconds
     while not condition():

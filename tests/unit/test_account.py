@@ -72,6 +72,12 @@ def test_what_fit_does_before_its_first_step_is_no_step() -> None:
     assert found.seconds("steps") == pytest.approx(1.0)
 
 
+def test_a_first_step_that_never_ended_lies_between_no_epochs() -> None:
+    found = account(state_of(SETUP, [ev.RunEnded(t=T0 + 105, exit_code=75, wall_s=105.0)]))
+    assert found.seconds("warmup") == pytest.approx(60.0)
+    assert found.seconds("epoch_edges") == 0.0
+
+
 def test_phases_that_came_and_went_between_two_messages_are_in_the_sums() -> None:
     journal = [*start()[:-1], phase(0.0, "importing"), phase(10.0, "idle", importing=2.0, fit=5.0, validation=3.0)]
     found = account(state_of(journal, [steps(10.0, 20, 100.0)]))

@@ -29,11 +29,11 @@ class Loop:
         self.now += seconds
         return self
 
-    def batch(self, seconds: float = 1.0) -> Loop:
+    def batch(self, seconds: float = 1.0, others: float = 0.0) -> Loop:
         self.step.next_asked(self.now)
         start = self.now
         self.pause(seconds)
-        self.step.batch_arrived(start, self.now)
+        self.step.batch_arrived(start, self.now, others)
         return self
 
     def function(self, key: Any = STEP, seconds: float = 1.0, trains: bool = True, wait: float = 0.0) -> Loop:
@@ -142,6 +142,13 @@ def test_a_step_goes_from_the_end_of_the_one_before_to_the_end_of_what_trained()
     assert [d.wall for d in loop.done] == [7.0, 7.5, 7.5]
     assert loop.parts() == [(2.0, 4.0, 1.0), (2.0, 4.0, 1.5), (2.0, 4.0, 1.5)]
     assert {(d.steps, d.label) for d in loop.done} == {(1, "custom")}
+
+
+def test_a_wait_for_other_workers_within_the_call_for_a_batch_is_compute() -> None:
+    loop = Loop().batch(5.0, others=3.0).function(seconds=4.0)
+    loop.batch(5.0, others=3.0).tape().apply(seconds=2.0)
+    loop.step.gone()
+    assert loop.parts() == [(2.0, 7.0, 0.0), (2.0, 5.0, 0.0)]
 
 
 def test_what_a_function_waits_for_its_own_batches_is_wait() -> None:

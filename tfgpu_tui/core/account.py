@@ -171,14 +171,17 @@ def _of_fits(process: Process, spent: dict[str, float], before: dict[str, float]
     steady = max(0.0, of.fit_s + of.own_s - of.warmup_s)
     first, later = _first_waits(of)
     later = min(later, steady)
+    edges = max(0.0, fit - of.fit_s - of.callbacks_s)
+    # A fit whose first step never ended has no edges: it waited for its first batch, or compiled.
+    begins, edges = (0.0, edges) if of.fit_s > 0.0 else (edges, 0.0)
     return {
         "script": before["script"] - early_script + max(0.0, own - of.own_s),
         "tracing": in_steps + traced_between - early_traced + _tracing(spent, "validation", "evaluating", "predicting"),
         "first_batch": first + later,
-        "warmup": max(0.0, of.warmup_s - in_steps - first),
+        "warmup": begins + max(0.0, of.warmup_s - in_steps - first),
         "steps": steady - later,
         "callbacks": of.callbacks_s,
-        "epoch_edges": max(0.0, fit - of.fit_s - of.callbacks_s),
+        "epoch_edges": edges,
         "validation": spent.get("validation", 0.0),
     }
 

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from ..hooks.runtime import after_execution, send_latest
+from ..hooks.runtime import after_execution, every, phase, send_latest
 from ..hooks.tf_context import collective_cluster
 
+POLL_S = 2.0
 WORKERS = ("chief", "master", "worker")
 """Types of tasks that train (tensorflow/python/distribute/multi_worker_util.py), in the order of their ranks
 (`id_in_cluster` there)."""
@@ -141,14 +142,29 @@ def _number(text: Optional[str]) -> Optional[int]:
     return int(text) if text and len(text) < 10 and text.isdecimal() and text.isascii() else None
 
 
-@after_execution
-def _job(model: Any, phase: str, steps: int) -> None:
-    # Not before the first step: scripts (and Ray) set the variable themselves.
-    if phase != "train":
-        return
+class _Told:
+    yes = False
+
+
+def _tell() -> None:
     job = job_of(os.environ.get("TF_CONFIG"))
     if job is not None:
         send_latest("job", **job)
     member = member_of(os.environ, collective_cluster(), "horovod.tensorflow" in sys.modules)
     if member is not None:
         send_latest("member", **member)
+    _Told.yes = True
+
+
+@after_execution
+def _stepped(model: Any, of: str, steps: int) -> None:
+    # Not before the first step: scripts (and Ray) set the variable themselves.
+    if of == "train":
+        _tell()
+
+
+@every(POLL_S)
+def _under_way() -> None:
+    """A function that loops over its data by itself is done with its last step: told meanwhile."""
+    if not _Told.yes and phase() == "training":
+        _tell()

@@ -45,9 +45,9 @@ def _next_begins(iterator: Any, start: float) -> None:
 
 
 @guarded(HOOK)
-def _batch_arrived(iterator: Any, start: float, end: float) -> None:
+def _batch_arrived(iterator: Any, start: float, end: float, others: float) -> None:
     if ours():
-        current().batch_arrived(iterator, start, end)
+        current().batch_arrived(iterator, start, end, others)
 
 
 input_wait.listeners.append(_next_begins)

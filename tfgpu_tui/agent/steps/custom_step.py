@@ -154,11 +154,13 @@ class Step:
         self._happens(What.NEXT_ASKED)
         self._begin(now)
 
-    def batch_arrived(self, start: float, end: float) -> None:
-        """A batch that was asked for at `start`."""
+    def batch_arrived(self, start: float, end: float, others: float = 0.0) -> None:
+        """A batch that was asked for at `start`; for so long of that the other workers were waited for, as they are in
+        the step itself."""
         self._happens(What.BATCH_ARRIVED)
         self._begin(start)
-        self._wait += end - start
+        self._wait += end - start - others
+        self._busy += others
         self._since, self._recording = _At(end, self._wait, self._busy), False
 
     def function_begins(self, key: Any, now: float) -> None:

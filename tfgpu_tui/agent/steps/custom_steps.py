@@ -87,14 +87,17 @@ class ThreadState:
                 self._pass.add(iterator)
             self._step.next_asked(start)
 
-    def batch_arrived(self, iterator: Any, start: float, end: float) -> None:
+    def batch_arrived(self, iterator: Any, start: float, end: float, others: float = 0.0) -> None:
+        """`others`: seconds of the call in which other workers were waited for."""
         with self.lock:
-            self._batch_arrived(iterator, start, end)
+            self._batch_arrived(iterator, start, end, others)
             self.recording, self.expects_model = False, True
+            if others:
+                self._read_before = device_wait.waited(self.thread)  # on a GPU their answer is a result that is read
 
-    def _batch_arrived(self, iterator: Any, start: float, end: float) -> None:
+    def _batch_arrived(self, iterator: Any, start: float, end: float, others: float = 0.0) -> None:
         self._repeats.called(iterator, start, end)
-        self._step.batch_arrived(start, end)
+        self._step.batch_arrived(start, end, others)
         self._pass.arrived(iterator)
 
     def _finish_batch(self, iterator: Any, now: float) -> None:

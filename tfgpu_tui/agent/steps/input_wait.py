@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from ..hooks.runtime import any_off, executing_eagerly, is_off, on_import, switch_off
-from . import clock, fast, overlap
+from . import clock, fast, other_workers, overlap
 
 HOOK = "input_wait"
 NEEDED = frozenset(
@@ -57,15 +57,27 @@ class Site:
     """One place in a graph that takes a batch."""
 
     def __init__(
-        self, row: clock.Row, batch_size: Optional[int], work: Optional[overlap.Work] = None, again: bool = False
+        self,
+        row: clock.Row,
+        batch_size: Optional[int],
+        work: Optional[overlap.Work] = None,
+        again: bool = False,
+        others: Optional[clock.Row] = None,
     ) -> None:
-        self.row = row
+        self._row = row
+        self._others = others
+        """What of it was a wait for the other workers, who are asked in the same call."""
         self.batch_size = batch_size
         """First dimension of the batch where TensorFlow knows it while tracing; None where it varies."""
         self.work = work
         """The work that may hide what is waited here."""
         self.again = again
         """Whether another batch of the same iterator comes before it in the same graph, and perhaps work on that."""
+
+    def read(self) -> tuple[float, int]:
+        """Seconds that were waited for input here, and batches, so far."""
+        seconds, batches = self._row.read()
+        return (seconds if self._others is None else seconds - self._others.read()[0]), batches
 
 
 _local = _Local()
@@ -78,11 +90,12 @@ _wrappers: set[Any] = set()
 ends: list[Callable[[Any], None]] = []
 """Called as (iterator) after an eager call for a batch found that there are no more. Must not raise."""
 
-OnNext = Callable[[Any, float, float], None]
+OnNext = Callable[[Any, float, float, float], None]
 listeners: list[Callable[[Any, float], None]] = []
 """Called as (iterator, time of the call) before an eager call for a batch. Must not raise."""
 arrivals: list[OnNext] = []
-"""Called as (iterator, time of the call, time of the return) after an eager call that gave a batch. Must not raise."""
+"""Called as (iterator, time of the call, time of the return, seconds of that in which other workers were waited for)
+after an eager call that gave a batch. Must not raise."""
 
 
 def eager() -> EagerWait:
@@ -102,14 +115,14 @@ def why_unknown() -> Optional[str]:
 
 def overlaps() -> bool:
     """Whether batches were taken while the model may have worked, and when it did is not known."""
-    return any((s.again or (s.work is not None and not s.work.stamped)) and s.row.read()[1] for s in sites)
+    return any((s.again or (s.work is not None and not s.work.stamped)) and s.read()[1] for s in sites)
 
 
 def in_graphs() -> tuple[float, int]:
     """Seconds and batches of all stopwatches in graphs so far. About 0.3 µs for each."""
     seconds, batches = 0.0, 0
     for site in sites:
-        s, n = site.row.read()
+        s, n = site.read()
         seconds += s
         batches += n
     return seconds, batches
@@ -117,7 +130,7 @@ def in_graphs() -> tuple[float, int]:
 
 def by_site() -> list[tuple[float, int]]:
     """Seconds and batches of each stopwatch so far."""
-    return [site.row.read() for site in sites]
+    return [site.read() for site in sites]
 
 
 def since(before: list[tuple[float, int]], now: list[tuple[float, int]]) -> tuple[float, int]:
@@ -189,15 +202,16 @@ def _wrap(original: Callable[..., Any], optional: bool) -> Callable[..., Any]:
                 raise
             finally:
                 end = _counter()
+                others = min(other_workers.waited(), end - start)
                 function = fast.fits.get(threading.get_ident())
                 if function is None or function[0]:  # what a callback takes for itself is no wait of its fit
-                    state.seconds += end - start
+                    state.seconds += end - start - others
             state.batches += 1
             if state.iterator() is not self:
                 state.iterator = weakref.ref(self)
                 state.batch_size = _first_dimension(getattr(self, "_flat_output_shapes", ()))
             for listen in arrivals:
-                listen(self, start, end)
+                listen(self, start, end, others)
             return batch
         finally:
             state.inside = False
@@ -212,8 +226,12 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
         return original(iterator, *args, **kwargs)
     from tensorflow.python.framework import ops
 
-    with ops.control_dependencies([start]):
-        batch = original(iterator, *args, **kwargs)
+    other_workers.stamp()
+    try:
+        with ops.control_dependencies([start]):
+            batch = original(iterator, *args, **kwargs)
+    finally:
+        others = other_workers.stamped()
     try:
         outputs = clock.tensors(batch)
         shapes = getattr(iterator, "_flat_output_shapes", None) or [t.shape for t in outputs]
@@ -221,7 +239,7 @@ def _traced(original: Callable[..., Any], iterator: Any, args: Any, kwargs: Any,
         work = overlap.takes_a_batch(graph)
         asked, end, again = overlap.visible(graph, work, iterator, start, arrived)
         noted = clock.add(row, asked, end, batch.has_value() if optional else None)
-        sites.append(Site(row, _first_dimension(shapes), work, again))
+        sites.append(Site(row, _first_dimension(shapes), work, again, others))
         if optional and _local.loop is not None:
             first = _local.loop.setdefault(id(iterator), len(sites) - 1)
             if first != len(sites) - 1:

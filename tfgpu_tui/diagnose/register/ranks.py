@@ -25,8 +25,8 @@ ENTRIES = (
         training. Its excess over the median of all ranks is held against the spread of the ranks (their median
         absolute deviation), and against how much windows of steps differ. Compute is not compared: it holds the wait
         for the others. Only ranks that are known to wait for each other (a cluster of collectives, Horovod), and whose
-        steps do take the same time. An iterator that itself waits for the other ranks makes all look alike: then none
-        is named.""",
+        steps do take the same time. Where the data of the job end, each call for a batch also asks the other ranks
+        whether they have one: what that takes is no input wait, and counts as compute.""",
         steps=(
             "Open that rank's run (Enter in the fleet): its own findings name the stage of its input that is slow.",
             """Compare the hosts: is another program busy there, is its disk or its network slower?
