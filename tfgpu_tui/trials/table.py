@@ -298,7 +298,11 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
         yield from group.plan.remarks
     if not go_on:
         return
-    if waiting := untried(group):
+    if group.ended == "refused":
+        more = f" and {len(group.wrote) - 1} more" if len(group.wrote) > 1 else ""
+        yield f"Each trial writes files of the script again: {', '.join(group.wrote[:1])}{more}."
+        yield f"Go on all the same: tfgpu-tui try --yes --resume {group.id}"
+    elif waiting := untried(group):
         yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
     if short := too_short(group):
         yield f"Too little time for: {', '.join(map(words, short))}. Go on: tfgpu-tui try --resume {group.id}"
