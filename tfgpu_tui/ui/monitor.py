@@ -172,10 +172,10 @@ class MonitorApp(App[int]):
     def _idle_tick(self) -> None:
         """The timer's: a run that is over, and of which nothing new came, costs no drawing."""
         view, events = self.view, self.session.feed.events
-        before = (id(view), view.notice, view.now)
+        before = (id(view), view.notice, view.now, view.trials)
         self._read()
         self.session.look_after_run()
-        after = (id(self.view), self.view.notice, self.view.now)
+        after = (id(self.view), self.view.notice, self.view.now, self.view.trials)
         if (
             after != before
             or events != self.session.feed.events
