@@ -119,7 +119,7 @@ class Terminal:
         os.close(slave)
 
     def watch(self, size: str, what: str, seconds: float, tick: Callable[[], None], paints: bytes = b"") -> Cost:
-        """Calls `tick` every half second, lets the program settle, then measures for `seconds`."""
+        """Calls `tick` every half second, lets the program settle once it has painted, and measures for `seconds`."""
         seen, paint, sent = b"", None, 0
         start: tuple[float, float] | None = None
         next_tick = self.began + 0.5
@@ -128,7 +128,7 @@ class Terminal:
             if now >= next_tick:
                 tick()
                 next_tick += 0.5
-            if start is None and now - self.began >= SETTLE_S:
+            if start is None and (not paints or paint is not None) and now - self.began >= (paint or 0.0) + SETTLE_S:
                 start, sent = (now, cpu_s(self.process.pid)), 0
             if start is not None and now - start[0] >= seconds:
                 busy = (cpu_s(self.process.pid) - start[1]) / (now - start[0])

@@ -17,6 +17,7 @@ from tests.ui import recording
 from tests.ui.conftest import now_script
 from tests.ui.test_pty import Terminal
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.rundir import JournalReader, JournalWriter
 from tfgpu_tui.terminal.lines import TerminalLines
@@ -40,6 +41,8 @@ def test_a_pane_that_is_not_drawn_again_would_have_looked_the_same(path: Path) -
         for n, event in enumerate(reader):
             view.state.apply(event)
             view.now = view.state.now
+            if n % 40 == 0:
+                view.findings = [(finding, view.now) for finding in diagnose(view.state)]
             if n % 7 == 0:
                 view.lines.feed(f"line {n}\r\n".encode())
             for name, drawn_from in DRAWN_FROM.items():

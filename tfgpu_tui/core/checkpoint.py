@@ -47,8 +47,8 @@ _CLASSES: dict[str, type[Any]] = {
 } | {f"part.{cls.__name__}": cls for cls in _PARTS}
 _NAMES = {cls: name for name, cls in _CLASSES.items()}
 _BUCKETS = "_buckets"
-_OF_PLOTS = {"_asked", "_said", "_changed"}
-"""What a series was asked for by a plot: made anew."""
+_OF_PLOTS = {"_asked", "_said", "_changed", "_typical_of", "_typical"}
+"""What a series was asked for by plots and verdicts: made anew."""
 _LARGEST_CAPACITY = 1 << 16
 
 

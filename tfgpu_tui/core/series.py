@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from tfgpu_tui.core.quick import dataclass
 
 BUCKETS = 720
@@ -36,6 +38,8 @@ class Series:
         newest buckets are others, those from `_changed` on."""
         self._said: list[float | None] = []
         self._changed = 0
+        self._typical_of: tuple[float, float] | None = None
+        self._typical: float | None = None
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -76,6 +80,7 @@ class Series:
                 bucket.weight += part
                 bucket.highest = max(bucket.highest, value)
         self._changed = min(self._changed, first)
+        self._typical_of = None
         self._first = first if self._first is None else min(self._first, first)
         self._last = last if self._last is None else max(self._last, last)
         while self._last - self._first >= self.capacity:
@@ -130,6 +135,15 @@ class Series:
     def rows(self) -> list[tuple[float, float]]:
         """(time of the bucket's middle, mean) in order: for export."""
         return [((i + 0.5) * self.bucket_s, b.total / b.weight) for i, b in sorted(self._buckets.items())]
+
+    def typical(self, begin: float, end: float) -> float | None:
+        """The median of the buckets whose middle lies in [begin, end]; None where nothing was measured. Several
+        verdicts ask the same of it."""
+        if self._typical_of != (begin, end):
+            width = self.bucket_s
+            values = [b.total / b.weight for i, b in self._buckets.items() if begin <= (i + 0.5) * width <= end]
+            self._typical_of, self._typical = (begin, end), median(values) if values else None
+        return self._typical
 
     def weight_until(self) -> list[tuple[float, float]]:
         """(time of the bucket's middle, weight of all values up to it) in order: for a series weighted by steps, how

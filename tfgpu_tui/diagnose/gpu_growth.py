@@ -8,6 +8,7 @@ stands still.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from tfgpu_tui.core import units
@@ -50,9 +51,7 @@ def gpu_growth(held: Points, peaks: Points, by_training: bool = False) -> Growth
     rose = peaks[-1][1] - peaks[begin][1]
     again = any(after < before for (_, before), (_, after) in pairwise(peaks))  # the script set it back
     enough = growth.total_bytes > MIN_GROWTH_BYTES and (growth.growing or by_training)
-    return Growth(
-        growth.bytes_per_step, growth.total_bytes, enough and not again and rose >= PEAK_SHARE * growth.total_bytes
-    )
+    return replace(growth, growing=enough and not again and rose >= PEAK_SHARE * growth.total_bytes)
 
 
 def _finding(state: RunState, device: str, growth: Growth, each: growth_by_training.ByTraining | None) -> Finding:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from functools import cached_property
+from itertools import combinations, pairwise
 from statistics import median
 
 from tfgpu_tui.core import units
@@ -42,24 +43,30 @@ Points = list[tuple[float, float]]
 class Growth:
     """How memory changes by the step, after warm-up."""
 
-    bytes_per_step: float
     total_bytes: float
     growing: bool
+    samples: Points
+    """Evenly taken, after warm-up; of different steps."""
+
+    @cached_property
+    def bytes_per_step(self) -> float:
+        """Theil and Sen's median of the slopes between all pairs of samples: thousands, and so made where asked."""
+        pairs = combinations(self.samples, 2)
+        return median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 != x1)
 
 
 def host_growth(points: Points) -> Growth | None:
     """Slope of (step, bytes) and whether it is a leak; None while there are too few points or steps.
 
-    The first 30 % are dropped (allocators and buffers fill). The slope is Theil and Sen's median of pairwise slopes. It
-    counts as growth when at least 4 of 5 steps between the medians of six windows rise, the last ones too, nothing much
-    is given back in between, and what came together is more than what allocators do by themselves.
+    The first 30 % are dropped (allocators and buffers fill). It counts as growth when at least 4 of 5 steps between the
+    medians of six windows rise, the last ones too, nothing much is given back in between, and what came together is
+    more than what allocators do by themselves.
     """
     kept = points[int(len(points) * WARMUP_SHARE) :]
     if len(points) < MIN_POINTS or len(kept) < WINDOWS * 3 or points[-1][0] - points[0][0] < MIN_STEPS:
         return None
     thin = kept[:: max(1, len(kept) // 60)]
-    slopes = [(y2 - y1) / (x2 - x1) for i, (x1, y1) in enumerate(thin) for x2, y2 in thin[i + 1 :] if x2 != x1]
-    if not slopes:
+    if all(step == thin[0][0] for step, _ in thin):
         return None
     width = len(kept) / WINDOWS
     windows = [sorted(y for _, y in kept[int(i * width) : int((i + 1) * width)]) for i in range(WINDOWS)]
@@ -71,7 +78,7 @@ def host_growth(points: Points) -> Growth | None:
     drop = max((a - b for a, b in pairwise(medians)), default=0.0)
     enough = total > max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * medians[0])
     leaks = rises >= WINDOWS - 2 and still and enough and drop <= DROP_SHARE * total and total > SCATTER * scatter
-    return Growth(median(slopes), total, leaks)
+    return Growth(total, leaks, thin)
 
 
 def training_growth(state: RunState) -> Growth | None:

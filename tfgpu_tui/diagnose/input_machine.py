@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 from tfgpu_tui.core import units
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
@@ -58,8 +56,7 @@ def typical(state: RunState, name: str) -> float | None:
     begin, end = state.first_step_t, state.last_step_t
     if begin is None or end is None:
         return None
-    values = [value for t, value in state.series[name].rows() if begin <= t <= end]
-    return median(values) if values else None
+    return state.series[name].typical(begin, end)
 
 
 def cores_granted(state: RunState) -> float | None:

@@ -10,18 +10,21 @@ from tfgpu_tui.ui.layout import MIN_COLUMNS, MIN_ROWS, arrange
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane, RowsWidget
 from tfgpu_tui.ui.panes import DRAWN_FROM, PANES, status
+from tfgpu_tui.ui.repaint import Painter
 from tfgpu_tui.ui.view import View
 
 
 class Board:
     """Owns the widgets; `zoomed` is the pane that has the whole screen, if one has."""
 
-    def __init__(self, view: Callable[[], View], palette: Callable[[], Palette]) -> None:
+    def __init__(self, view: Callable[[], View], palette: Callable[[], Palette], painter: Painter) -> None:
         self._view = view
         # Kept here and not looked up: a last tick can come while the app takes its widgets down.
         self.status = RowsWidget("status", palette)
         self.footer = RowsWidget("footer", palette)
         self.panes = {name: Pane(name, content, view, palette, DRAWN_FROM.get(name)) for name, content in PANES.items()}
+        for widget in self.widgets:
+            widget.painter = painter
         self.zoomed: str | None = None
         self.output_width: int | None = None
         """Cells of the output pane; None where it is not shown."""
@@ -61,8 +64,8 @@ class Board:
             self.output_width = places["output"].width if "output" in places else None
         return True
 
-    def draw(self, size: Size, everything: bool = False) -> None:
-        """Every pane that is shown; a frozen screen only on demand (`everything`)."""
+    def draw(self, size: Size, everything: bool = False, panes: bool = True) -> None:
+        """Every pane that is shown; a frozen screen only on demand (`everything`). Without `panes` the status alone."""
         columns, rows = size
         view = self._view()
         if columns < MIN_COLUMNS or rows < MIN_ROWS:
@@ -70,6 +73,8 @@ class Board:
             return
         whole = status.whole(view, columns) if view.trials is None else None
         self.status.show([status.row(view, columns), *([] if whole is None else [whole])])
+        if not panes:
+            return
         self.footer.show([status.footer(view, columns, self.zoomed)])
         if view.frozen_since is None or everything:
             for pane in self.panes.values():

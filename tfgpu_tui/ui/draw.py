@@ -125,6 +125,15 @@ def width_of(row: Iterable[Span]) -> int:
     return sum(cell_len(text) for text, _ in row)
 
 
+_SINGLE = frozenset(map(chr, (*range(0x20, 0x7F), *range(0x2500, 0x2600), *range(0x2800, 0x2900)))) | set("–…·µ°±→×≥↑↓")
+"""Characters of one cell each that most rows are made of."""
+
+
+def single_cells(text: str) -> bool:
+    """True where each character has a cell of its own."""
+    return _SINGLE.issuperset(text) or all(cell_len(char) == 1 for char in text)
+
+
 def clip(text: str, width: int, ellipsis: str = "…") -> str:
     """`text` cut to `width` cells, with an ellipsis where something is missing."""
     if width <= 0:

@@ -24,7 +24,7 @@ from tfgpu_tui.ui.fleet_view import Look
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane, RowsWidget
 from tfgpu_tui.ui.picker import Prompt
-from tfgpu_tui.ui.repaint import only_what_changed
+from tfgpu_tui.ui.repaint import Painter, only_what_changed
 from tfgpu_tui.ui.view import View
 
 PERIOD_S = 1.0
@@ -71,6 +71,7 @@ class FleetApp(App[Row | None]):
         self._pane = _Table("fleet", self._content, lambda: self._view, lambda: palette)
         self._pane.moved = self._cursor_moved
         self._foot = RowsWidget("footer", lambda: palette)
+        self._painter = self._pane.painter = self._foot.painter = Painter(self)
         self._palette = palette
         self.crash: Exception | None = None
 
@@ -131,8 +132,9 @@ class FleetApp(App[Row | None]):
         keys = [run.key for run in runs]
         if self.look.chosen in keys:
             self._pane.cursor = keys.index(self.look.chosen)
-        self._pane.redraw()
-        self._chosen(runs)
+        with self._painter.drawing():
+            self._pane.redraw()
+            self._chosen(runs)
 
     def _chosen(self, runs: list[Row]) -> None:
         self.look.chosen = runs[self._pane.cursor].key if self._pane.cursor < len(runs) else None

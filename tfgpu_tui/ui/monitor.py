@@ -44,7 +44,7 @@ from tfgpu_tui.ui.menus import Menus
 from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane
 from tfgpu_tui.ui.panes import metric, placement, status
-from tfgpu_tui.ui.repaint import only_what_changed
+from tfgpu_tui.ui.repaint import Painter, only_what_changed
 from tfgpu_tui.ui.session import PRECIOUS_S, Session
 from tfgpu_tui.ui.snapshot import screen_svg, screen_text
 from tfgpu_tui.ui.tour import Tour
@@ -56,11 +56,17 @@ if TYPE_CHECKING:
 
 LEAVE_LIMIT_S = 3
 CATCH_UP_PERIOD_S = 0.1
+SLOW_TICK_S = 1.0
+"""Of ticks that come more often, every second one redraws the panes; the others only the status line."""
 MIN_SCRIPT_COLUMNS, MIN_SCRIPT_ROWS = 40, 10
 
 
 class Ticked(Message):
-    """The session was read: everything that changed is in the view."""
+    """The session was read: everything that changed is in the view. `panes`: they are due, too."""
+
+    def __init__(self, panes: bool = True) -> None:
+        super().__init__()
+        self.panes = panes
 
 
 class MonitorApp(App[int]):
@@ -97,13 +103,17 @@ class MonitorApp(App[int]):
         self.session = Session(run, control or RealControl(), glyphs, replay, table, clock)
         palette = Palette(BUILTIN_THEMES[theme])
         self.palette = lambda: palette
-        self.board = Board(self._view, self.palette)
+        self._painter = Painter(self)
+        self.board = Board(self._view, self.palette, self._painter)
         self.menus = Menus(self)
         self.trying = Trying(self)
         if experiment is not None:
             self.AUTO_FOCUS = "#trials"  # type: ignore[misc]
             self.session.follow(experiment)
         self._script_size: object = None
+        self._judged: object = None
+        self._ticks = 0
+        """Since the panes were drawn for new data, and what was found then."""
         self._tour = tour
         self._nested = nested
         self._early = early
@@ -170,27 +180,34 @@ class MonitorApp(App[int]):
         self.post_message(Ticked())
 
     def _idle_tick(self) -> None:
-        """The timer's: a run that is over, and of which nothing new came, costs no drawing."""
+        """The timer's: a run that is over, and of which nothing new came, costs no drawing, and one that goes on that
+        of its panes at every second tick."""
         view, events = self.view, self.session.feed.events
-        before = (id(view), view.notice, view.now, view.trials)
+        before = (id(view), view.notice, view.now, view.trials, view.state.ended)
         self._read()
         self.session.look_after_run()
-        after = (id(self.view), self.view.notice, self.view.now, self.view.trials)
-        if (
-            after != before
-            or events != self.session.feed.events
-            or self.view.state.ended is None
-            or self.session.trying
-        ):
+        after = (id(self.view), self.view.notice, self.view.now, self.view.trials, self.view.state.ended)
+        goes_on = self.view.state.ended is None
+        if goes_on and before[-1] is None and self.view.replay is None:
+            self.post_message(Ticked(self._panes_due()))
+        elif goes_on or after != before or events != self.session.feed.events or self.session.trying:
             self.post_message(Ticked())
 
-    def on_ticked(self) -> None:
+    def _panes_due(self) -> bool:
+        """At every second tick, and together with the verdicts, which come as often."""
+        self._ticks += 1
+        if self._ticks < 2 and self.view.findings is self._judged and self.settings.interval_s < SLOW_TICK_S:
+            return False
+        self._ticks, self._judged = 0, self.view.findings
+        return True
+
+    def on_ticked(self, message: Ticked) -> None:
         """The only place where panes are redrawn for new data."""
         if self._tour is not None:
             self._tour.show(self.view)
         self._arrange()
         self._tell_script_size()
-        self.draw()
+        self.draw(panes=message.panes)
         self.trying.look()
         if not gc.isenabled():
             # Modules, widgets and styles stay as long as the screen: they need not be looked through again and again.
@@ -203,11 +220,12 @@ class MonitorApp(App[int]):
         """Textual's last step before its driver writes (`App._display`, 8.2.8)."""
         super()._display(screen, only_what_changed(renderable))
 
-    def draw(self, everything: bool = False) -> None:
-        """Every pane that is shown; a frozen screen only on demand (`everything`)."""
+    def draw(self, everything: bool = False, panes: bool = True) -> None:
+        """Every pane that is shown; a frozen screen only on demand (`everything`). Without `panes` the status alone."""
         if self.view.search is not None:
             self.view.search = search.again(self.view)
-        self.board.draw(self.size, everything)
+        with self._painter.drawing():
+            self.board.draw(self.size, everything, panes)
 
     def _arrange(self) -> None:
         compare = self.session.compare_open and self.view.before is not None
@@ -509,6 +527,7 @@ class MonitorApp(App[int]):
             self.session.say(
                 f"its command is too long to be shown whole, and is not run from here: it stands in {where}"
             )
+            self.draw()
             return
         text = foreign_text(command, asked, stops=not self.session.over)
         dialog = Dialog("run this command?", text, FOREIGN, self._view, self.palette)

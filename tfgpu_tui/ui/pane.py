@@ -6,28 +6,32 @@ refreshing by `Region` is what keeps a screen of twelve panes at a few kilobytes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
+from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.color import Color
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from tfgpu_tui.terminal.lines import printable
-from tfgpu_tui.ui.draw import Box, Content, Row, frame, inside, scroll_limit
+from tfgpu_tui.ui.draw import Box, Content, Role, Row, frame, inside, scroll_limit, single_cells
 from tfgpu_tui.ui.palette import Palette, shows_on_blank
+from tfgpu_tui.ui.repaint import Painter
 from tfgpu_tui.ui.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 SHIFT_CELLS = 20
+_UNKNOWN = Color(0, 0, 0)
 JUMP_CELLS = 12
 """Cells that did not change and cost less to send again than a jump over them."""
 
@@ -44,8 +48,14 @@ class RowsWidget(Widget, can_focus=False):
         self._strips: dict[int, Strip] = {}
         """By row: what it looks like on the terminal."""
         self._base: Style | None = None
+        self._background = _UNKNOWN
+        self._codes: dict[Style, tuple[str, ...]] = {}
+        """What the terminal is told before and after text in a style."""
         self._width = 0
         """That the strips were made for."""
+
+        self.painter: Painter | None = None
+        """Sends what changed, where Textual need not."""
 
     @property
     def shown_rows(self) -> list[Row]:
@@ -71,6 +81,8 @@ class RowsWidget(Widget, can_focus=False):
         if not regions:
             self._base = None
             self._strips.clear()
+        elif self.painter is not None and self.painter.takes(self, self.cells, regions):
+            return self
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -90,19 +102,44 @@ class RowsWidget(Widget, can_focus=False):
             strip = self._strips[y] = self._strip(y)
         return strip
 
+    def cells(self, y: int, start: int, end: int, console: Console) -> str:
+        """For the terminal: what stands in a row from the cell `start` to the one before `end`, as `changed_cells` told
+        them."""
+        if start == 0:
+            return self.render_line(y).crop(0, end).render(console)
+        out: list[str] = []
+        for text, style in self._spans(between(self._rows[y], start, end)):
+            ends = self._codes.get(style)
+            if ends is None:
+                probe = self._strip_of([("x", style)]).render(console)
+                ends = self._codes[style] = tuple(probe.split("x"))
+            out += (ends[0], text, ends[1])
+        return "".join(out)
+
     def _strip(self, y: int) -> Strip:
-        if self._base is None:
-            self._base = self.rich_style  # looked up through all ancestors
-        base, width = self._base, self._width or self.size.width
+        width = self._width or self.size.width
         if y >= len(self._rows):
-            return Strip.blank(width, base)
+            return Strip.blank(width, self._look())
+        return self._strip_of(self._spans(self._rows[y])).adjust_cell_length(width, self._look())
+
+    def _spans(self, row: Row) -> list[tuple[str, Style]]:
         style = self._palette().style
         # Panes make names printable where they take them; this is the last door before the terminal.
-        spans = [(text if text.isprintable() else printable(text), style(role)) for text, role in self._rows[y] if text]
-        strip = Strip(Segment(text, base + look) for text, look in joined(spans)).adjust_cell_length(width, base)
+        return joined([(text if text.isprintable() else printable(text), style(role)) for text, role in row if text])
+
+    def _strip_of(self, spans: list[tuple[str, Style]]) -> Strip:
+        base = self._look()
+        strip = Strip(Segment(text, base + look) for text, look in spans)
         for line_filter in self.get_line_filters():
-            strip = strip.apply_filter(line_filter, self.background_colors[1])
+            strip = strip.apply_filter(line_filter, self._background)
         return strip
+
+    def _look(self) -> Style:
+        if self._base is None:
+            # Looked up through all ancestors.
+            self._base, self._background = self.rich_style, self.background_colors[1]
+            self._codes.clear()
+        return self._base
 
 
 def joined(spans: list[tuple[str, Style]]) -> list[tuple[str, Style]]:
@@ -126,22 +163,45 @@ def changed_cells(old: Row, new: Row) -> list[tuple[int, int]]:
     """First and one past the last cell of each part that differs; the whole row where wide characters make cells
     uneven, or its length changed. Parts that lie close together are one: to jump costs bytes, too."""
     old_text, new_text = "".join(t for t, _ in old), "".join(t for t, _ in new)
-    if len(old_text) != len(new_text) or cell_len(new_text) != len(new_text) or cell_len(old_text) != len(old_text):
+    if len(old_text) != len(new_text) or not (single_cells(old_text) and single_cells(new_text)):
         return [(0, max(cell_len(old_text), cell_len(new_text), 1))]
-    at = 0
-    while old and new and old[0] == new[0]:
-        at += len(old[0][0])
-        old, new = old[1:], new[1:]
     parts: list[tuple[int, int]] = []
-    a = [(char, role) for text, role in old for char in text]
-    b = [(char, role) for text, role in new for char in text]
-    # Rows can differ in how they are cut into spans and still look the same.
-    for i in (i for i, (x, y) in enumerate(zip(a, b, strict=True), at) if x != y):
+    for i in _differing(old, new):
         if parts and i - parts[-1][1] < JUMP_CELLS:
             parts[-1] = (parts[-1][0], i + 1)
         else:
             parts.append((i, i + 1))
     return parts
+
+
+def _differing(old: Row, new: Row) -> Iterator[int]:
+    """The cells that differ, of two rows of the same length."""
+    at = 0
+    if [(len(text), role) for text, role in old] == [(len(text), role) for text, role in new]:
+        for (a, _), (b, _) in zip(old, new, strict=True):
+            if a != b:
+                yield from (i for i, (x, y) in enumerate(zip(a, b, strict=True), at) if x != y)
+            at += len(a)
+        return
+    while old and new and old[0] == new[0]:
+        at += len(old[0][0])
+        old, new = old[1:], new[1:]
+    # Rows can differ in how they are cut into spans and still look the same.
+    was = ((char, role) for text, role in old for char in text)
+    now = ((char, role) for text, role in new for char in text)
+    yield from (i for i, (x, y) in enumerate(zip(was, now, strict=True), at) if x != y)
+
+
+def between(row: Row, start: int, end: int) -> Row:
+    """The spans of a row whose characters have one cell each, from the cell `start` to the one before `end`."""
+    out: list[tuple[str, Role]] = []
+    at = 0
+    for text, role in row:
+        part = text[max(0, start - at) : max(0, end - at)]
+        if part:
+            out.append((part, role))
+        at += len(text)
+    return tuple(out)
 
 
 class Pane(RowsWidget, can_focus=True):
@@ -184,7 +244,7 @@ class Pane(RowsWidget, can_focus=True):
 
     def redraw(self, anew: bool = True) -> None:
         """Draws the view as it is now; unless `anew`, only where that may look another way."""
-        if not self.display or not self.size:
+        if not self.display or not self.outer_size:
             return
         told = self._drawn_from(self._view()) if self._drawn_from is not None else None
         drawn = None if told is None else (told, self._outer())
@@ -202,7 +262,7 @@ class Pane(RowsWidget, can_focus=True):
         return 1 + len(content.pinned) + content.count
 
     def _outer(self) -> Box:
-        width, height = self.size
+        width, height = self.outer_size  # no pane has a border or padding of Textual's
         return Box(width, height, self.scroll, self.cursor, self.has_focus, self.zoomed, self.shift)
 
     def _content(self) -> tuple[Content, Box]:

@@ -11,7 +11,7 @@ from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.terminal.lines import TerminalLines
 from tfgpu_tui.ui.draw import UNICODE, Glyphs, Row
 from tfgpu_tui.ui.keys import ALL, Key, by_name
-from tfgpu_tui.ui.plot import Axis, axis
+from tfgpu_tui.ui.plot import Axis, axis, time_row
 
 if TYPE_CHECKING:
     from tfgpu_tui.trials.records import Group
@@ -123,6 +123,22 @@ class View:
     """The experiment that this run is a trial of, where that is on the screen."""
     lost: bool = False
     """The supervisor went away without writing an end."""
+
+    _time_rows: dict[int, Row] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _time_rows_of: object = field(default=None, init=False, repr=False, compare=False)
+    """What the time axes, by their cells, were drawn from."""
+
+    def time_row(self, cells: int) -> Row:
+        """The time axis below a plot of `cells` cells: of several plots of a size it is the same."""
+        state = self.state
+        marks = len(state.record.run_marks), len(state.described.marks)
+        drawn_from = (id(state), state.now, state.started, self.window, marks, self.glyphs)
+        if self._time_rows_of != drawn_from:
+            self._time_rows_of = drawn_from
+            self._time_rows.clear()
+        if cells not in self._time_rows:
+            self._time_rows[cells] = time_row(self.window, state.started or 0.0, cells, state.marks, self.glyphs)
+        return self._time_rows[cells]
 
     @property
     def window(self) -> Axis:

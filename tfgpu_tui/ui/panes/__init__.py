@@ -43,6 +43,8 @@ PANES: dict[str, Callable[[View, Box], Content]] = {
 """In the order in which Tab visits them."""
 
 DRAWN_FROM: dict[str, Callable[[View], object]] = {
+    "findings": findings.drawn_from,
+    "pipeline": pipeline.drawn_from,
     "epochs": epochs.drawn_from,
     "placement": placement.drawn_from,
     "output": output.drawn_from,

@@ -33,7 +33,7 @@ def content(view: View, box: Box) -> Content:
     values = state.series["tree_cpu"].columns(window.begin, window.end, cells * (2 if view.glyphs.braille else 1))
     top = whole or plot.nice_ceiling(max((v for v in values if v is not None), default=100.0))
     drawn = plot.labelled(plot.area(values, top, height, "info", view.glyphs), f"{top:.0f} %"[:5], "0", view.glyphs)
-    time = plot.time_row(window, state.started or 0.0, cells, list(state.marks), view.glyphs)
+    time = view.time_row(cells)
     return static(title, [*rows, *drawn, time])
 
 

@@ -50,7 +50,7 @@ def content(view: View, box: Box) -> Content:
     count = cells * (2 if view.glyphs.braille else 1)
     busy = chosen.busy.columns(window.begin, window.end, count)
     drawn = plot.labelled(plot.area(busy, 100.0, height, "gpu", view.glyphs), "100 %", "0", view.glyphs)
-    time = plot.time_row(window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
+    time = view.time_row(cells)
     return static(title, [*rows, *drawn, time])
 
 
@@ -78,9 +78,7 @@ def _each(view: View, box: Box, gpus: list[GpuView]) -> Content:
     working = sum((_busy(view, g) or 0.0) >= WORKING_PERCENT for g in gpus if not g.latest.get("error"))
     verb = "worked" if view.state.ended is not None else "work" if working != 1 else "works"
     title: Row = ((f"GPU busy %: {working} of {len(gpus)} {verb}", "" if working == len(gpus) else "warning"),)
-    return static(
-        title, [*rows, plot.time_row(window, view.state.started or 0.0, cells, list(view.state.marks), glyphs)]
-    )
+    return static(title, [*rows, view.time_row(cells)])
 
 
 def _busy(view: View, gpu: GpuView) -> float | None:

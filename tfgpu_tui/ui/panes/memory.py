@@ -59,7 +59,7 @@ def _gpu(view: View, box: Box, gpu: GpuView) -> Content:
     if series is not None and used:
         area = plot.with_limit(area, float(used), top, "reserved", view.glyphs)
     drawn = plot.labelled(area, _short(top), "0", view.glyphs)
-    return static(title, [*rows, *drawn, _time(view, cells)])
+    return static(title, [*rows, *drawn, view.time_row(cells)])
 
 
 def _host_now(view: View) -> float | None:
@@ -130,7 +130,7 @@ def _host(view: View, box: Box) -> Content:
     top = plot.nice_bytes(max((v for v in values if v is not None), default=None))
     height = max(1, box.height - len(rows) - 1)
     drawn = plot.labelled(plot.area(values, top, height, "memory", view.glyphs), _short(top), "0", view.glyphs)
-    return static(title, [*rows, *drawn, _time(view, cells)])
+    return static(title, [*rows, *drawn, view.time_row(cells)])
 
 
 def _tensorflow_numbers(device: str, values: MemoryUse) -> Row:
@@ -138,10 +138,6 @@ def _tensorflow_numbers(device: str, values: MemoryUse) -> Row:
         (f" {printable(device)} in use ", "muted"), (units.size(values.get("current_bytes")), ""),
         ("  peak ", "muted"), (units.size(values.get("peak_bytes")), ""),
     )  # fmt: skip
-
-
-def _time(view: View, cells: int) -> Row:
-    return plot.time_row(view.window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
 
 
 def _short(size: float) -> str:

@@ -53,7 +53,7 @@ def content(view: View, box: Box) -> Content:
                 )
             )
         rows += _plot(view, metric, cells, max(1, height))
-    time = plot.time_row(view.window, view.state.started or 0.0, cells, list(view.state.marks), view.glyphs)
+    time = view.time_row(cells)
     right: Row = (("made-up input: means nothing", "warning"),) if view.state.metrics_meaningless else ()
     return static(((f"{printable(name)} {_text(view.state.metrics.get(name))}", ""),), [*rows, time], right)
 

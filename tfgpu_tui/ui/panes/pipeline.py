@@ -26,6 +26,16 @@ COLUMNS = (
 )
 
 
+def drawn_from(view: View) -> object:
+    """Equal as long as `content` draws the same in the same box; None where it may always be another."""
+    pipeline, dataset = view.state.pipeline, view.state.dataset
+    if pipeline is None or not (pipeline.stages or pipeline.user):
+        return None
+    wait = view.state.current().shares()["input_wait"]
+    told = (units.share(wait), wait is not None and wait >= WARNING_SHARE, wait is not None and wait >= 0.1)
+    return pipeline, dataset, told, slowest_stage(view.state)
+
+
 def content(view: View, box: Box) -> Content:
     """A table in the order in which data flows; without times the chain alone and why."""
     pipeline, dataset = view.state.pipeline, view.state.dataset

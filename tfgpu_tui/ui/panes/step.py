@@ -79,7 +79,7 @@ def _plot(view: View, width: int, height: int) -> list[Row]:
     rows = plot.stack(layers, top, height, ROLES, view.glyphs)
     label, unit = (f"{top:g}", "ms") if top < 1e4 else (f"{top / 1e3:g}", "s")
     out = plot.labelled(rows, label, unit, view.glyphs)
-    return [*out, plot.time_row(window, state.started or 0.0, cells, list(state.marks), view.glyphs)]
+    return [*out, view.time_row(cells)]
 
 
 def _usual_highest(totals: list[float], usual: float) -> float:
