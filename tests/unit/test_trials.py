@@ -18,7 +18,7 @@ from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.trials import decide, edits, groups, plan, records, schedule, table
 from tfgpu_tui.trials.measure import Watched
-from tfgpu_tui.trials.records import BASELINE, Candidate, Current, Group, Pace, Plan, Record, words
+from tfgpu_tui.trials.records import BASELINE, Candidate, Current, Group, LeftOut, Pace, Plan, Record, words
 
 PARALLEL, XLA = {"input": "parallel"}, {"jit_compile": "on"}
 
@@ -325,6 +325,15 @@ def test_what_to_keep_is_a_command_and_a_line_of_the_script() -> None:
     assert said[1] == "Edit:  dataset.map(…, num_parallel_calls=tf.data.AUTOTUNE)   (at train.py:12)"
 
 
+def test_what_to_keep_is_read_last_below_what_was_left_out() -> None:
+    done = conducted(lambda setting: 10.0 if "input" in setting else 20.0, (PARALLEL,))
+    assert done.plan is not None
+    out = [LeftOut("allocator", "no GPU"), LeftOut("profile", "it looks"), LeftOut("memory_growth", "no GPU")]
+    said = table.text(replace(done, plan=replace(done.plan, left_out=out)))
+    assert "Not tried:\n  allocator, memory_growth: no GPU\n  profile: it looks\n" in said
+    assert said.splitlines()[-2].startswith("Keep:  ")
+
+
 def test_places_are_lines_of_the_script() -> None:
     source = "files = paths()\ndata = files.shuffle(9) \\\n  .map(load_image) \\\n  .batch(3)\nmodel.compile('adam')\n"
     state: RunState = state_of(start(), pipeline(), in_force(), windows(30))
@@ -383,6 +392,7 @@ def test_what_had_too_little_time_is_tried_again() -> None:
     broken = record(PARALLEL, 0, whole=None, later=None, failure="The script failed: Oops", ended="script")
     found = group(record({}, 10), broken, late)
     assert schedule.following(found) is None, "both were tried"
+    assert table.too_short(found) == [XLA] and "Too little time for: jit_compile=on." in table.text(found)
     again = records.to_go_on(replace(found, ended="budget"))
     assert schedule.following(again) == XLA and again.ended is None
     assert [r.setting for r in again.records] == [{}, PARALLEL]
