@@ -86,7 +86,7 @@ def told_while_they_train(place: Workplace, kind: str, in_input: list[float], in
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-            )  # fmt: skip
+            )
         )
     looks, deadline = [], time.monotonic() + 240
     try:
