@@ -325,6 +325,23 @@ def test_what_to_keep_is_a_command_and_a_line_of_the_script() -> None:
     assert said[1] == "Edit:  dataset.map(…, num_parallel_calls=tf.data.AUTOTUNE)   (at train.py:12)"
 
 
+def test_a_machine_that_others_use_is_said() -> None:
+    def sample(others: float) -> ev.Event:
+        return ev.HostSample(
+            t=3.0, src="host", cpu_percent=25 + others, cores_percent=[0.0] * 4, tree_cpu_percent=100.0
+        )
+
+    def trial(others: float) -> Record:
+        before = [sample(70.0)]  # imports, beside whatever: not measured
+        return watched(start(), before, windows(30), [sample(others)]).record({}, "train-1", 0.0, 9.0, "enough")
+
+    busy = trial(40.0)
+    assert busy.measured and busy.others_cpu == 40.0
+    said = "Other programs used 5 % to 40 % of the machine's CPUs meanwhile"
+    assert said in table.text(group(trial(5.0), busy))
+    assert "Other programs" not in table.text(group(trial(5.0), trial(10.0)))
+
+
 def test_what_to_keep_is_read_last_below_what_was_left_out() -> None:
     done = conducted(lambda setting: 10.0 if "input" in setting else 20.0, (PARALLEL,))
     assert done.plan is not None

@@ -17,6 +17,8 @@ from tfgpu_tui.trials.records import Group, Record, words
 OUTSIDE = 0.10
 """A loss so far outside of the range of the baselines' is flagged."""
 SLOW_START_S = 2.0
+BUSY_PERCENT = 15.0
+"""Of a machine's CPUs, used by other programs: from there on it is said."""
 NUMBERS = {
     "precision": "changes the numbers that the model computes",
     "jit_compile": "XLA may round differently",
@@ -294,6 +296,10 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
     if found is not None:
         low, high = (units.duration(ms / 1e3) for ms in found)
         yield f"The machine's own speed changed meanwhile: the baseline took {low} to {high} a step."
+    others = [r.others_cpu for r in group.records if r.measured and r.others_cpu is not None]
+    if others and max(others) >= BUSY_PERCENT:
+        low, high = units.percent(min(others)), units.percent(max(others))
+        yield f"Other programs used {low} to {high} of the machine's CPUs meanwhile: a quieter one decides sooner."
     if group.plan is not None:
         yield from group.plan.remarks
     if not go_on:
