@@ -12,8 +12,9 @@ import pytest
 
 from tests.ui import recording
 from tests.ui.conftest import Begun, FakeControl, now_script, rows_of, screen, shows, text_of, until
+from tfgpu_tui.core import events as ev
 from tfgpu_tui.runs import rundir
-from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.runs.rundir import JournalWriter, RunDir
 from tfgpu_tui.trials import groups
 from tfgpu_tui.trials.records import Candidate, Current, Group, Pace, Plan, Record
 from tfgpu_tui.ui.experiment import Experiment
@@ -100,7 +101,7 @@ async def test_it_is_stopped_and_left_with_what_is_known(made: Make, control: Fa
         assert app.is_running and not control.stopped
         groups.save(group(records=[record({}, 30.0)], ended="stopped"))
         process.over = True
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while app._exit is False and time.monotonic() < deadline:
             await pilot.pause(0.02)
         assert app._exit
@@ -115,18 +116,27 @@ async def test_its_end_says_what_to_keep(made: Make, control: FakeControl) -> No
     async with app.run_test(size=(120, 40)) as pilot:
         text = await shows(pilot, "Keep:  tfgpu-tui --set input=parallel train.py", "the time is over", "not reached")
         assert "faster each time" in text and "tfgpu-tui try --resume try-train-1" in text
+        await pilot.press("z")
+        zoomed = await shows(pilot, "faster at each of 2 times: 2.0x and 2.0x")
+        assert "Input-bound" not in zoomed, "the table had the focus"
         await pilot.press("q")
         await pilot.pause()
     assert not app.screen_stack or app._exit
 
 
 async def test_files_that_the_script_writes_are_asked_about(made: Make, control: FakeControl) -> None:
-    process = Conductor()
-    process.over = True
+    process, run = Conductor(), made()
+    writer = JournalWriter(run.journal)
+    writer.append(ev.RunEnded(t=time.time(), src="child", exit_code=0, wall_s=34.0))
+    writer.close()
     wrote = [f"/home/u/weights-{i}.bin" for i in range(9)]
-    groups.save(group(records=[record({}, 30.0)], ended="refused", may_write=False, wrote=wrote, spent_s=20.0))
-    app = screen(made(), control, experiment=Experiment("try-train-1", process))
+    asks = group(records=[record({}, 30.0)], ended="refused", may_write=False, wrote=wrote, spent_s=20.0)
+    groups.save(replace(asks, records=[], ended=None, now=running({})))
+    app = screen(run, control, experiment=Experiment("try-train-1", process))
     async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "0 trials measured")
+        groups.save(asks)
+        process.over = True
         await shows(pilot, "go on?", "/home/u/weights-0.bin", "and 3 more", "TFGPU_TUI_TRIAL=1")
         await pilot.press("y")
         await until(pilot, lambda: control.experiment is not None)

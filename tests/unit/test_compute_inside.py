@@ -11,6 +11,7 @@ from tests.unit.test_each_finding import looked
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import rows
 from tfgpu_tui.diagnose import Finding, compute_inside, compute_unmeasured
+from tfgpu_tui.report import report_json
 
 PARTS = {"forward": 5.0, "backward": 3.5, "runtime": 1.0}
 
@@ -102,3 +103,12 @@ def test_a_loop_and_a_table_are_information_where_nothing_looked() -> None:
     assert unmeasured([replace(adam, sparse=[{**table, "slots": 0}])]) == [], "its rows alone are updated"
     look = looked({"forward": 9.0, "optimizer": 0.5})
     assert list(compute_unmeasured.findings(state_of(start(), [placed, adam], look))) == [], "it is measured"
+
+
+def test_looks_at_the_stack_are_no_profile_of_layers() -> None:
+    placed = ev.Placement(t=T0 + 4, layers=[row(layer="a")], ops=5, predicted=True)
+    look = looked({"forward": 4.0, "optimizer": 5.5}, source="looks", note="by looks at the stack (100 looks)")
+    report = report_json.build(state_of(start(), [placed], look))
+    assert report["compute"]["parts"]["optimizer"]["ms"] == 5.5
+    assert report["unknown"]["placement.ms"] == report["unknown"]["compute"] == "by looks at the stack (100 looks)"
+    assert report["placement_basis"]["profiled_steps"] is None

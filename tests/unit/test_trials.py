@@ -18,7 +18,7 @@ from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.trials import decide, edits, groups, plan, records, schedule, table
 from tfgpu_tui.trials.measure import Watched
-from tfgpu_tui.trials.records import BASELINE, Candidate, Current, Group, Pace, Plan, Record, words
+from tfgpu_tui.trials.records import BASELINE, Candidate, Current, Group, LeftOut, Pace, Plan, Record, words
 
 PARALLEL, XLA = {"input": "parallel"}, {"jit_compile": "on"}
 
@@ -325,6 +325,32 @@ def test_what_to_keep_is_a_command_and_a_line_of_the_script() -> None:
     assert said[1] == "Edit:  dataset.map(…, num_parallel_calls=tf.data.AUTOTUNE)   (at train.py:12)"
 
 
+def test_a_machine_that_others_use_is_said() -> None:
+    def sample(others: float) -> ev.Event:
+        return ev.HostSample(
+            t=3.0, src="host", cpu_percent=25 + others, cores_percent=[0.0] * 4, tree_cpu_percent=100.0
+        )
+
+    def trial(others: float) -> Record:
+        before = [sample(70.0)]  # imports, beside whatever: not measured
+        return watched(start(), before, windows(30), [sample(others)]).record({}, "train-1", 0.0, 9.0, "enough")
+
+    busy = trial(40.0)
+    assert busy.measured and busy.others_cpu == 40.0
+    said = "Other programs used 5 % to 40 % of the machine's CPUs meanwhile"
+    assert said in table.text(group(trial(5.0), busy))
+    assert "Other programs" not in table.text(group(trial(5.0), trial(10.0)))
+
+
+def test_what_to_keep_is_read_last_below_what_was_left_out() -> None:
+    done = conducted(lambda setting: 10.0 if "input" in setting else 20.0, (PARALLEL,))
+    assert done.plan is not None
+    out = [LeftOut("allocator", "no GPU"), LeftOut("profile", "it looks"), LeftOut("memory_growth", "no GPU")]
+    said = table.text(replace(done, plan=replace(done.plan, left_out=out)))
+    assert "Not tried:\n  allocator, memory_growth: no GPU\n  profile: it looks\n" in said
+    assert said.splitlines()[-2].startswith("Keep:  ")
+
+
 def test_places_are_lines_of_the_script() -> None:
     source = "files = paths()\ndata = files.shuffle(9) \\\n  .map(load_image) \\\n  .batch(3)\nmodel.compile('adam')\n"
     state: RunState = state_of(start(), pipeline(), in_force(), windows(30))
@@ -383,6 +409,7 @@ def test_what_had_too_little_time_is_tried_again() -> None:
     broken = record(PARALLEL, 0, whole=None, later=None, failure="The script failed: Oops", ended="script")
     found = group(record({}, 10), broken, late)
     assert schedule.following(found) is None, "both were tried"
+    assert table.too_short(found) == [XLA] and "Too little time for: jit_compile=on." in table.text(found)
     again = records.to_go_on(replace(found, ended="budget"))
     assert schedule.following(again) == XLA and again.ended is None
     assert [r.setting for r in again.records] == [{}, PARALLEL]

@@ -25,7 +25,8 @@ def status(group: Group) -> int:
     if decide.helped(group):
         return HELPED
     whole = group.ended in ("done", "budget") and schedule.reference(group) is not None
-    return NOTHING_DID if whole and not table.untried(group) and not table.undecided(group) else NOT_TRIED
+    open_ = table.untried(group) or table.undecided(group) or table.too_short(group)
+    return NOTHING_DID if whole and not open_ else NOT_TRIED
 
 
 def stop(group: Group) -> bool:

@@ -85,10 +85,11 @@ def show_experiment(group_id: str, settings: configuration.Settings, begun: subp
         told = experiment.read()
         if told is not None and (begun is None or told.group.now is not None):
             run = experiment.run()
-        elif (told is not None and told.over) or time.monotonic() > deadline:
+        if run is None and told is not None and told.over and told.group.ended is not None:
+            return _say_what_was_tried(group_id)
+        if run is None and ((told is not None and told.over) or time.monotonic() > deadline):
             raise launch.ControlError(f"{group_id} has not begun; {groups.log_of(group_id)} may say why")
-        if run is None:
-            time.sleep(0.02)
+        time.sleep(0.02)
     status = 128 + early[0] if run is None else show(run, settings, early=early, experiment=experiment)
     if begun is not None and early and early[0] == signal.SIGINT and experiment.group is not None:
         groups.stop(groups.find(group_id))
@@ -196,11 +197,11 @@ def _experiment_of(run: RunDir) -> Group | None:
 
 
 def _attach_experiment(group: Group, settings: configuration.Settings, plain: bool) -> int:
-    """Its screen while it goes on; afterwards, or without a terminal for it, its table as far as it is known."""
+    """Its screen while it goes on, or asks; else, or without a terminal for it, its table as far as it is known."""
     from tfgpu_tui.cli import experiments
     from tfgpu_tui.trials import groups
 
-    if groups.goes_on(group) and not plain:
+    if (groups.goes_on(group) or group.ended == "refused") and not plain:
         return show_experiment(group.id, settings, None)
     experiments.show(group, as_json=False)
     return 0

@@ -245,7 +245,7 @@ def _placement_basis(state: RunState) -> dict[str, Any] | None:
     placement, times = state.placement, state.layer_times
     if placement is None:
         return None
-    profiled = times if times is not None and times.refused is None else None
+    profiled = times if times is not None and times.refused is None and times.source == "profiler" else None
     return {
         "source": placement.source,
         "ops": placement.ops,
@@ -311,6 +311,8 @@ def _unknown_times(state: RunState) -> dict[str, str]:
         out["placement.ms"] = "not asked for: --set profile=5 measures the time per layer"
     elif state.layer_times.refused is not None:
         out["placement.ms"] = state.layer_times.refused
+    elif state.layer_times.source == "looks":
+        out["placement.ms"] = state.layer_times.note or "the step runs op by op"
     why_not = report_compute.why_not(state)
     if why_not is not None:
         out["compute"] = why_not

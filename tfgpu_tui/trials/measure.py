@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite, log
+from statistics import mean
 from typing import NamedTuple
 
 from tfgpu_tui.core import events as ev
@@ -44,12 +45,18 @@ class Watched:
         self._warm_s = 0.0
         self._losses: list[list[float]] = []
         self._phase: str | None = None
+        self._others: list[float] = []
+        """Percent of the CPUs that other programs used, at each sample between steps after warm-up."""
 
     def take(self, event: ev.Event) -> None:
         """One more event, in order."""
         self.state.take(event)
         if isinstance(event, ev.Steps) and event.phase == "train" and event.steps > 0:
             self._steps(event)
+        elif isinstance(event, ev.HostSample) and self._windows:
+            if event.cpu_percent is not None and event.tree_cpu_percent is not None and event.cores_percent:
+                own = event.tree_cpu_percent / len(event.cores_percent)
+                self._others.append(max(0.0, event.cpu_percent - own))
         elif isinstance(event, ev.Metrics) and event.phase == "train":
             self._loss(event.step, event.values)
         elif isinstance(event, ev.Epoch) and event.state == "end":
@@ -134,6 +141,7 @@ class Watched:
             wait=shares["input_wait"],
             host=shares["host"],
             gpu_busy=gpu_busy(state),
+            others_cpu=round(mean(self._others), 1) if self._others else None,
             memory_bytes=state.rss_peak_bytes,
             gpu_memory_bytes=max((peak for peak in peaks if peak is not None), default=None),
             losses=self._losses,

@@ -74,6 +74,8 @@ class Record:
     host: float | None = None
     gpu_busy: float | None = None
     """Percent."""
+    others_cpu: float | None = None
+    """Percent of the machine's CPUs that other programs used, while the steps were measured."""
     memory_bytes: float | None = None
     """Peak of the host memory of the script's processes."""
     gpu_memory_bytes: float | None = None

@@ -1,8 +1,8 @@
 """What is tried next, from what was tried (pure).
 
 Baselines stand between the trials: A B A C A. What is faster beyond the noise is tried again at once: one gain that is
-proved says more than two that may be none. Then come the other candidates, what only looks faster, what is proved
-together, and at the end what could still be much faster.
+proved says more than two that may be none. Then come the other candidates, what only looks faster or could still be
+much faster, and what is proved together.
 """
 
 from __future__ import annotations
@@ -49,13 +49,12 @@ def _wanted(group: Group) -> dict[str, str] | None:
     fresh = next((s for s in settings if _key(s) not in tried), None)
     if fresh is not None:
         return fresh
-    if again:
-        return again[0].setting
     together = combination(group)
-    if together is not None and _key(together) not in tried:
+    if not again and together is not None and _key(together) not in tried:
         return together
-    open_ = [e for e in known if len(e.each) < decide.TIMES and not e.slower and e.mean + e.bound > WORTH]
-    return max(open_, key=lambda e: e.mean + e.bound).setting if open_ else None
+    unsure = [e for e in known if len(e.each) < decide.TIMES and not e.slower and e.mean + e.bound > WORTH]
+    # What may be fastest comes first: a trial on a machine that was busy meanwhile says little of its setting.
+    return max((*again, *unsure), key=lambda e: e.mean + e.bound).setting if again or unsure else None
 
 
 def combination(group: Group) -> dict[str, str] | None:

@@ -17,6 +17,8 @@ from tfgpu_tui.trials.records import Group, Record, words
 OUTSIDE = 0.10
 """A loss so far outside of the range of the baselines' is flagged."""
 SLOW_START_S = 2.0
+BUSY_PERCENT = 15.0
+"""Of a machine's CPUs, used by other programs: from there on it is said."""
 NUMBERS = {
     "precision": "changes the numbers that the model computes",
     "jit_compile": "XLA may round differently",
@@ -242,7 +244,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def text(group: Group) -> str:
-    """The table, what was left out, and what to keep."""
+    """The table, what was left out, and what to keep: that is read last."""
     found = rows(group)
     lines = [f"{group.id}: {' '.join(group.argv)}", ""]
     table = [HEAD, *map(cells, found)]
@@ -254,10 +256,17 @@ def text(group: Group) -> str:
         )
         if i:
             lines += [f"    {remark}" for remark in found[i - 1].remarks]
-    lines += ["", *circumstances(group), *keep(group)]
-    if group.plan is not None and group.plan.left_out:
-        lines += ["", "Not tried:", *(f"  {each.name}: {each.reason}" for each in group.plan.left_out)]
-    return "\n".join(lines)
+    if out := list(left_out(group)):
+        lines += ["", "Not tried:", *(f"  {line}" for line in out)]
+    return "\n".join([*lines, "", *circumstances(group), *keep(group)])
+
+
+def left_out(group: Group) -> Iterator[str]:
+    """What is not tried, a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for each in group.plan.left_out if group.plan is not None else []:
+        names.setdefault(each.reason, []).append(each.name)
+    yield from (f"{', '.join(named)}: {reason}" for reason, named in names.items())
 
 
 def untried(group: Group) -> list[dict[str, str]]:
@@ -273,6 +282,13 @@ def undecided(group: Group) -> list[dict[str, str]]:
     return [e.setting for e in decide.effects(group.records) if e.open and not is_bound(group, e.setting)]
 
 
+def too_short(group: Group) -> list[dict[str, str]]:
+    """Settings that made too few steps in their part of the time, at each trial."""
+    found = {words(r.setting): r.setting for r in group.records if r.ended == "share" and r.failure is not None}
+    return [setting for name, setting in found.items()
+            if setting and not any(r.measured for r in group.records if words(r.setting) == name)]  # fmt: skip
+
+
 def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
     """What to know besides the rows: the machine, what no setting changes, and (where it can `go_on`) what was not
     reached."""
@@ -280,12 +296,22 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
     if found is not None:
         low, high = (units.duration(ms / 1e3) for ms in found)
         yield f"The machine's own speed changed meanwhile: the baseline took {low} to {high} a step."
+    others = [r.others_cpu for r in group.records if r.measured and r.others_cpu is not None]
+    if others and max(others) >= BUSY_PERCENT:
+        low, high = units.percent(min(others)), units.percent(max(others))
+        yield f"Other programs used {low} to {high} of the machine's CPUs meanwhile: a quieter one decides sooner."
     if group.plan is not None:
         yield from group.plan.remarks
     if not go_on:
         return
-    if waiting := untried(group):
+    if group.ended == "refused":
+        more = f" and {len(group.wrote) - 1} more" if len(group.wrote) > 1 else ""
+        yield f"Each trial writes files of the script again: {', '.join(group.wrote[:1])}{more}."
+        yield f"Go on all the same: tfgpu-tui try --yes --resume {group.id}"
+    elif waiting := untried(group):
         yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
+    if short := too_short(group):
+        yield f"Too little time for: {', '.join(map(words, short))}. Go on: tfgpu-tui try --resume {group.id}"
     if again := undecided(group):
         names = ", ".join(words(setting) for setting in again)
         yield f"Faster so far, but not repeated: {names}. Go on: tfgpu-tui try --resume {group.id}"

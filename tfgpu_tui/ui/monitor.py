@@ -108,6 +108,7 @@ class MonitorApp(App[int]):
         self.menus = Menus(self)
         self.trying = Trying(self)
         if experiment is not None:
+            self.AUTO_FOCUS = "#trials"  # type: ignore[misc]
             self.session.follow(experiment)
         self._script_size: object = None
         self._judged: object = None
@@ -182,10 +183,10 @@ class MonitorApp(App[int]):
         """The timer's: a run that is over, and of which nothing new came, costs no drawing, and one that goes on that
         of its panes at every second tick."""
         view, events = self.view, self.session.feed.events
-        before = (id(view), view.notice, view.now, view.state.ended)
+        before = (id(view), view.notice, view.now, view.trials, view.state.ended)
         self._read()
         self.session.look_after_run()
-        after = (id(self.view), self.view.notice, self.view.now, self.view.state.ended)
+        after = (id(self.view), self.view.notice, self.view.now, self.view.trials, self.view.state.ended)
         goes_on = self.view.state.ended is None
         if goes_on and before[-1] is None and self.view.replay is None:
             self.post_message(Ticked(self._panes_due()))
@@ -232,7 +233,8 @@ class MonitorApp(App[int]):
             if not self.board.arrange(self.size, compare):
                 return
         if len(self.screen_stack) == 1 and not (isinstance(self.focused, Pane) and self.focused.display):
-            self.board.panes[self.board.zoomed or "findings"].focus()
+            first = "findings" if self.view.trials is None else "trials"
+            self.board.panes[self.board.zoomed or first].focus()
 
     def _arrange_and_draw(self) -> None:
         self._arrange()

@@ -418,6 +418,7 @@ class Session:
         run = experiment.run()
         if self.trying and run is not None and run != self.feed.run:
             self.show(run)
+            self.read()
         elif before is not None and not before.over and not self.trying and not experiment.asks:
             leave = self.view.key("quit")
             self.say(f"the experiment is over: {leave} leaves, and the table is printed")

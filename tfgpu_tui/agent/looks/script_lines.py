@@ -25,6 +25,7 @@ from ..hooks.libraries import is_users, library_of
 from ..hooks.runtime import every, send_latest
 from ..hooks.tracebacks import FOLDER
 from ..steps import custom_steps, keras_loop, keras_sums
+from . import eager_parts
 
 LOOK_S = 0.1
 TELL_S = 2.0
@@ -146,6 +147,8 @@ def _place(thread: int, stack: List[At], loop: Optional[keras_sums.Loop]) -> Opt
         if loop is None and (custom_steps.computes(thread) or _in_step(stack)):
             _seen.stepped(stack)
         if custom_steps.computes(thread) if loop is None else loop.stamps.function[0] > 0.0:
+            if not _in_step(stack):
+                eager_parts.seen(at.code for at in stack)
             return None
     place = next((place for place, at in enumerate(stack) if is_users(at.written.file)), None)
     if place is None:
@@ -164,6 +167,7 @@ def _look() -> None:
     global _seen, _pid
     if os.getpid() != _pid:  # forked: what was seen is the parent's
         _seen, _pid = _Seen(), os.getpid()
+        eager_parts.forked()
     loops = keras_loop.running()
     loop = loops[0] if loops and loops[0].phase == "train" else None
     if loop is None and runtime.phase() != "training":

@@ -179,7 +179,7 @@ def item_rows(view: View, finding: Finding, since: float, width: int, selected: 
     if finding.incomplete:
         rows += _labelled("unsure", finding.incomplete, width, 3, "warning")
     rows += _labelled("next", finding.next, width, 8, "")
-    if finding.knob and view.replay is None:
+    if finding.knob and view.replay is None and view.trials is None:
         rows.append(((f"{view.key('apply'):<{LABEL}}", "key"), (f"reruns with {finding.knob}", "")))
     stands = f", since {units.clock(since - view.state.started)}" if view.state.started is not None else ""
     return [*rows, ((" " * LABEL, ""), (finding.id + stands, "muted")), ()]

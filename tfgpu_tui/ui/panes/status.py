@@ -259,7 +259,7 @@ def footer(view: View, width: int, zoomed: str | None = None) -> Row:
         skip |= {"type", "detach", "profile"}
     usual = _REPLAY if view.replay else _LIVE if view.trials is None else _TRYING
     if view.trials is not None:
-        skip = (skip - {"detach"} if view.trials.alive else skip) | {"apply", "type"}
+        skip = (skip - {"detach"} if view.trials.alive else skip | {"detach"}) | {"apply", "type"}
     names = [n for n in (*_ZOOMED.get(zoomed or "", ()), *usual) if n not in skip]
     names = list(dict.fromkeys(["zoom", *names] if zoomed else names))
     while len(names) > 2 and sum(len(keys[n].label) + len(keys[n].footer) + 3 for n in names) + 1 > width:

@@ -147,7 +147,5 @@ def _words(trials: Trials, key: str, everything: bool) -> list[tuple[str, Role]]
         out += [(line, "") for line in told.circumstances(group, go_on=trials.over)]
     if everything:
         out += [(f"{row.name}: {remark}", "muted") for row in told.rows(group) for remark in row.remarks]
-        out += [
-            (f"not tried: {each.name}: {each.reason}", "muted") for each in (group.plan.left_out if group.plan else [])
-        ]
+        out += [(f"not tried: {line}", "muted") for line in told.left_out(group)]
     return out
