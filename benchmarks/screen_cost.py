@@ -113,9 +113,11 @@ class Terminal:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         usual = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
+        # Modules are compiled once, as an installation does, and not at each start.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **usual, **environment},
+            command, stdin=slave, stdout=slave, stderr=slave, env={**inherited, **usual, **environment},
             start_new_session=True,
         )  # fmt: skip
         os.close(slave)

@@ -181,7 +181,7 @@ def printable_list(replaced: Replaced, contents: dict[str, bytes]) -> str:
         ["In the archive, with the words on the left in place of those on the right:", "",
          *map(printable, rows), *([f"  and {more} more"] if more > 0 else []), "",
          *(f"  {name:<16} {len(data) / 1024:.0f} KiB" for name, data in contents.items()), "",
-         "Names of layers, functions and metrics, and lines of the script that stand in findings, are as they were."]
+         "Names of layers, functions and metrics, and lines of the script that stand in", "findings, are as they were."]
     )  # fmt: skip
 
 

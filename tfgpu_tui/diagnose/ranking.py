@@ -8,12 +8,16 @@ from dataclasses import field
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.severity import SEVERITIES
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.diagnose.register import ENDINGS
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Critical before warning before info; within them what ended the run, then by the step time that each explains."""
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.id not in ENDINGS, -f.share, f.id))
+    found = list(findings)
+    if len(found) < 2:
+        return found
+    from tfgpu_tui.diagnose.register import ENDINGS  # late: a screen that opens on a new run has nothing to rank
+
+    return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.id not in ENDINGS, -f.share, f.id))
 
 
 @dataclass

@@ -23,7 +23,7 @@ from textual.theme import BUILTIN_THEMES
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.runs.configuration import Settings
 from tfgpu_tui.runs.rundir import RunDir
-from tfgpu_tui.ui import explaining, keys, search
+from tfgpu_tui.ui import keys, search
 from tfgpu_tui.ui.board import Board
 from tfgpu_tui.ui.control import ERRORS, Control, RealControl
 from tfgpu_tui.ui.dialogs import (
@@ -438,6 +438,8 @@ class MonitorApp(App[int]):
             self.session.say("no finding to explain")
             self.draw()
         else:
+            from tfgpu_tui.ui import explaining  # late: the register of all findings is no part of the first paint
+
             self._read_page("explanation", explaining.of(self.view.findings[index][0]), "explain")
 
     def _read_page(self, name: str, content: Callable[[View, Box], Content], opened_by: str) -> None:
