@@ -47,6 +47,8 @@ CPU_PERCENT = 2.0
 KB_PER_S = {"80x24": 3.0, "120x40": 10.0, "200x50": 10.0}
 """What the screen may cost at 2 Hz with the ansi theme, the default over SSH."""
 SETTLE_S = 4.0
+LATEST_S = 30.0
+"""A first screen that takes longer is not waited for."""
 PEER_PERIOD_S = 0.5
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -109,6 +109,21 @@ def test_all_live_runs_over_tcp(place: Workplace) -> None:
         assert "tfgpu_tui_run_ended_timestamp_seconds{" in page and "tfgpu_tui_run_exit_status{" in page
 
 
+def test_scrapes_during_a_runs_end_are_whole_pages(place: Workplace) -> None:
+    with exporter(place, "--metrics", "127.0.0.1:0") as where:
+        run = started(place)
+        wait_until(lambda: runs_in(over(where)) == {run.id: 30}, "the run is told")
+        (place.folder / "end").touch()
+
+        def is_told_as_ended() -> bool:
+            page = over(where)
+            assert runs_in(page) == {run.id: 30} and page.endswith("\n"), "no scrape on the way lacks anything"
+            return "tfgpu_tui_run_ended_timestamp_seconds{" in page
+
+        wait_until(is_told_as_ended, "its end is told")
+        wait_for_state(run, "ended")
+
+
 def test_a_run_tells_its_own_on_a_socket(place: Workplace) -> None:
     where = f"unix:{place.folder}/m.sock"
     run = started(place, where)

@@ -130,6 +130,21 @@ def test_a_terminal_that_hangs_up_ends_the_screen(live_run: RunDir, terminal: Op
     assert screen.process.wait(timeout=20) is not None
 
 
+FLEET = "import sys; from tfgpu_tui.cli.command_line import main; sys.exit(main(['fleet']))"
+
+
+def test_a_terminal_that_hangs_up_ends_the_fleets_screen(tmp_path: Path, live_run: RunDir) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    screen = Terminal(live_run, {"TFGPU_TUI_STATE_DIR": str(tmp_path / "state")}, program=FLEET)
+    try:
+        screen.read_until("nothing runs", 60)
+        os.close(screen.master)
+        screen.master = -1
+        screen.process.wait(60)
+    finally:
+        screen.close()
+
+
 def test_q_quits_an_ended_run_with_its_status(tmp_path: Path, terminal: Open) -> None:
     events = [*recording.everything(seconds=8), ev.RunEnded(t=recording.START + 12, src="child", signal=9, wall_s=12)]
     run = recording.write(tmp_path / "train-1", events)

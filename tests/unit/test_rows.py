@@ -21,6 +21,7 @@ NO_ROWS = {
     "GPU": "device kind -> ops (Layer.predicted)",
     "CPU": "device kind -> ops (Layer.predicted)",
     "loss": "a metric",
+    "group": "a trial's experiment (meta.json)",
     "collectives": "a part of compute",
     "plain": "a way to multiply",
     "tensor_float_32_off": "a switch of TensorFlow",

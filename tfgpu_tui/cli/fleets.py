@@ -22,7 +22,7 @@ from tfgpu_tui.runs.configuration import Settings
 BUDGET_S = 0.2
 FIRST_ANSWER_S = 15.0
 """So long --json and --plain wait for hosts that have not answered."""
-PLAIN_EVERY_S = 5.0
+PLAIN_EVERY_S = 5
 MOST_BYTES = 1 << 20
 """Of a file of hosts."""
 
@@ -69,10 +69,10 @@ def _hosts(told: str) -> list[str]:
 
 
 def _settled(watched: Fleet) -> Picture:
-    """The picture once all history is read and each host has answered, or did not for a while."""
+    """The picture once all history is read, each host has answered, or did not for a while, and a silence lasted on."""
     until = time.monotonic() + FIRST_ANSWER_S
-    while (picture := watched.read(BUDGET_S)).behind and time.monotonic() < until:
-        time.sleep(0.02)
+    while ((picture := watched.read(BUDGET_S)).behind or picture.unsure) and time.monotonic() < until:
+        time.sleep(0.02 if picture.behind else 0.5)
     return picture
 
 
@@ -88,8 +88,9 @@ def _plain(watched: Fleet) -> int:
         if not any(row.goes_on for row in picture.rows) or not sys.stdout.isatty():
             return 0
         print(flush=True)
-        time.sleep(PLAIN_EVERY_S)
-        picture = watched.read(BUDGET_S)
+        for _ in range(PLAIN_EVERY_S):
+            time.sleep(1.0)
+            picture = watched.read(BUDGET_S)
 
 
 def _screen(watched: Fleet, settings: Settings) -> int:

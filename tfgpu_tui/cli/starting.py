@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfgpu_tui.cli import streams
+from tfgpu_tui.cli import launched, streams
 from tfgpu_tui.cli.refusals import GONE, UsageError, folder_is_gone
 from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.core import knobs, python_options
@@ -39,6 +41,7 @@ def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int
     if settings.headless or settings.plain or not streams.screen_is_possible():
         from tfgpu_tui.supervisor.main import run_foreground
 
+        _say_how_to_look()
         # On a terminal that can't show the screen, something should still show that the training lives.
         lines = settings.plain or (not settings.headless and os.isatty(2))
         return run_foreground(launch.create(spec, "headless"), STATUS_EVERY_S if lines else None)
@@ -46,6 +49,14 @@ def run(options: argparse.Namespace, words: list[str], python: list[str]) -> int
         why = "beside the screen the report can't go to a descriptor of this terminal"
         raise UsageError(f"--report-json {options.report_json}: {why}; give a file's name, or --headless, too")
     return _start_and_show(spec, settings)
+
+
+def _say_how_to_look() -> None:
+    """One line for all ranks of a job, on stderr before the script's first one."""
+    words = launched.how_to_look(os.environ)
+    if words is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(words, file=sys.stderr, flush=True)
 
 
 def _start_and_show(spec: launch.LaunchSpec, settings: configuration.Settings) -> int:

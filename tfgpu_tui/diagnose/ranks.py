@@ -9,9 +9,10 @@ from tfgpu_tui.core.fleet import Excess, Own, Row
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 
 
-def findings(ranks: Sequence[Row]) -> Iterator[Finding]:
-    """Of the ranks of one job, in their order."""
-    yield from _silent(ranks)
+def findings(ranks: Sequence[Row], watched: bool = True) -> Iterator[Finding]:
+    """Of the ranks of one job, in their order. Silence is told only by a reader who `watched` it, on time."""
+    if watched:
+        yield from _silent(ranks)
     yield from _input(ranks)
     yield from _host(ranks)
 

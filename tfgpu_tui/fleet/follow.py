@@ -73,27 +73,31 @@ class Followed:
 
     def __init__(self, state: RunState | None = None) -> None:
         self.state = state or RunState()
+        self._samples: dict[bytes, bytes] = {}
+        """The newest of each kind that was not applied yet."""
 
-    def take(self, lines: Iterable[bytes]) -> None:
-        """More lines, in their order."""
+    def take(self, lines: Iterable[bytes], samples: bool = True) -> None:
+        """More lines, in their order. Without `samples` those wait for a later call: they cost as much as the steps."""
         steps: deque[bytes] = deque(maxlen=WINDOWS)
-        samples: dict[bytes, bytes] = {}
         for line in lines:
             found = _TYPE.search(line, 0, _HEAD_BYTES)
             kind = found.group(1) if found is not None else b""
             if kind == b"steps":
                 steps.append(line)
             elif kind in SAMPLES:
-                samples[kind + b"+" if b'"processes"' in line else kind] = line
+                self._samples[kind + b"+" if b'"processes"' in line else kind] = line
             elif kind in KEPT:
                 self._apply(line)
-        for line in samples.values():
-            self._apply(line)
+        if samples:
+            for line in self._samples.values():
+                self._apply(line)
+            self._samples.clear()
         for window in summed(event for line in steps if isinstance(event := validate.read(line), ev.Steps)):
             self.state.take(window)
 
     def begin_at(self, dumped: str) -> None:
         """Begins anew with a state of `core.checkpoint`; one that is none is left out."""
+        self._samples.clear()
         try:
             self.state = checkpoint.load(dumped)
         except ValueError:

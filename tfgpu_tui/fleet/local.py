@@ -17,6 +17,10 @@ LIST_EVERY_S = 3.0
 LIFE_EVERY_S = 5.0
 FULL_READ_EVERY_S = 10.0
 """A journal that did not grow is read all the same: its last events may lie beside it, on a disk that is full."""
+SAMPLES_EVERY_S = 5.0
+"""Of memory and GPUs: a row of many needs them no more often."""
+MANY, MANY_EVERY_S = 16, 2.5
+"""Of more runs than that each is read every third second."""
 RECENT_S = 3600.0
 """Runs without an end that fell silent before that are none of today's."""
 MUCH_BYTES = 1 << 19
@@ -31,26 +35,32 @@ class LocalRun:
         state, self._reader = history.latest(run.journal)
         self._followed = Followed(state)
         self._size = -1
-        self._read_at = self._life_at = 0.0
+        self._read_at = self._life_at = self._sampled_at = self._heard_at = 0.0
         self._life, self._quiet_s = "unknown", 0.0
         self.behind = True
 
-    def read(self, now: float) -> None:
-        """Takes in what is new, or a piece of a long history. `now` is of the monotonic clock."""
+    def read(self, now: float, every_s: float = 0.0) -> None:
+        """Takes in what is new, or a piece of a long history, unless it was read so lately. `now` is of the monotonic
+        clock."""
+        if not self.behind and now - self._read_at < every_s:
+            return
         with contextlib.suppress(OSError):
             size = self.run.journal.stat().st_size
             if not self.behind and size == self._size and now - self._read_at < FULL_READ_EVERY_S:
                 return
             self._size, self._read_at = size, now
             lines = self._reader.next_lines()
-            self._followed.take(lines)
             self.behind = sum(map(len, lines)) >= MUCH_BYTES
+            samples = not self.behind and now - self._sampled_at >= SAMPLES_EVERY_S
+            self._followed.take(lines, samples)
+            self._sampled_at = now if samples else self._sampled_at
             if lines and not self.behind:
-                self._quiet_s = 0.0
+                self._quiet_s, self._heard_at = 0.0, now
 
     def row(self, now: float) -> Row:
         """As it stands."""
-        if now - self._life_at >= LIFE_EVERY_S:
+        heard = self._life in ("running", "elsewhere") and now - self._heard_at < LIFE_EVERY_S
+        if not heard and now - self._life_at >= LIFE_EVERY_S:
             self._life_at = now
             self._look()
         return fleet.row(self._followed.state, key=self.run.id, life=self._life, quiet_s=self._quiet_s)
@@ -84,8 +94,9 @@ class Folder:
         if self._listed_at is None or now - self._listed_at >= LIST_EVERY_S:
             self._listed_at = now
             self._list()
+        every_s = MANY_EVERY_S if len(self._runs) > MANY else 0.0
         for run in self._runs.values():
-            run.read(now)
+            run.read(now, every_s)
             while run.behind and time.monotonic() < deadline:
                 run.read(now)
         return any(run.behind for run in self._runs.values())
@@ -122,11 +133,11 @@ class Folder:
 
 def _is_of_today(run: RunDir) -> bool:
     """Whether it goes on, or has no end and was written to a short time ago."""
+    if not rundir.in_own_folder(run)[0]:
+        return False  # another user could have written it
     try:
         found = rundir.summary(run)
     except rundir.RunNotFound:
-        return False
-    if not found.ours and not rundir.in_own_folder(run)[0]:
         return False
     return found.goes_on or (found.state in ("lost", "elsewhere") and _silent_s(run) < RECENT_S)
 

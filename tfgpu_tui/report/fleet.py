@@ -42,6 +42,8 @@ def state_words(row: Row) -> str:
     """Why a row does not change; '' for a run that goes on."""
     if row.life == "ended":
         return row.doing
+    if row.life == "lost":
+        return "lost: its monitor is gone"
     if not row.goes_on:
         return f"silent for {units.duration(row.quiet_s)}" if row.quiet_s > 0 else row.life
     return row.doing if row.step is None else ""

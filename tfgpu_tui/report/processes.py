@@ -13,7 +13,7 @@ from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.diagnose.host_growth import training_growth
 from tfgpu_tui.report import account
 
-MEMBER = ("job", "rank", "world_size", "local_rank", "role", "launcher", "restarts")
+MEMBER = ("job", "rank", "world_size", "local_rank", "role", "launcher", "source", "synchronous", "restarts")
 """Of the event `member`."""
 SHOWN = 8
 """Processes of which the text has a line."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from rich.console import RenderableType
@@ -31,6 +33,7 @@ PERIOD_S = 1.0
 READ_BUDGET_S = 0.07
 CATCH_UP_S = 0.1
 FOOT_ROWS = 2
+GONE_S = 5.0
 
 
 class _Table(Pane):
@@ -83,11 +86,18 @@ class FleetApp(App[Row | None]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, self.exit)
+                loop.add_signal_handler(number, self._end, number)
         self._catching_up = self.set_interval(CATCH_UP_S, self._catch_up, pause=True)
         self._arrange()
         self._tick()
         self.set_interval(PERIOD_S, self._tick)
+
+    def _end(self, number: int) -> None:
+        """Textual's last words to a terminal that is gone may never be taken, and it waits for that: not for ever."""
+        late = threading.Timer(GONE_S, os._exit, (128 + number,))
+        late.daemon = True
+        late.start()
+        self.exit()
 
     def _fatal_error(self) -> None:
         """As MonitorApp's: Textual's own would print the locals of every frame."""

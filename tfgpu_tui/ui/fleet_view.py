@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tfgpu_tui.core.fleet import Row as Run
 from tfgpu_tui.core.severity import SEVERITIES
@@ -17,21 +17,23 @@ from tfgpu_tui.ui.table import Cell, Column
 
 COLUMNS = (
     Column("host", least=6, most=20, yields=3),
-    Column("job", least=4, most=16, yields=9),
+    Column("job", least=7, most=16, yields=5),
     Column("rank", right=True, least=4, most=9, yields=4),
     Column("script", least=8, most=30, yields=6),
     Column("step", right=True, least=7, most=10),
     Column("step time", right=True, least=9, most=10),
     Column("input", right=True, least=5, most=6),
-    Column("compute", right=True, least=7, most=7, yields=5),
+    Column("compute", right=True, least=7, most=7, yields=9),
     Column("host", right=True, least=5, most=6, yields=5),
     Column("GPU", right=True, least=5, most=9, yields=2),
     Column("GPU mem", right=True, least=8, most=9, yields=8),
     Column("memory", right=True, least=8, most=9, yields=7),
-    Column("finding", least=14, most=60, grow=True),
+    Column("finding", least=18, most=60, grow=True),
     Column("since", right=True, least=5, most=8, yields=1),
 )
 """The cells of `report.fleet.cells`; the highest `yields` gives way first where the terminal is narrow."""
+APART = tuple(replace(c, yields=10) if c.head in ("job", "rank") else c for c in COLUMNS)
+"""For runs that belong to no job."""
 INPUT, HOST, FINDING = 6, 8, 12
 FINDINGS_SHOWN = 3
 KEYS = (("Enter", "opens"), ("s", "sort"), ("r", "reverse"), ("/", "filter"), ("q", "quit"))
@@ -106,7 +108,7 @@ def content(picture: Picture, look: Look, box: Box) -> Content:
     """The whole pane."""
     runs = shown(picture, look)
     cells = [_cells(run, picture.now) for run in runs]
-    widths = _widths(look, cells, box.width - 1)
+    widths = _widths(look, COLUMNS if any(run.job for run in runs) else APART, cells, box.width - 1)
     ranks = _ranks(picture.told, box.width) if box.height > 12 else []
     notes: list[Row] = [((f" not read: {note}", "warning"),) for note in picture.notes[:2]]
     head = ((" ", ""), *table.head(COLUMNS, widths))
@@ -160,8 +162,8 @@ def _cells(run: Run, now: float) -> list[Cell]:
     return out
 
 
-def _widths(look: Look, cells: Sequence[Sequence[Cell]], room: int) -> dict[int, int]:
-    widths = table.layout(COLUMNS, cells, room)
+def _widths(look: Look, columns: Sequence[Column], cells: Sequence[Sequence[Cell]], room: int) -> dict[int, int]:
+    widths = table.layout(columns, cells, room)
     if look.room == room and look.widths.keys() == widths.keys():
         grown = {i: max(width, look.widths[i]) for i, width in widths.items() if i != FINDING}
         left = room - sum(grown.values()) - table.GAP * (len(widths) - 1)

@@ -26,9 +26,14 @@ class Column:
     """Takes the room that is left over."""
 
 
+def _width(text: str) -> int:
+    """Cells; of most texts that is their length, which is known at once."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def layout(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> dict[int, int]:
     """Column index -> width in cells. Columns with the highest `yields` go first, then wide columns are cut."""
-    need = {i: min(c.most, max([cell_len(c.head), *(cell_len(r[i][0]) for r in rows)])) for i, c in enumerate(columns)}
+    need = {i: min(c.most, max([_width(c.head), *(_width(r[i][0]) for r in rows)])) for i, c in enumerate(columns)}
     shown = dict(need)
 
     def total(of: dict[int, int]) -> int:
