@@ -7,19 +7,19 @@ import re
 import struct
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.ui import recording
-from tests.ui.conftest import now_script
+from tests.ui.conftest import FakeControl, now_script, screen, until
 from tests.ui.test_pty import Terminal
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.runs import rundir
-from tfgpu_tui.runs.rundir import JournalReader, JournalWriter
+from tfgpu_tui.runs.rundir import JournalReader, JournalWriter, RunDir
 from tfgpu_tui.terminal.lines import TerminalLines
 from tfgpu_tui.ui.draw import Box, Row, frame
 from tfgpu_tui.ui.panes import DRAWN_FROM, PANES
@@ -124,3 +124,24 @@ def test_cell_by_cell_the_terminal_comes_to_show_what_a_whole_repaint_shows(
         repainted = screen_of(quiet(terminal))
     assert "finished" in shown[0]
     assert shown == repainted
+
+
+async def test_every_second_tick_draws_the_panes_and_each_the_status_line(
+    training_run: Callable[..., RunDir], control: FakeControl
+) -> None:
+    run = training_run()
+    app = screen(run, control)
+    async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
+        await until(pilot, lambda: app.view.behind is None and app.board.panes["step"].shown_rows != [])
+        app.session.read()
+        app.draw()
+        # Without an await no timer comes in between.
+        status, step = app.board.status, app.board.panes["step"]
+        before = status.shown_rows, step.shown_rows
+        app.session.feed.state.take(recording.window(now_script(), time.time(), 2001, 400))
+        app.draw(panes=False)
+        assert status.shown_rows != before[0] and step.shown_rows == before[1]
+        app.draw()
+        assert step.shown_rows != before[1]
+        due = [app._panes_due() for _ in range(6)]
+        assert due[-4:] in ([True, False, True, False], [False, True, False, True])
