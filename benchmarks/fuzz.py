@@ -34,7 +34,7 @@ from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.core.validate import misfit, read
 from tfgpu_tui.report import compare, report_json
 from tfgpu_tui.report.html_page import html
-from tfgpu_tui.runs import files, history, rundir
+from tfgpu_tui.runs import files, history, listing, rundir
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.meta import here
 from tfgpu_tui.supervisor.server import FROM_AGENTS
@@ -201,7 +201,7 @@ class Fuzz:
             rundir.write_meta(run, meta)
             run.meta_path.write_bytes(mutated(chance, run.meta_path.read_bytes()))
             with contextlib.suppress(rundir.RunNotFound):
-                rundir.summary(run)
+                listing.summary(run)
                 return "read"
             return "refused"
 

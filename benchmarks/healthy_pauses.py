@@ -26,7 +26,7 @@ from typing import NamedTuple
 from tfgpu_tui.core.events import Standing, Standstill
 from tfgpu_tui.core.state import fold
 from tfgpu_tui.diagnose import diagnose
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 from tfgpu_tui.supervisor.host import descendants
@@ -134,12 +134,12 @@ def tried(name: str, scale: float, folder: Path) -> Result:
     )
     run = launch.start(spec)
     done = False
-    while rundir.summary(run).state != "ended" and time.monotonic() - begun < LIMIT_S + 4 * pause_s:
+    while listing.summary(run).state != "ended" and time.monotonic() - begun < LIMIT_S + 4 * pause_s:
         if not done and name in MEANWHILE and _said(run, "pause"):
             done = True
             MEANWHILE[name](run, pause_s)
         time.sleep(0.1)
-    if rundir.summary(run).state != "ended":
+    if listing.summary(run).state != "ended":
         launch.stop(run, "kill")
     return _result(name, run, time.monotonic() - begun)
 

@@ -146,7 +146,7 @@ def main() -> int:
 
 def measure(folder: Path, steps: int, per_window: int) -> int:
     """Runs it; prints the table; 1 where a limit is passed."""
-    from tfgpu_tui.runs import history, rundir
+    from tfgpu_tui.runs import history, listing, rundir
     from tfgpu_tui.runs.journal import parts
     from tfgpu_tui.supervisor import launch
     from tfgpu_tui.ui.feed import Feed
@@ -157,7 +157,7 @@ def measure(folder: Path, steps: int, per_window: int) -> int:
     run = launch.start(launch.LaunchSpec(argv=arguments, cwd=str(folder), python=sys.executable))
     began, screen = time.monotonic(), Screen(run.id)
     rows: list[tuple[float, float | None, float | None, float | None]] = []
-    while rundir.summary(run).state == "running":
+    while listing.summary(run).state == "running":
         time.sleep(0.5)
         meta = rundir.read_meta(run)
         with contextlib.suppress(OSError, ValueError):

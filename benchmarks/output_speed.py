@@ -66,12 +66,12 @@ def under_script(path: Path, target: Path, mib: int) -> float:
 
 
 def under_keeper(path: Path, target: Path, mib: int) -> float:
-    from tfgpu_tui.runs import rundir
+    from tfgpu_tui.runs import listing
     from tfgpu_tui.supervisor import launch
 
     arguments = [str(path), str(mib), str(target)]
     run = launch.start(launch.LaunchSpec(argv=arguments, cwd=str(path.parent), python=sys.executable))
-    while rundir.summary(run).state == "running":
+    while listing.summary(run).state == "running":
         time.sleep(0.05)
     return _took(target)
 

@@ -46,9 +46,9 @@ def first_line_s(command: list[str], target: Path, env: dict[str, str]) -> float
 
 def wait_for_runs_to_end() -> None:
     """So that one run's report is not written during the next run's start."""
-    from tfgpu_tui.runs import rundir
+    from tfgpu_tui.runs import listing
 
-    while any(run.state == "running" for run in rundir.list_runs()):
+    while any(run.state == "running" for run in listing.list_runs()):
         time.sleep(0.01)
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tfgpu_tui.core.events import RunEnded, Steps, Stopping, TrainEnd
 from tfgpu_tui.core.run_words import STOP_SIGNALS
-from tfgpu_tui.runs import history, rundir
+from tfgpu_tui.runs import history, listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 
@@ -86,17 +86,17 @@ def by_screen(script: Path) -> Stop:
         raise SystemExit(f"{script} did not train: see {run.path}")
     asked = time.time()
     launch.stop(run)
-    cut = not _wait(lambda: rundir.summary(run).state == "ended", LIMIT_S)
+    cut = not _wait(lambda: listing.summary(run).state == "ended", LIMIT_S)
     if cut:
         launch.stop(run, "kill")
-        _wait(lambda: rundir.summary(run).state == "ended", 20)
+        _wait(lambda: listing.summary(run).state == "ended", 20)
     return _stop_seen(run, asked, None, cut)
 
 
 def headless(script: Path) -> Stop:
     """`tfgpu-tui --headless --stop-after`."""
     command = [sys.executable, "-m", "tfgpu_tui", "--headless", "--python", sys.executable, "--stop-after", str(STEPS)]
-    before = {run.id for run in rundir.list_runs()}
+    before = {run.id for run in listing.list_runs()}
     process = subprocess.Popen(
         [*command, str(script), EPOCHS], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -118,7 +118,7 @@ def headless(script: Path) -> Stop:
 
 
 def _new(before: set[str]) -> list[RunDir]:
-    return [RunDir(run.path) for run in rundir.list_runs() if run.id not in before]
+    return [RunDir(run.path) for run in listing.list_runs() if run.id not in before]
 
 
 def row(name: str, way: str, stops: list[Stop]) -> str:

@@ -26,7 +26,7 @@ from tfgpu_tui.core.gpu_mapping import BY_ADDRESS, BY_MESSAGE, BY_PROCESS, BY_UU
 from tfgpu_tui.core.rows import Gpu, TensorflowGpu
 from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.report.report_json import build
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing
 from tfgpu_tui.supervisor import launch
 
 CUDA_PYTHON = os.environ.get("TFGPU_TUI_TEST_CUDA_PYTHON")
@@ -264,7 +264,7 @@ def test_a_run_of_the_gpu_build_that_lacks_one_library(
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{cuda}:{some}:{runtime}")
     script = place.script(TRAINS)
     run = launch.start(launch.LaunchSpec(argv=[str(script)], cwd=str(place.folder), python=CUDA_PYTHON))
-    wait_until(lambda: rundir.summary(run).state == "ended", "the training ended", 120)
+    wait_until(lambda: listing.summary(run).state == "ended", "the training ended", 120)
     report = json.loads(run.report_path.read_text())
     assert report["run"]["exit_code"] == 0
     assert report["environment"]["gpus"] == []

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tfgpu_tui.core.events import Event
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 
@@ -94,8 +94,8 @@ class Workplace:
             )
         )
 
-    def runs(self) -> list[rundir.RunSummary]:
-        return rundir.list_runs()
+    def runs(self) -> list[listing.RunSummary]:
+        return listing.list_runs()
 
     def only_run(self) -> RunDir:
         (run,) = self.runs()
@@ -128,9 +128,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace
     assert not left, f"sockets left behind: {left}"
 
 
-def wait_for_state(run: RunDir, state: str) -> rundir.RunSummary:
-    wait_until(lambda: rundir.summary(run).state == state, f"the run is {state}")
-    return rundir.summary(run)
+def wait_for_state(run: RunDir, state: str) -> listing.RunSummary:
+    wait_until(lambda: listing.summary(run).state == state, f"the run is {state}")
+    return listing.summary(run)
 
 
 def supervisor_of(run: RunDir, not_this: int | None = None) -> int:

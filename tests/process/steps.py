@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.process.conftest import Workplace, wait_for_state, wait_until
-from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.runs.listing import RunSummary
+from tfgpu_tui.runs.rundir import RunDir
 
 SCRIPT = """
 import os, signal, sys, time

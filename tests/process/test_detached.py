@@ -22,7 +22,7 @@ from tests.process.conftest import (
 )
 from tfgpu_tui.core.events import ChildStarted, Fault, HostSample, Log, RunEnded, RunStarted, Standing, Stopping
 from tfgpu_tui.keeper.spawn import Order
-from tfgpu_tui.runs import pruning, rundir
+from tfgpu_tui.runs import listing, pruning, rundir
 from tfgpu_tui.supervisor import launch
 
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
@@ -102,7 +102,7 @@ def test_stages_of_a_stop_can_be_forced(place: Workplace) -> None:
     launch.stop(run, "batch")  # a stage that was passed changes nothing
     launch.stop(run, "terminate")
     wait_for_output(run, "no to TERM")
-    assert rundir.summary(run).state == "running"
+    assert listing.summary(run).state == "running"
     launch.stop(run, "kill")
     assert wait_for_state(run, "ended").signal == signal.SIGKILL
     stages = [event.stage for event in of_type(run, Stopping) if isinstance(event, Stopping)]

@@ -16,7 +16,7 @@ from tests.journals import T0
 from tests.process.conftest import Workplace, of_type, wait_until
 from tfgpu_tui.core.events import Fault, RunEnded, RunStarted
 from tfgpu_tui.diagnose.finding import Finding
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import finding_command, launch
 from tfgpu_tui.supervisor.finding_command import STANDS_S, FindingCommands
@@ -182,7 +182,7 @@ def test_a_rerun_has_the_command_and_one_of_a_foreign_file_does_not(place: Workp
     foreign = again.start(other, {}, confirmed=shown).run
     assert rundir.read_meta(foreign).on_finding is None
     for each in (own, foreign):
-        wait_until(lambda each=each: rundir.summary(each).state == "ended", "the rerun ended")  # type: ignore[misc]
+        wait_until(lambda each=each: listing.summary(each).state == "ended", "the rerun ended")  # type: ignore[misc]
 
 
 def test_levels_and_their_mistakes(place: Workplace) -> None:

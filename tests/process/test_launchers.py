@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Workplace, wait_until
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 
 pytestmark = pytest.mark.slow
 START_S = 120.0
@@ -61,7 +61,7 @@ def report_of(place: Workplace, run: str) -> Any:
 
 
 def ended(run: str) -> bool:
-    return rundir.summary(rundir.find(run)).state == "ended"
+    return listing.summary(rundir.find(run)).state == "ended"
 
 
 def looks(err: str) -> list[str]:

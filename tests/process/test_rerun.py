@@ -24,7 +24,7 @@ from tests.process.conftest import (
 )
 from tests.process.test_screen_entry import ALTERNATE_SCREEN, Terminal
 from tfgpu_tui.core.events import ChildStarted, Rerun, RunEnded, RunStarted, Stopping
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import again, launch
 
@@ -98,7 +98,7 @@ def goes_on(place: Workplace, run: RunDir) -> RunDir:
     (new,) = others(place, run)
     wait_for_output(new, "ready")
     wait_until(lambda: of_type(new, ChildStarted), "it is looked after")
-    assert rundir.summary(new).state == "running" and rundir.script_lives(rundir.read_meta(new))
+    assert listing.summary(new).state == "running" and rundir.script_lives(rundir.read_meta(new))
     (begun,) = of_type(new, RunStarted)
     assert isinstance(begun, RunStarted) and begun.parent == run.id and begun.knobs == KNOBS
     told = of_type(run, Rerun)[-1]
@@ -129,7 +129,7 @@ def test_the_screen_that_asked_goes_and_the_rerun_starts(place: Workplace, train
     new = goes_on(place, training)
     again = place.tool("stop", training.id)
     assert again.returncode == 2 and b"is not running" in again.stderr
-    assert rundir.summary(new).state == "running"
+    assert listing.summary(new).state == "running"
     first, second = (run.output_log.read_text().split() for run in (training, new))
     assert second[1] == str(rundir.read_meta(new).columns) != first[1], "as wide as the last screen"
     assert second[2:4] == ['{"memory_growth":', '"on"}'] and second[4] == rundir.read_meta(new).socket

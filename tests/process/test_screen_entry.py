@@ -17,7 +17,7 @@ import pytest
 
 from tests.process.conftest import Workplace, wait_for_output, wait_for_state, wait_until
 from tfgpu_tui.cli import mishap
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.supervisor import launch
 
 IN_TERMINAL = (
@@ -88,7 +88,7 @@ def test_the_screen_opens_hangs_up_and_is_attached_again(place: Workplace, termi
     wait_for_output(run, "size")
     first.hang_up()
     wait_until(first.ended, "the screen went with its terminal")
-    assert rundir.summary(run).state == "running"
+    assert listing.summary(run).state == "running"
 
     again = Terminal(place.command("attach"), place)
     terminals.append(again)
@@ -111,7 +111,7 @@ def test_detach_says_how_to_come_back(place: Workplace, terminals: list[Terminal
     terminal.type(b"d")
     wait_until(terminal.ended, "d left the screen")
     assert f"Come back: tfgpu-tui attach {run.id}".encode() in terminal.read()
-    assert rundir.summary(run).state == "running"
+    assert listing.summary(run).state == "running"
     launch.stop(run, "kill")
     wait_for_state(run, "ended")
 
@@ -172,7 +172,7 @@ def test_the_browser_deletes_ended_runs_and_never_a_running_one(place: Workplace
         lambda: f"{running.id} is kept: it is running; stop it first".encode() in terminal.read(),
         "a running one is kept",
     )
-    assert rundir.summary(running).state == "running" and running.journal.exists()
+    assert listing.summary(running).state == "running" and running.journal.exists()
     assert shown.path.exists()
     launch.stop(running, "kill")
     wait_for_state(running, "ended")
@@ -194,7 +194,7 @@ def test_ctrl_c_before_the_screen_stops_what_was_just_started(place: Workplace, 
     assert terminal.process.returncode == 130
     assert f"stopping {run.id}".encode() in seen and b"Traceback" not in seen
     # The last SIGINT comes to a Python that may have no handler yet, and ends it either way.
-    assert rundir.summary(run).state == "ended", seen
+    assert listing.summary(run).state == "ended", seen
     assert f"tfgpu-tui report {run.id}".encode() in seen
 
 
@@ -237,7 +237,7 @@ def test_a_crash_of_the_screen_says_that_the_run_goes_on(
     assert f"{run.id} goes on." in after and f"tfgpu-tui attach {run.id}" in after
     assert "a mistake of the tool's own" in after and after.count("Error") == 1, "one line of it"
     assert "Traceback" in (place.state / "errors.log").read_text()
-    assert rundir.summary(run).state == "running"
+    assert listing.summary(run).state == "running"
     launch.stop(run, "kill")
     wait_for_state(run, "ended")
 

@@ -12,7 +12,7 @@ from tests.process.conftest import Workplace, of_type, wait_for_state, wait_unti
 from tfgpu_tui.core.events import Event, Stacks, Standing, Standstill, Steps
 from tfgpu_tui.core.state import fold
 from tfgpu_tui.diagnose import Finding, diagnose
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 
@@ -142,7 +142,7 @@ def test_where_it_stands_is_told(place: Workplace, cause: str) -> None:
 @pytest.mark.parametrize("pause", list(HEALTHY))
 def test_a_pause_is_no_standstill(place: Workplace, pause: str) -> None:
     run = started(place, HEALTHY[pause])
-    wait_until(lambda: rundir.summary(run).state == "ended", "the training ends", LONG_S + 60)
+    wait_until(lambda: listing.summary(run).state == "ended", "the training ends", LONG_S + 60)
     assert "over" in run.output_log.read_text()
     looks = [event for event in of_type(run, Standstill) if isinstance(event, Standstill)]
     assert any(event.quiet_s > STALL_AFTER_S for event in looks), "it was looked at for long enough"

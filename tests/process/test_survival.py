@@ -27,7 +27,7 @@ from tests.process.conftest import (
 )
 from tests.process.steps import SCRIPT, Counting, counting
 from tfgpu_tui.core.events import Dropped, Fault, GpuSample, HostSample, RunEnded, RunStarted
-from tfgpu_tui.runs import pruning, rundir
+from tfgpu_tui.runs import listing, pruning, rundir
 from tfgpu_tui.supervisor import launch
 
 
@@ -80,7 +80,7 @@ def test_a_killed_keeper_costs_the_exit_status_only(place: Workplace) -> None:
     assert keeper is not None
     os.kill(keeper, signal.SIGKILL)
     counted.goes_on()
-    assert rundir.summary(counted.run).state == "running"
+    assert listing.summary(counted.run).state == "running"
     summary = counted.finish()
     assert (summary.exit_code, summary.signal) == (None, None)
     assert counted.output() == counted.whole_output()
@@ -201,7 +201,7 @@ def test_a_run_of_which_nothing_is_heard_any_more_is_not_called_running(place: W
     for pid in (keeper, supervisor):  # its terminal hangs up, and the script hears that but goes on
         os.kill(pid, signal.SIGKILL)
     script = rundir.read_meta(counted.run).script_pid
-    wait_until(lambda: rundir.summary(counted.run).state == "lost", "it is lost")
+    wait_until(lambda: listing.summary(counted.run).state == "lost", "it is lost")
     page = place.folder / "page.html"
     shown = place.tool("report", counted.run.id).stdout.decode()
     place.tool("report", counted.run.id, "--html", page)
@@ -351,7 +351,7 @@ def test_a_headless_supervisor_killed_leaves_the_script_as_it_is(place: Workplac
     process.kill()
     process.wait(20)
     counted.goes_on()
-    assert rundir.summary(counted.run).state == "lost"
+    assert listing.summary(counted.run).state == "lost"
     listed = place.tool("runs").stdout.decode()
     assert "monitor lost, script goes on" in listed
     end.touch()

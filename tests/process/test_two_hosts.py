@@ -15,7 +15,7 @@ import pytest
 
 from tests.process.conftest import Workplace, of_type, processes_with, wait_until
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.runs import alive, rundir
+from tfgpu_tui.runs import alive, listing, rundir
 
 TRAINING = """
 import os, sys, time
@@ -102,6 +102,6 @@ def test_what_runs_on_another_host_is_watched_and_left_alone(place: Workplace, t
         finally:
             watching.kill()
         assert b"finished" in out or b"exit" in out, "it follows to the end, and reports"
-    assert rundir.summary(run).state == "ended"
+    assert listing.summary(run).state == "ended"
     assert [run.id] == [line.split()[1] for line in place.tool("prune", "--keep", "0").stdout.decode().splitlines()[:1]]
     wait_until(lambda: not processes_with(str(place.state)), "all had ended")

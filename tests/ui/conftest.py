@@ -13,7 +13,8 @@ from textual.pilot import Pilot
 from tests.ui import recording
 from tests.ui.recording import Script
 from tfgpu_tui.runs.configuration import Settings
-from tfgpu_tui.runs.rundir import RunDir, RunNotFound, RunSummary, summary
+from tfgpu_tui.runs.listing import RunSummary, summary
+from tfgpu_tui.runs.rundir import RunDir, RunNotFound
 from tfgpu_tui.supervisor.again import Again
 from tfgpu_tui.supervisor.launch import ControlError
 from tfgpu_tui.trials.records import Group

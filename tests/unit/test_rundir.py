@@ -17,7 +17,7 @@ import pytest
 
 from tfgpu_tui.cli import command_line
 from tfgpu_tui.core import events
-from tfgpu_tui.runs import alive, liveness, pruning, rundir
+from tfgpu_tui.runs import alive, listing, liveness, pruning, rundir
 from tfgpu_tui.runs import journal as journals
 from tfgpu_tui.runs import meta as metas
 from tfgpu_tui.runs.rundir import JournalReader, JournalWriter, RunDir, RunNotFound
@@ -138,22 +138,22 @@ def test_a_recorded_journal_is_a_run_without_meta(tmp_path: Path) -> None:
 
 def test_states_follow_the_journal_and_the_supervisor() -> None:
     run = make()
-    assert rundir.summary(run).state == "running", "it may still be starting"
+    assert listing.summary(run).state == "running", "it may still be starting"
     own = rundir.read_meta(run)._replace(
         supervisor_pid=os.getpid(), supervisor_started=rundir.process_start(os.getpid())
     )
     rundir.write_meta(run, own)
-    assert rundir.summary(run).state == "running"
+    assert listing.summary(run).state == "running"
     rundir.write_meta(run, own._replace(supervisor_started=1))
-    assert rundir.summary(run).state == "lost", "the pid is somebody else's by now"
+    assert listing.summary(run).state == "lost", "the pid is somebody else's by now"
     rundir.write_meta(run, own._replace(supervisor_pid=None, started=time.time() - 3600))
-    assert rundir.summary(run).state == "lost"
+    assert listing.summary(run).state == "lost"
     journal(run, phase(1), ENDED)
-    summary = rundir.summary(run)
+    summary = listing.summary(run)
     assert (summary.state, summary.exit_code, summary.ended) == ("ended", 0, 105.0)
     with run.journal.open("a") as file:
         file.write('{"v":1,"t":1')  # torn
-    assert rundir.summary(run).state == "ended"
+    assert listing.summary(run).state == "ended"
 
 
 def test_prune_keeps_the_newest_and_the_running() -> None:
@@ -167,7 +167,7 @@ def test_prune_keeps_the_newest_and_the_running() -> None:
     )
     rundir.write_meta(runs[0], own)
     assert [run.id for run in pruning.prune(1)] == [runs[2].id, runs[1].id]
-    assert [run.id for run in rundir.list_runs()] == [runs[3].id, runs[0].id]
+    assert [run.id for run in listing.list_runs()] == [runs[3].id, runs[0].id]
 
 
 def lost(script: str = "lost.py", **changed: Any) -> RunDir:
@@ -197,7 +197,7 @@ NOT_SAID = {"host": "", "boot_id": "", "pid_namespace": ""}
 )
 def test_what_is_not_proved_dead_is_never_deleted(changed: dict[str, str], expected: str, words: str) -> None:
     run = lost(**changed)
-    assert rundir.summary(run).state == expected and words in rundir.summary(run).note
+    assert listing.summary(run).state == expected and words in listing.summary(run).note
     left: list[pruning.NotDeleted] = []
     deleted = [run.id for run in pruning.prune(0, on_left=left.append)]
     assert deleted == ([run.id] if expected == "lost" else [])
@@ -215,22 +215,22 @@ def silent(run: RunDir, seconds: float) -> RunDir:
 
 
 def test_a_shell_sees_no_host_that_is_none() -> None:
-    assert "ssh" not in rundir.summary(lost(**{**ELSEWHERE, "host": "gpu7; rm x"})).note
+    assert "ssh" not in listing.summary(lost(**{**ELSEWHERE, "host": "gpu7; rm x"})).note
 
 
 @pytest.mark.parametrize("changed", [{"host": "gpu7", "boot_id": "other"}, CONTAINER])
 def test_what_is_elsewhere_goes_on_while_its_files_do(changed: dict[str, str]) -> None:
     run = silent(lost(**changed), 3600)
-    assert not rundir.summary(run).goes_on and not rundir.goes_on(run) and rundir.away(run, "attach") is None
-    assert "can't be seen from here" in rundir.summary(run).note
+    assert not listing.summary(run).goes_on and not listing.goes_on(run) and listing.away(run, "attach") is None
+    assert "can't be seen from here" in listing.summary(run).note
     alive.touch(run.path)
-    assert rundir.summary(run).goes_on and rundir.goes_on(run)
-    assert "tfgpu-tui stop " in str(rundir.away(run, "stop"))
-    assert rundir.as_json(rundir.summary(run))["goes_on"] is True
+    assert listing.summary(run).goes_on and listing.goes_on(run)
+    assert "tfgpu-tui stop " in str(listing.away(run, "stop"))
+    assert listing.as_json(listing.summary(run))["goes_on"] is True
     with pytest.raises(launch.ControlError, match=f"tfgpu-tui stop {run.id}"):
         launch.stop(run)
     journal(run, ENDED)
-    assert rundir.summary(run).state == "ended" and rundir.away(run, "attach") is None
+    assert listing.summary(run).state == "ended" and listing.away(run, "attach") is None
 
 
 def test_what_is_elsewhere_is_deleted_only_after_a_day_of_silence() -> None:
@@ -255,15 +255,15 @@ def test_a_reboot_ended_what_ran_before_it() -> None:
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     for path in run.path.iterdir():
         os.utime(path, (booted - 60, booted - 60))
-    assert rundir.summary(run).state == "lost"
+    assert listing.summary(run).state == "lost"
     assert [run.id for run in pruning.prune(0)] == [run.id]
 
 
 def test_pids_of_another_place_mean_nothing_here() -> None:
     mine: dict[str, Any] = {"supervisor_pid": os.getpid(), "supervisor_started": rundir.process_start(os.getpid())}
-    assert rundir.summary(lost(**mine)).state == "running"
+    assert listing.summary(lost(**mine)).state == "running"
     far = lost(**mine, **CONTAINER)
-    assert rundir.summary(far).state == "elsewhere"
+    assert listing.summary(far).state == "elsewhere"
     with pytest.raises(launch.ControlError, match=f"{far.id} runs in another container of this machine"):
         launch.stop(far)
     with pytest.raises(launch.ControlError, match=f"{far.id} can't be reached: it was started in another container"):
@@ -332,7 +332,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(
 
 def alone(good: RunDir, broken: RunDir, capsys: pytest.CaptureFixture[str], expected: str = "broken") -> None:
     """The broken one is listed and refused in one line, the good one is `last`; only the broken one goes."""
-    assert {run.id: run.state for run in rundir.list_runs()} == {good.id: "ended", broken.id: expected}
+    assert {run.id: run.state for run in listing.list_runs()} == {good.id: "ended", broken.id: expected}
     assert rundir.find("last") == good
     assert command_line.main(["runs", "--json"]) == command_line.main(["runs"]) == 0
     assert broken.id in capsys.readouterr().out
@@ -340,7 +340,7 @@ def alone(good: RunDir, broken: RunDir, capsys: pytest.CaptureFixture[str], expe
     assert capsys.readouterr().err.count("\n") == 1
     assert command_line.main(["prune", "--keep", "1"]) == 0
     assert f"deleted {broken.id}" in capsys.readouterr().out, "it goes before any other"
-    assert [run.id for run in rundir.list_runs()] == [good.id]
+    assert [run.id for run in listing.list_runs()] == [good.id]
 
 
 def test_a_broken_run_that_is_written_to_stays() -> None:
@@ -404,7 +404,7 @@ def test_only_a_folder_of_ours_is_ours(state: Path, tmp_path: Path) -> None:
     assert rundir.is_ours(run)
     run.path.chmod(0o770)
     assert not rundir.is_ours(run) and pruning.prune(0) == []
-    assert [(found.ours, found.note) for found in rundir.list_runs()] == [(False, "others can write to it")]
+    assert [(found.ours, found.note) for found in listing.list_runs()] == [(False, "others can write to it")]
     run.path.chmod(0o700)
     run.meta_path.chmod(0o666)
     assert not rundir.is_ours(run)
@@ -419,7 +419,7 @@ def test_only_a_folder_of_ours_is_ours(state: Path, tmp_path: Path) -> None:
     for folder in (state, state / "runs"):
         folder.chmod(0o777)
         assert not rundir.is_ours(run)
-        for use in (make, rundir.list_runs):
+        for use in (make, listing.list_runs):
             with pytest.raises(rundir.StateDirError, match="others can write to it"):
                 use()
         folder.chmod(0o700)
@@ -491,7 +491,7 @@ def test_prune_by_age_and_size() -> None:
     assert [run.id for run in pruning.prune(older_than_days=3.5)] == [runs[4].id]
     assert [run.id for run in pruning.prune(total_bytes=2_500_000)] == [runs[2].id, runs[3].id]
     assert pruning.prune(total_bytes=2_500_000) == []
-    assert [run.id for run in rundir.list_runs()] == [runs[0].id, runs[1].id]
+    assert [run.id for run in listing.list_runs()] == [runs[0].id, runs[1].id]
 
 
 def test_a_reader_waits_for_the_file_and_for_whole_lines(tmp_path: Path) -> None:
@@ -609,4 +609,4 @@ def test_an_end_that_was_rolled_is_found(tmp_path: Path) -> None:
     journal(run, ENDED)
     run.journal.rename(journals.part_path(run.journal, 1, ".jsonl"))
     run.journal.touch()
-    assert rundir.summary(run).state == "ended"
+    assert listing.summary(run).state == "ended"

@@ -23,7 +23,7 @@ from tfgpu_tui.cli import reading
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report import prometheus
-from tfgpu_tui.runs import history, rundir
+from tfgpu_tui.runs import history, listing, rundir
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 
@@ -103,7 +103,7 @@ class Runs:
         now = time.time()
         return [
             RunDir(found.path)
-            for found in rundir.list_runs()
+            for found in listing.list_runs()
             if found.ours and (found.state == "running" or (found.ended is not None and now - found.ended < KEEP_S))
         ]
 

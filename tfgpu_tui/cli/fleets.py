@@ -16,7 +16,7 @@ from tfgpu_tui.fleet import remote
 from tfgpu_tui.fleet.local import Folder
 from tfgpu_tui.fleet.watch import Fleet, Picture, Source
 from tfgpu_tui.report import fleet as text
-from tfgpu_tui.runs import files, rundir
+from tfgpu_tui.runs import files, listing, rundir
 from tfgpu_tui.runs.configuration import Settings
 
 BUDGET_S = 0.2
@@ -107,7 +107,7 @@ def _screen(watched: Fleet, settings: Settings) -> int:
         if ":" in row.key:
             attach_there(*row.key.rsplit(":", 1))
         else:
-            away = rundir.away(rundir.find(row.run), "attach")
+            away = listing.away(rundir.find(row.run), "attach")
             say = f"Esc comes back to the fleet{f'; here it can only be watched: {away}' if away else ''}"
             app.run_screen(rundir.find(row.run), settings, say=say, nested=True)
     return 0

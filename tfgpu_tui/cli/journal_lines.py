@@ -16,7 +16,7 @@ import time
 
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.core import checkpoint
-from tfgpu_tui.runs import history, rundir
+from tfgpu_tui.runs import history, listing, rundir
 from tfgpu_tui.runs.journal import JournalReader, parts
 from tfgpu_tui.runs.rundir import RunDir
 
@@ -86,7 +86,7 @@ class _Writer:
             sys.stdout.flush()
             if now - looked >= LIFE_EVERY_S:
                 looked = now
-                goes_on = rundir.goes_on(self._run)  # its last lines come after that
+                goes_on = listing.goes_on(self._run)  # its last lines come after that
             time.sleep(EVERY_S)
 
     def _write_on(self) -> bool:

@@ -11,8 +11,9 @@ import time
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.core import units
 from tfgpu_tui.core.run_words import LOST_WORDS, UNSEEN_WORDS
-from tfgpu_tui.runs import pruning, rundir
-from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.runs import listing, pruning, rundir
+from tfgpu_tui.runs.listing import RunSummary
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 from tfgpu_tui.terminal.lines import printable
 
@@ -21,9 +22,9 @@ def runs(options: argparse.Namespace) -> int:
     """The list of all runs, or their pruning."""
     if options.prune is not None:
         return _prune(keep=options.prune)
-    found = rundir.list_runs()
+    found = listing.list_runs()
     if options.json:
-        print(json.dumps([rundir.as_json(run) for run in found], indent=1))
+        print(json.dumps([listing.as_json(run) for run in found], indent=1))
         return 0
     if not found:
         print("there are no runs yet: tfgpu-tui train.py starts one")
@@ -60,7 +61,7 @@ def _prune(keep: int | None = None, older_than_days: float | None = None, total_
         print(printable(f"deleted {group_id}, whose runs are gone"))
     for why in left:
         print(printable(str(why)), file=sys.stderr if why.tried else sys.stdout)
-    there = rundir.list_runs()
+    there = listing.list_runs()
     size = sum(rundir.size_bytes(RunDir(run.path)) for run in there)
     print(f"{len(there)} runs are left, {size / 2**20:.1f} MiB")
     return 2 if any(why.tried for why in left) else 0

@@ -12,7 +12,7 @@ import signal
 import time
 from types import FrameType
 
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 from tfgpu_tui.supervisor.launch import LaunchSpec
@@ -59,5 +59,5 @@ def stop(run: RunDir) -> None:
         with contextlib.suppress(launch.ControlError):  # a supervisor that still starts reads it later
             launch.stop(run, "interrupt")
         deadline = time.monotonic() + STOP_LIMIT_S
-        while rundir.summary(run).state == "running" and time.monotonic() < deadline:
+        while listing.summary(run).state == "running" and time.monotonic() < deadline:
             time.sleep(0.05)

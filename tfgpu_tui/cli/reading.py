@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.runs import history, rundir
+from tfgpu_tui.runs import history, listing, rundir
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 
@@ -55,7 +55,7 @@ def go_on(state: RunState, reader: JournalReader) -> None:
 def _life(run: RunDir) -> str:
     """What is known of a run whose journal has no end."""
     try:
-        found = rundir.summary(run)
+        found = listing.summary(run)
     except rundir.RunNotFound:
         return "unknown"
     return "running" if found.state == "ended" or found.goes_on else found.state  # it may have ended while we read

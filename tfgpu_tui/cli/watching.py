@@ -19,8 +19,9 @@ from tfgpu_tui.cli.managing import state_words
 from tfgpu_tui.cli.refusals import UsageError
 from tfgpu_tui.cli.settings import settings_of
 from tfgpu_tui.cli.telling import picture, print_report
-from tfgpu_tui.runs import configuration, history, rundir
-from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.runs import configuration, history, listing, rundir
+from tfgpu_tui.runs.listing import RunSummary
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 from tfgpu_tui.terminal.lines import printable, printable_lines
 
@@ -134,7 +135,7 @@ def _newest_rerun(run: RunDir) -> RunSummary | None:
     except rundir.RunNotFound:
         return None
     parents = {found.id: meta.parent for found, meta in known}
-    return next((rundir.summary(found) for found, _ in known if _descends(found.id, run.id, parents)), None)
+    return next((listing.summary(found) for found, _ in known if _descends(found.id, run.id, parents)), None)
 
 
 def _descends(run_id: str, ancestor: str, parents: Mapping[str, str | None]) -> bool:
@@ -173,7 +174,7 @@ def attach(options: argparse.Namespace) -> int:
         return _attach_experiment(group, settings, shown)
     if not (options.run or shown) and (group := _experiment_of(run)) is not None:
         return _attach_experiment(group, settings, shown)
-    away = rundir.away(run, "attach")
+    away = listing.away(run, "attach")
     if shown:
         if away is not None:
             print(printable(f"tfgpu-tui: {away} (here it can only be watched)"), file=sys.stderr, flush=True)
@@ -209,7 +210,7 @@ def _attach_experiment(group: Group, settings: configuration.Settings, plain: bo
 
 def newest() -> RunDir:
     """The newest run that is running, else the newest. Raises RunNotFound."""
-    runs = rundir.list_runs()
+    runs = listing.list_runs()
     if not runs:
         raise rundir.RunNotFound("there are no runs yet")
     first = next((run for run in runs if run.state == "running"), None) or next((r for r in runs if r.goes_on), runs[0])
@@ -225,7 +226,7 @@ def follow(run: RunDir) -> int:
     with reader:
         while True:
             reading.go_on(state, reader)
-            if state.ended is not None or not rundir.goes_on(run):
+            if state.ended is not None or not listing.goes_on(run):
                 break
             for line in printer.lines(state):
                 print(printable_lines(line), flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tfgpu_tui.core import fleet
 from tfgpu_tui.core.fleet import Row
 from tfgpu_tui.fleet.follow import Followed
-from tfgpu_tui.runs import alive, history, rundir
+from tfgpu_tui.runs import alive, history, listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 
 LIST_EVERY_S = 3.0
@@ -71,7 +71,7 @@ class LocalRun:
             if rundir.is_running(rundir.read_meta(self.run)):
                 self._life = "running"
             else:
-                found = rundir.summary(self.run)
+                found = listing.summary(self.run)
                 self._life = "elsewhere" if found.goes_on else "lost" if found.state == "elsewhere" else found.state
         except rundir.RunNotFound:
             self._life = "unknown"
@@ -136,7 +136,7 @@ def _is_of_today(run: RunDir) -> bool:
     if not rundir.in_own_folder(run)[0]:
         return False  # another user could have written it
     try:
-        found = rundir.summary(run)
+        found = listing.summary(run)
     except rundir.RunNotFound:
         return False
     return found.goes_on or (found.state in ("lost", "elsewhere") and _silent_s(run) < RECENT_S)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfgpu_tui.core import events
-from tfgpu_tui.runs import liveness, rundir
+from tfgpu_tui.runs import listing, liveness, rundir
 from tfgpu_tui.runs.journal import last_event
-from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.runs.listing import RunSummary
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.runs.sockets import remove_socket
 
 RUNNING = "it is running"
@@ -34,7 +35,7 @@ def why_kept(run: RunDir) -> str | None:
     if not ours or run.path.parent != rundir.runs_dir():
         return why or "it does not lie in the folder of all runs"
     try:
-        found, meta = rundir.summary(run), rundir.read_meta(run)
+        found, meta = listing.summary(run), rundir.read_meta(run)
     except rundir.RunNotFound as error:
         return _why_broken_kept(run, str(error))
     if found.state == "ended":
@@ -91,7 +92,7 @@ def prune(
     if any(number is not None and not number >= 0 for number in (keep, older_than_days, total_bytes)):
         raise ValueError("prune needs numbers that are not negative")
     removed, size, now = [], 0, time.time()
-    for index, run in enumerate(rundir.list_runs()):
+    for index, run in enumerate(listing.list_runs()):
         bytes_here = rundir.size_bytes(RunDir(run.path))
         size += bytes_here
         too_many = keep is not None and index >= keep

@@ -1,4 +1,4 @@
-"""One run on disk: its folder, its meta.json, and the list of all runs.
+"""One run on disk: its folder, its meta.json, and how it is found. What became of it is in `listing.py`.
 
 A run's folder holds `meta.json` (how it was started), `journal.jsonl` (every event), `output.log` (the script's raw
 terminal output), `report.json` (written when the run ends) and `supervisor.log`. Reading and writing the journal itself
@@ -16,14 +16,13 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfgpu_tui.core import python_options
-from tfgpu_tui.runs import alive, files, folders, liveness
+from tfgpu_tui.runs import files, folders
 from tfgpu_tui.runs import meta as meta_file
 from tfgpu_tui.runs.journal import JournalReader as JournalReader
 from tfgpu_tui.runs.journal import JournalWriter as JournalWriter
-from tfgpu_tui.runs.journal import last_event
 from tfgpu_tui.runs.liveness import is_running as is_running
 from tfgpu_tui.runs.liveness import process_start as process_start
 from tfgpu_tui.runs.liveness import script_lives as script_lives
@@ -71,41 +70,6 @@ class RunDir(NamedTuple):
     @property
     def supervisor_log(self) -> Path:
         return self.path / "supervisor.log"
-
-
-class RunSummary(NamedTuple):
-    """One line of `tfgpu-tui runs`. `ended` is None while it runs, and where it is not known (`lost`)."""
-
-    id: str
-    argv: list[str]
-    state: str
-    """running | ended | lost (the supervisor went away without a last event) | elsewhere (its processes can't be seen
-    from here) | unknown (where it was started is not known) | broken (its meta.json can't be read)."""
-    exit_code: int | None
-    signal: int | None
-    started: float
-    """Of a broken run, when its folder was changed last."""
-    ended: float | None
-    path: Path
-    note: str = ""
-    """Why nothing better is known, in words."""
-    ours: bool = True
-    """Whether the folder is a real one of this user that nobody else can write to."""
-    stopped: str | None = None
-    """Why it was stopped, where that is how it ended."""
-    ending: str | None = None
-    """How it ended, in words."""
-    knobs: tuple[str, ...] = ()
-    """Its settings, `memory_growth=on`."""
-    host: str = ""
-    """Where it was started; '' where that is not known."""
-    silent_s: float | None = None
-    """Of one that is elsewhere: seconds since something of it was written, by the file server's clock."""
-
-    @property
-    def goes_on(self) -> bool:
-        """It runs, here or elsewhere."""
-        return self.state == "running" or is_recent(self.silent_s)
 
 
 def state_dir() -> Path:
@@ -322,7 +286,7 @@ def all_runs() -> list[RunDir]:
     return [RunDir(path) for path in _folders()]
 
 
-def _rank(started: float, is_broken: bool = False) -> tuple[bool, bool, float]:
+def rank(started: float, is_broken: bool = False) -> tuple[bool, bool, float]:
     """Orders runs by age, the newest last. A time that is still to come tells nothing of the age: such a run comes
     before all others, and takes no other's place; so does a broken one."""
     return not is_broken, started <= time.time() + CLOCKS_DIFFER_S, started
@@ -330,9 +294,9 @@ def _rank(started: float, is_broken: bool = False) -> tuple[bool, bool, float]:
 
 def _age_rank(path: Path) -> tuple[bool, bool, float]:
     try:
-        return _rank(read_meta(RunDir(path)).started)
+        return rank(read_meta(RunDir(path)).started)
     except RunNotFound:
-        return _rank(0.0, is_broken=True)
+        return rank(0.0, is_broken=True)
 
 
 def metas() -> list[tuple[RunDir, Meta]]:
@@ -344,22 +308,6 @@ def metas() -> list[tuple[RunDir, Meta]]:
     return sorted(found, key=lambda pair: (pair[1].started, pair[0].id), reverse=True)
 
 
-def list_runs() -> list[RunSummary]:
-    """Every run under the state folder, newest first, broken ones last. Raises RunNotFound or StateDirError."""
-    found = [_listed(RunDir(path)) for path in _folders()]
-    return sorted(found, key=lambda run: (_rank(run.started, run.state == "broken"), run.id), reverse=True)
-
-
-def _listed(run: RunDir) -> RunSummary:
-    ours, note = in_own_folder(run)
-    try:
-        found = summary(run)
-    except RunNotFound as error:
-        changed = min(max(run.path.lstat().st_mtime, 0.0), meta_file.LATEST) if os.path.lexists(run.path) else 0.0
-        found = RunSummary(run.id, [], "broken", None, None, changed, None, run.path, str(error))
-    return found if ours else found._replace(ours=False, note=note)
-
-
 def in_own_folder(run: RunDir) -> tuple[bool, str]:
     """Whether a run's folder is a real one of this user that nobody else can write to; if not, why, in words."""
     try:
@@ -367,66 +315,6 @@ def in_own_folder(run: RunDir) -> tuple[bool, str]:
     except OSError as error:
         why = f"it can't be read: {error.strerror}"
     return why is None, why or ""
-
-
-def summary(run: RunDir) -> RunSummary:
-    """What became of a run. Raises RunNotFound."""
-    meta = read_meta(run)
-    from tfgpu_tui.core import events, run_words  # late: see journal.py
-
-    knobs = tuple(f"{name}={value}" for name, value in meta.knobs.items())
-    ended = last_event(run.journal)
-    if isinstance(ended, events.RunEnded):
-        how = (ended.exit_code, ended.signal, meta.started, ended.t, run.path)
-        words = run_words.end_words(ended)
-        found = RunSummary(run.id, meta.argv, "ended", *how, stopped=ended.stopped, ending=words)
-    else:
-        state, note, silent_s = _state(run, meta)
-        found = RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note, silent_s=silent_s)
-    return found._replace(knobs=knobs, host=meta.host)
-
-
-def _state(run: RunDir, meta: Meta) -> tuple[str, str, float | None]:
-    """Of a run whose journal has no end, with a note where little is known, and how long it is silent where it is
-    elsewhere."""
-    if is_running(meta):
-        return "running", "", None
-    place, silent_s = _seen_from_here(run, meta)
-    if is_recent(silent_s):
-        return "elsewhere", liveness.way_to(meta, "attach"), silent_s
-    if place == "elsewhere":
-        words = f"{liveness.elsewhere_words(meta)}, and whether it still runs can't be seen from here"
-        return "elsewhere", words, silent_s
-    if place == "unknown":
-        return "unknown", "it has no end, and its meta.json does not say on which machine it was started", None
-    return "lost", "", None
-
-
-def _seen_from_here(run: RunDir, meta: Meta) -> tuple[str, float | None]:
-    """See `liveness.where`, and `RunSummary.silent_s`."""
-    written = last_written(run.journal, run.output_log, run.supervisor_log, run.meta_path, run.path / alive.NAME)
-    place = liveness.where(meta, written)
-    return place, alive.silent_s(run.path, written) if place == "elsewhere" else None
-
-
-def is_recent(silent_s: float | None) -> bool:
-    """Whether a run that is elsewhere, and silent for so long, goes on."""
-    return silent_s is not None and silent_s <= alive.LATELY_S
-
-
-def goes_on(run: RunDir) -> bool:
-    """Whether a run without an end is running, here or, as far as its files tell, elsewhere. Raises RunNotFound."""
-    meta = read_meta(run)
-    return is_running(meta) or is_recent(_seen_from_here(run, meta)[1])
-
-
-def away(run: RunDir, verb: str) -> str | None:
-    """Where a run goes on that can't be reached from here, and what to type there; None where that is not so. Raises
-    RunNotFound."""
-    found = summary(run)
-    if found.state != "elsewhere" or not found.goes_on:
-        return None
-    return f"{run.id} {liveness.way_to(read_meta(run), verb)}"
 
 
 def last_written(*paths: Path) -> float:
@@ -446,16 +334,3 @@ def size_bytes(run: RunDir) -> int:
             with contextlib.suppress(OSError):
                 total += entry.stat(follow_symlinks=False).st_blocks * 512
     return total
-
-
-def as_json(run: RunSummary) -> dict[str, Any]:
-    """The object of `runs --json`; times in ISO 8601, UTC, as in report.json."""
-    started = None if run.state == "broken" else _iso(run.started)
-    derived = {"goes_on": run.goes_on, "started": started, "ended": _iso(run.ended), "path": str(run.path)}
-    return {**run._asdict(), **derived}
-
-
-def _iso(t: float | None) -> str | None:
-    from datetime import datetime, timezone
-
-    return None if t is None else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec="milliseconds")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tfgpu_tui.keeper import spawn
 from tfgpu_tui.keeper.spawn import Order
-from tfgpu_tui.runs import rundir
+from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import Meta, RunDir
 from tfgpu_tui.runs.search_path import own_python
 from tfgpu_tui.supervisor import child, listening
@@ -193,7 +193,7 @@ def resize(run: RunDir, columns: int, rows: int) -> None:
 
 def _has_ended(run: RunDir) -> bool:
     with contextlib.suppress(rundir.RunNotFound):
-        return rundir.summary(run).state == "ended"
+        return listing.summary(run).state == "ended"
     return False
 
 
@@ -204,9 +204,9 @@ def command(run: RunDir, request: dict[str, Any]) -> dict[str, Any]:
     except rundir.RunNotFound as error:
         raise ControlError(str(error)) from error
     if not rundir.is_running(meta):
-        if away := rundir.away(run, _VERBS.get(str(request.get("cmd")), "attach")):
+        if away := listing.away(run, _VERBS.get(str(request.get("cmd")), "attach")):
             raise ControlError(away)
-        found = rundir.summary(run)
+        found = listing.summary(run)
         raise ControlError(f"{meta.id} can't be reached: {found.note}" if found.note else f"{meta.id} is not running")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfgpu_tui.core import python_options
-from tfgpu_tui.runs import files, rundir
+from tfgpu_tui.runs import files, listing, rundir
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.runs.search_path import own_python
@@ -79,7 +79,7 @@ class Experiment:
         with contextlib.suppress(launch.ControlError):  # it just ended
             launch.stop(run, "batch")
         with contextlib.suppress(rundir.RunNotFound):
-            while rundir.goes_on(run) and not self._stops:
+            while listing.goes_on(run) and not self._stops:
                 if time.monotonic() > until:
                     return
                 time.sleep(LOOK_EVERY_S)

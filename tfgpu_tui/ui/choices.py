@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tfgpu_tui.core import knobs, units
 from tfgpu_tui.core.run_words import UNSEEN_WORDS
-from tfgpu_tui.runs.rundir import RunSummary
+from tfgpu_tui.runs.listing import RunSummary
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Role, Row, pad
 from tfgpu_tui.ui.keys import GROUPS, Key

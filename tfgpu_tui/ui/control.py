@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tfgpu_tui.runs import pruning, rundir
-from tfgpu_tui.runs.rundir import RunDir, RunSummary
+from tfgpu_tui.runs import listing, pruning, rundir
+from tfgpu_tui.runs.listing import RunSummary
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import again, launch
 from tfgpu_tui.supervisor.again import Again
 
@@ -78,13 +79,13 @@ class RealControl:
         launch.resize(run, columns, rows)
 
     def is_running(self, run: RunDir) -> bool:
-        return rundir.goes_on(run)
+        return listing.goes_on(run)
 
     def find(self, run_id: str) -> RunDir:
         return rundir.find(run_id)
 
     def runs(self) -> list[RunSummary]:
-        return rundir.list_runs()
+        return listing.list_runs()
 
     def delete(self, run: RunDir) -> None:
         try:
@@ -111,7 +112,7 @@ class RealControl:
         again.check(launch.spec_again(meta, meta.knobs))
         group = groups.new(
             meta.argv, meta.cwd, meta.python, base=meta.knobs, budget_s=budget_s,
-            after=run.id if rundir.goes_on(run) else None,
+            after=run.id if listing.goes_on(run) else None,
         )  # fmt: skip
         return group.id, conduct.begin(group, _environment(meta.supervisor_pid))
 
