@@ -123,8 +123,9 @@ def all_compiled(split: Split) -> bool:
 
 
 def looped(attribution: Attribution) -> Set[str]:
-    """The rows of layers with a loop in the graph: TensorFlow names its node `while`, `while_1`, `map_while_grad`."""
-    found = (row for node, (row, _) in attribution.items() if "while" in node.rpartition("/")[2])
+    """The rows of layers with a loop in the graph: TensorFlow names its node `while`, `while_1`, `map_while_grad`, and
+    what is in it after that. Whether the loop's own node is left depends on how it was lowered."""
+    found = (row for node, (row, _) in attribution.items() if "while" in node)
     return {row for row in found if row not in (INPUT, LOSS, OPTIMIZER)}
 
 
