@@ -287,9 +287,12 @@ def test_a_metric_in_python_is_named(environment: dict[str, str], tmp_path: Path
     assert "compute.python" not in weighty(twin)
 
 
+@pytest.mark.slow
 def test_a_layer_that_loops_over_the_batch_is_named(environment: dict[str, str], tmp_path: Path) -> None:
-    script = ["--set", "profile=5", str(DEMO / "one_by_one.py"), "6"]
+    script = ["--set", "profile=5", str(DEMO / "one_by_one.py"), "20"]
     report, _ = headless(environment, tmp_path / "r.json", *script)
+    if report["compute"] is None:  # in some of these short runs no look is made: "the training ended before"
+        report, _ = headless(environment, tmp_path / "again.json", *script)
     found = finding(report, "compute.layer")["evidence"]
     assert (found["layer"], found["reason"], found["turns"]) == ("contrast", "loop_over_batch", 64)
     assert "compute.layer" in weighty(report)
