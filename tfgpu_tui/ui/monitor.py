@@ -45,7 +45,7 @@ from tfgpu_tui.ui.palette import Palette
 from tfgpu_tui.ui.pane import Pane
 from tfgpu_tui.ui.panes import metric, placement, status
 from tfgpu_tui.ui.repaint import Painter, only_what_changed
-from tfgpu_tui.ui.session import PRECIOUS_S, Session
+from tfgpu_tui.ui.session import PRECIOUS_S, Session, trained_words
 from tfgpu_tui.ui.snapshot import screen_svg, screen_text
 from tfgpu_tui.ui.tour import Tour
 from tfgpu_tui.ui.trying import Trying
@@ -486,8 +486,7 @@ class MonitorApp(App[int]):
         if command is not None:
             self._ask_about(command, self.view.next_knobs)
         elif trained_s > PRECIOUS_S:
-            text = f"This run has trained for {trained_s / 60:.0f} minutes; what the script did not save is lost."
-            self._ask("stop this run and start again?", text, RERUN)
+            self._ask("stop this run and start again?", f"This run {trained_words(trained_s)}.", RERUN)
         else:
             self._answer("rerun")
 

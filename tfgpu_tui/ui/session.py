@@ -39,6 +39,11 @@ LEAST_BUDGET_S = 30.0
 """For an experiment that goes on after it asked."""
 
 
+def trained_words(seconds: float) -> str:
+    """What is lost with a run that is stopped; a person reads it after the run's name."""
+    return f"has trained for {seconds / 60:.0f} minutes; what the script did not save is lost"
+
+
 class Session:
     """What the app shows (`view`) and what its keys do to the run. Every refusal is said in `view.notice`."""
 

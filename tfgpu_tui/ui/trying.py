@@ -9,6 +9,7 @@ from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.control import ERRORS
 from tfgpu_tui.ui.dialogs import Choice, Dialog
 from tfgpu_tui.ui.menus import Host
+from tfgpu_tui.ui.session import trained_words
 
 if TYPE_CHECKING:
     from tfgpu_tui.trials.records import Group
@@ -50,9 +51,11 @@ class Trying:
         if session.refused() or self._foreign():
             self._app.draw()
             return
-        stops = "" if session.over else (
-            f"This run stops after its batch{_trained(session.trained_s())}: trials are measured one at a time. "
-        )  # fmt: skip
+        stops = ""
+        if not session.over:
+            trained_s = session.trained_s()
+            trained = f" (it {trained_words(trained_s)})" if trained_s > 60 else ""
+            stops = f"This run stops after its batch{trained}: trials are measured one at a time. "
         text = (
             f"{stops}The script runs as it is, then with one setting after the other, for at most "
             f"{units.clock(BUDGET_S)}; each trial is a whole start of it. You are asked before a second trial writes "
@@ -126,11 +129,3 @@ class Trying:
     def _open(self, title: str, text: str, choices: tuple[Choice, ...], then: object) -> None:
         dialog = Dialog(title, text, choices, lambda: self._app.view, self._app.palette)
         self._app.push_screen(dialog, then)  # type: ignore[arg-type]
-
-
-def _trained(seconds: float) -> str:
-    return (
-        f" (it has trained for {seconds / 60:.0f} minutes; what the script did not save is lost)"
-        if seconds > 60
-        else ""
-    )
