@@ -50,12 +50,13 @@ def run(
     steps: int = 3,
     compiled: str = "{}",
     done: str = "not profile._state.wanted",
+    fails: bool = False,
 ) -> tuple[list[Event], subprocess.CompletedProcess[str]]:
     script = f"    COMPILED = {compiled}\n    DONE = lambda: {done}\n" + TRAIN + more + FINISH
     knobs = {"TFGPU_TUI_KNOBS": json.dumps({"profile": str(steps)})}
     events, process = run_script(script, python, environment=knobs)
     assert process.returncode == 0, process.stderr[-3000:]
-    assert [e for e in of_type(events, "hook_off") if "profile" in e["hook"]] == []
+    assert fails == any("profile" in e["hook"] for e in of_type(events, "hook_off"))
     return events, process
 
 
@@ -162,6 +163,13 @@ def test_a_training_that_ends_before_says_so() -> None:
     events, _ = run("    deadline = time.time() + 1e9\n", done="True")
     (times,) = of_type(events, "layer_times")
     assert "the training ended before" in times["refused"]
+
+
+def test_a_trace_that_cant_be_read_is_said_and_never_looked_for_again() -> None:
+    broken = "    profile.profile_trace.trace = lambda raw: 1 / 0\n"
+    events, _ = run(broken, fails=True)
+    (times,) = of_type(events, "layer_times")
+    assert times["refused"] == "the trace can't be read: ZeroDivisionError: division by zero"
 
 
 def test_a_real_gpus_trace_is_read_by_op() -> None:

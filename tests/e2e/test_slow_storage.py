@@ -26,7 +26,7 @@ def once(rows):
     for batch in kept:
         pass
     return kept
-rows = tf.data.Dataset.from_tensor_slices(names).repeat(10).map(load).batch(4)
+rows = tf.data.Dataset.from_tensor_slices(names).repeat(20).map(load).batch(4)
 options = tf.data.Options()
 options.experimental_optimization.map_parallelization = False
 model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(512), keras.layers.Dense(1)])
@@ -75,7 +75,7 @@ def test_a_fuse_file_system_is_named_with_its_folder(slow: Path, tmp_path: Path)
     found = report(tmp_path, slow, "")
     if not has_stage_times(found):
         pytest.skip("without stage times no stage is called slow")
-    assert weighty(found) == ["input.bound", "input.storage"]
+    assert weighty(found) == ["input.bound", "input.storage"], found["findings"]
     cause = finding(found, "input.storage")
     assert cause["title"].startswith("The pipeline waits for a FUSE file system (slow): load (train.py:")
     (folder,) = cause["evidence"]["folders"]

@@ -128,7 +128,7 @@ def test_it_looks_only_while_steps_wait_and_ever_more_rarely(tmp_path: Path) -> 
         assert watch.asked == open_files.OFTEN
         watch.turns(200)
     assert watch.asked == open_files.OFTEN + 200 * open_files.TURN_S / open_files.SELDOM_S
-    assert [event.looks for event in watch.told] == [2, 4, 8, 16, 20]
+    assert [event.looks for event in watch.told] == [2, 4, 8, 16, 32, 40]
     row = next(row for row in watch.told[-1].folders if row["folder"] == str(tmp_path))
-    assert row["looks"] == 20
+    assert row["looks"] == 40
     assert row.get("file_system")

@@ -108,6 +108,9 @@ def test_ops_too_cheap_to_be_told_count_for_the_next_one_and_a_loop_tells_its_tu
     assert next(row for row in found.ops if row["op"] == profile_split.SMALL)["layer"] == "b"
     before = split(Trace(steps(one), [], [(i * 1e5, i * 1e5 + 95e3) for i in range(3)], turns), loop_in="a")
     assert before.turns == {"a": 40.0}, "the next layer has no loop"
+    at_once = [run("m/b/map/while/Mul", "Mul", 20 + turn, 20.5 + turn)._replace(turn=turn) for turn in range(1, 41)]
+    both = split(Trace(steps([*one, *at_once]), [], [(i * 1e5, i * 1e5 + 95e3) for i in range(3)], turns))
+    assert both.turns == {"b": 40.0}, "an op and its executor's work may begin in the same microsecond"
 
 
 def test_what_the_layout_optimizer_put_there_is_told_apart() -> None:

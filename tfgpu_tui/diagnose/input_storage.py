@@ -10,7 +10,7 @@ from tfgpu_tui.diagnose.input_machine import IDLE_WAIT, rounded, typical
 from tfgpu_tui.diagnose.stages import batch_s, input_knob, named, serial_map, stage_evidence, stage_label
 
 READ_BYTES_PER_STEP = 4096
-MIN_LOOKS, SEEN = 3, 0.2
+MIN_LOOKS, SEEN = 3, 0.1
 """Looks, and the share of all looks, from which the training is said to read from a folder."""
 SHOWN = 3
 REMOTE = {

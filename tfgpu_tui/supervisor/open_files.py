@@ -18,8 +18,8 @@ from tfgpu_tui.core.rows import ReadFolder
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import WARNING_SHARE
 
-TURN_S = 0.5
-OFTEN, SELDOM_S = 20, 10.0
+TURN_S = 0.25
+OFTEN, SELDOM_S = 40, 10.0
 """After so many looks only one in so many seconds."""
 FOLDERS, TOLD = 64, 8
 MAX_PROCESSES, MAX_FILES = 32, 4096

@@ -197,6 +197,9 @@ def _finish() -> None:
         return
     try:
         _read(*ended)
+    except Exception as error:
+        _refuse(f"the trace can't be read: {type(error).__name__}: {error}")
+        raise
     finally:
         windows.profiler_looked()
 

@@ -47,7 +47,7 @@ def resolved(
     turned = [_Turn(run.begin_us, run.turn, group, -1) for run, group in grouped if run.turn]
     turned += [_Turn(p.begin_us, p.turn, None, index) for index, p in enumerate(processes) if p.turn]
     counts: Dict[Tuple[str, bool], List[int]] = {}
-    for loop in _loops(sorted(turned), layers):
+    for loop in _loops(sorted(turned, key=lambda turn: (turn.begin_us, turn.turn)), layers):
         known = Counter(turn.group for turn in loop if turn.group is not None and is_layer(turn.group))
         owner = known.most_common(1)[0][0] if known else _with_loop(layers.after(loop[-1].begin_us), looped)
         if owner is None or owner.layer is None:
