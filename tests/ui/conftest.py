@@ -175,8 +175,9 @@ async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 3
 
 
 async def shows(pilot: Screen, *words: str) -> str:
-    """Waits until all these words are on the screen, and returns its text."""
+    """Waits until all these words are on the screen and the journal is read as far as it goes (before, keys that act
+    are refused), and returns its text."""
     app = pilot.app
     assert isinstance(app, MonitorApp)
-    await until(pilot, lambda: all(word in text_of(app) for word in words))
+    await until(pilot, lambda: not app.session.behind and all(word in text_of(app) for word in words))
     return text_of(app)
