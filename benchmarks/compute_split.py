@@ -1,6 +1,6 @@
 """What a look inside the step says of compute, against the truth by ablation; and what a look costs.
 
-    python -m benchmarks.compute_split [--only dense lstm …] [--rounds 12] [--steps 10]
+    python -m benchmarks.compute_split [--only dense lstm …] [--processes 3] [--rounds 4] [--steps 10]
 
 Ten models (`compute_cases/steps.py`). The truth of a part is what the step loses without it: without its update,
 without its backward pass, without one layer. Told is the part's share of compute in the event `layer_times`, with that
@@ -10,7 +10,8 @@ the machine did. Exit status 1 where any part is off by more than 5 points.
 
 The truth has errors of its own beyond the noise. A layer that is taken away takes the gradient that is passed on with
 it; where the update runs beside the backward pass, what the step loses without it is less than the time in which it
-runs. `--inter-op 1` has TensorFlow run one op after the other, so that what is taken away is what the step loses.
+runs; and within one process a variant may keep some points for good, by where its memory lies: hence several processes.
+`--inter-op 1` has TensorFlow run one op after the other, so that what is taken away is what the step loses.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def main() -> int:
     """0 where each part is within the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=MODELS)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4, help="of each process")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--inter-op", type=int, help="TensorFlow's inter_op_parallelism_threads; its own choice if not")
     asked = parser.parse_args()
@@ -103,11 +105,13 @@ def main() -> int:
         environment = {"MODEL": model, "ROUNDS": str(asked.rounds), "LOOK_STEPS": str(asked.steps), **KEPT}
         if asked.inter_op:
             environment["INTER_OP"] = str(asked.inter_op)
-        _, process = run_script(CASE.read_text(), environment=environment)
-        if process.returncode:
-            print(process.stderr[-2000:])
-            return 1
-        rounds = json.loads(process.stdout.splitlines()[-1])
+        rounds: list[dict[str, Any]] = []
+        for _ in range(asked.processes):
+            _, process = run_script(CASE.read_text(), environment=environment)
+            if process.returncode:
+                print(process.stderr[-2000:])
+                return 1
+            rounds += json.loads(process.stdout.splitlines()[-1])
         refused = [one["told"].get("refused") for one in rounds if not one["told"].get("parts")]
         if refused or not rounds:
             print(f"| {model} | nothing was told: {refused[:1]} |")
