@@ -6,7 +6,9 @@ import pytest
 
 from tests.journals import SLOW_MAP, T0, evidence, pipeline, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core.account import whole_run
 from tfgpu_tui.core.rows import Gpu, GpuProcess, MemoryDevice, Stage
+from tfgpu_tui.core.run_words import SERVES_WORDS
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
 
@@ -228,6 +230,23 @@ def test_no_steps_says_what_was_looked_for() -> None:
     assert "run.no_steps" not in ids(state_of(start(), windows(2), [ended]))
     crashed = ev.ChildEnded(t=T0, child=7, exit_code=1)
     assert "run.no_steps" not in ids(state_of(start(), [crashed, ended])), "it did not come to that"
+
+
+def test_a_server_trains_nothing_on_purpose() -> None:
+    waits = ev.Phase(t=T0 + 2, src="agent", pid=4711, phase="serving", part="serving", spent_s={"importing": 1.0})
+    ended = ev.RunEnded(t=T0 + 90, exit_code=0)
+    member = ev.Member(t=T0 + 1, src="agent", pid=4711, role="ps")
+    state = state_of(start(), [member, waits])
+    assert state.activity() == f"ps: {SERVES_WORDS}"
+    begun = [e for e in start() if not isinstance(e, ev.Phase)]
+    returned = ev.Phase(t=T0 + 80, src="agent", pid=4711, phase="exiting", spent_s={"importing": 1.0, "serving": 78.0})
+    for told in ([waits], [waits, returned]):
+        state = state_of(begun, [*told, ended])
+        assert "run.no_steps" not in ids(state)
+        whole = whole_run(state)
+        assert whole is not None and {p.key: round(p.seconds) for p in whole.parts}["serving"] >= 78
+    chief = ev.Phase(t=T0 + 3, src="agent", pid=99, phase="imported", spent_s={"importing": 1.0})
+    assert "run.no_steps" in ids(state_of(begun, [waits, chief, ended])), "another process of it is no server"
 
 
 def test_crashed_children_are_told_with_their_reason() -> None:

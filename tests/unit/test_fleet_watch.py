@@ -13,8 +13,10 @@ import pytest
 from benchmarks.fleet import Replayed
 from tests.ui.test_fleet_screen import Made
 from tests.unit.test_fleet import four
+from tfgpu_tui.core.fleet import Row
 from tfgpu_tui.fleet import local, watch
 from tfgpu_tui.fleet.watch import HELD_UP_S, WATCHED_S, Fleet
+from tfgpu_tui.report.fleet import nothing_words
 
 
 class Clocks:
@@ -85,3 +87,19 @@ def test_a_folder_that_is_not_this_users_is_left_alone(tmp_path: Path, monkeypat
     finally:
         folder.close()
         runs[1].path.chmod(0o700)
+
+
+def test_a_job_without_a_run_says_what_else_runs() -> None:
+    rows = four(0.2, 0.2, 0.2, 0.2)
+
+    def said(given: list[Row], job: str | None) -> str:
+        picture = Fleet([Made(given)], job).read(0.2)
+        assert picture.rows == (), "it is no empty screen by a row"
+        return nothing_words(picture.asked, picture.jobless, picture.others)
+
+    young = replace(rows[0], job=None, rank=None)
+    assert said([young], "81") == "no run of job 81 yet: 1 run told no job so far"
+    assert said([young, *rows[1:]], "9") == "no run of job 9 yet: 1 run told no job so far, 3 are of other jobs"
+    assert said([rows[0]], "9") == "no run of job 9: 1 is of other jobs"
+    assert said([], "9") == "nothing runs, of job 9 or of any" and said([], None) == "nothing runs"
+    assert Fleet([Made([young, *rows[1:]])], "81").read(0.2).jobless == 1, "beside rows of the job, too"

@@ -37,5 +37,22 @@ def test_the_first_rank_says_how_to_look_at_all(environment: dict[str, str], wor
     assert launched.how_to_look(environment) == expected
 
 
+SLURM = {"SLURM_JOB_ID": "81", "SLURM_STEP_ID": "0"}
+ARRAY = {"SLURM_JOB_ID": "85", "SLURM_STEP_ID": "0", "SLURM_ARRAY_JOB_ID": "81", "SLURM_ARRAY_TASK_ID": "4"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none"}
+
+
+@pytest.mark.parametrize("around", [{}, SLURM, ARRAY, TORCHRUN, {"SLURM_JOB_ID": "81"}])
+@pytest.mark.parametrize("launcher", job.LAUNCHERS)
+def test_the_agent_finds_the_job_that_the_line_names(launcher: job.Launcher, around: dict[str, str]) -> None:
+    for rank in ("0", "1", "gold"):
+        environment = {**around, launcher.rank: rank, **({launcher.size: "2"} if launcher.size else {})}
+        told, line = job.member_of(environment), launched.how_to_look(environment)
+        assert (line is not None) == (told is not None and told.get("rank") == 0), (environment, told, line)
+        if line is not None and told is not None and (named := line.rpartition("fleet")[2].strip()):
+            assert (told["job"] or "").startswith(named), (told, line)
+            assert not told["world_size"] or f"of {told['world_size']} " in line
+
+
 def test_the_launchers_are_those_that_the_agent_knows() -> None:
     assert tuple((one.rank, one.size) for one in job.LAUNCHERS) == launched.RANKS

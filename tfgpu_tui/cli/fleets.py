@@ -81,7 +81,9 @@ def _plain(watched: Fleet) -> int:
     while True:
         told = [(one.job, one.finding) for one in picture.told]
         if not picture.rows and not picture.notes:
-            print("nothing runs: tfgpu-tui runs lists what did")
+            left = picture.jobless + picture.others
+            words = text.nothing_words(picture.asked, picture.jobless, picture.others)
+            print(f"{words}: tfgpu-tui {'fleet shows all' if left else 'runs lists what did'}")
             return 0
         for line in text.lines(picture.rows, told, picture.notes, picture.now):
             print(line)

@@ -17,6 +17,16 @@ RANKS = (
 """Variables of a rank and of how many there are, the innermost launcher first: what the agent asks, too."""
 
 
+def _slurm_job(environment: Mapping[str, str]) -> str:
+    """The beginning of the name by which the agent tells the job; of a job of an array that is not SLURM_JOB_ID. ''
+    where there is none, or what stands there is no number."""
+    array, task = environment.get("SLURM_ARRAY_JOB_ID", ""), environment.get("SLURM_ARRAY_TASK_ID", "")
+    if array.isdecimal() and task.isdecimal():
+        return f"{array}_{task}"
+    job = environment.get("SLURM_JOB_ID", "")
+    return job if job.isdecimal() else ""
+
+
 def how_to_look(environment: Mapping[str, str]) -> str | None:
     """For stderr, from the first rank alone: once for each job. None for all others, and where nothing launched it."""
     for rank, size in RANKS:
@@ -26,7 +36,6 @@ def how_to_look(environment: Mapping[str, str]) -> str | None:
             return None
         ranks = environment.get(size or "", "")
         of = f" of {ranks}" if ranks.isdecimal() else ""
-        job = environment.get("SLURM_JOB_ID", "")
-        look = "tfgpu-tui fleet" + (f" {job}" if job.isdecimal() else "")
+        look = "tfgpu-tui fleet" + (f" {job}" if (job := _slurm_job(environment)) else "")
         return f"tfgpu-tui: rank 0{of} runs on {socket.gethostname()} without a screen; to look at all: {look}"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from os.path import basename
 
-from tfgpu_tui.core.parts.account import Account
+from tfgpu_tui.core.parts.account import SERVING, Account
 from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import StoodAt
@@ -33,6 +33,7 @@ WORDS = {
     "callbacks": "callbacks at epochs",
     "fit_end": "fit() after its last epoch",
     "evaluation": "evaluate() and predict()",
+    "serving": "serving the others of its job",
     "exit": "exit",
     "unknown": "unknown",
 }
@@ -149,6 +150,7 @@ def _of_phases(of: Account, spent: dict[str, float]) -> dict[str, float]:
         "fit_start": spent.get("preparing", 0.0),
         "fit_end": spent.get("ending", 0.0),
         "evaluation": spent.get("evaluating", 0.0) + spent.get("predicting", 0.0),
+        "serving": spent.get(SERVING, 0.0),
         "exit": spent.get("exiting", 0.0),
     }
 

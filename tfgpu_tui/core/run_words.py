@@ -8,6 +8,8 @@ LOST_WORDS = "monitor lost"
 """A run whose supervisor went away without an end."""
 UNSEEN_WORDS = {"elsewhere": "not seen from here", "unknown": "not known", "broken": "broken"}
 """A run of which more is not known, by its state in the list of runs."""
+SERVES_WORDS = "serves the others of its job, trains nothing itself"
+"""A parameter server, a worker of a coordinator, a tf.data service."""
 PHASE_WORDS = {
     "importing": "importing TensorFlow",
     "imported": "TensorFlow imported",
@@ -18,6 +20,7 @@ PHASE_WORDS = {
     "evaluating": "evaluating",
     "predicting": "predicting",
     "idle": "between fits",
+    "serving": SERVES_WORDS,
     "exiting": "the script is over, its interpreter closes",
 }
 STOP_WORDS = {

@@ -100,6 +100,11 @@ class RunState:
         return self.training.by_pid()
 
     @property
+    def serves(self) -> bool:
+        """Whether all of its processes are servers: none of them trains, on purpose."""
+        return bool(self.processes) and all(process.serves for process in self.processes.values())
+
+    @property
     def described(self) -> Process:
         """The process whose numbers stand for the run: the only one, the slowest of a synchronous job, or the sum of
         those that train apart."""
@@ -346,7 +351,8 @@ class RunState:
         if self.train.steps and self.judged.steps < STEADY_STEPS and self.phase in (None, "training", "tracing"):
             return f"warming up: {self.judged.steps} of {STEADY_STEPS} steps"
         if self.phase is not None:
-            return PHASE_WORDS.get(self.phase, self.phase)
+            role = f"{self.member.role}: " if self.serves and self.member and self.member.role else ""
+            return role + PHASE_WORDS.get(self.phase, self.phase)
         if self.agent_pids:
             return "running, TensorFlow not imported yet"
         return "starting" if self.child_pid is None else "running"

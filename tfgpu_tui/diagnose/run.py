@@ -204,7 +204,7 @@ def _slow_exit(state: RunState) -> Iterator[Finding]:
 
 
 def _no_steps(state: RunState) -> Iterator[Finding]:
-    if state.train.steps or state.run is None:
+    if state.train.steps or state.run is None or state.serves:
         return
     if state.ended is not None and (state.ended.exit_code or state.ended.signal is not None):
         return  # It did not come to that: why it failed is the finding.

@@ -55,6 +55,12 @@ class Picture:
     """There is history to read."""
     unsure: bool = False
     """A rank seems silent, and was not watched for long enough to say so."""
+    asked: str | None = None
+    """The job whose runs alone were asked for."""
+    jobless: int = 0
+    """Runs that go on and are not shown, since they told no job: a process tells it once TensorFlow is imported."""
+    others: int = 0
+    """Runs that go on and are not shown, since they belong to another job."""
 
 
 def _order(row: Row) -> tuple[bool, str, bool, int, str, str]:
@@ -84,14 +90,17 @@ class Fleet:
         behind = [source.read(now, deadline) for source in self._sources]
         rows = sorted((row for source in self._sources for row in source.rows(now)), key=_order)
         clock = self._clock()
-        shown = tuple(row for row in self._live(rows) if self._is_asked_for(row))
+        live = list(self._live(rows))
+        shown = tuple(row for row in live if self._is_asked_for(row))
+        left = [row for row in live if row.goes_on and not self._is_asked_for(row)]
+        jobless = sum(row.job is None for row in left)
         notes = tuple(note for source in self._sources for note in source.notes())
         jobs = fleet.jobs(shown)
         watched = now - self._on_time_since >= WATCHED_S
         told = () if any(behind) else tuple(self._told(jobs, clock, watched))
         unsure = not watched and any(fleet.silent(ranks) for ranks in jobs.values())
         self._read_at = time.monotonic(), self._clock()
-        return Picture(shown, told, notes, clock, any(behind), unsure)
+        return Picture(shown, told, notes, clock, any(behind), unsure, self._job, jobless, others=len(left) - jobless)
 
     def _note_delay(self, now: float) -> None:
         late = self._read_at is None or max(now - self._read_at[0], self._clock() - self._read_at[1]) > HELD_UP_S

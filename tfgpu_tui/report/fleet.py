@@ -60,6 +60,16 @@ def lines(rows: Sequence[Row], told: Iterable[tuple[str, Finding]], notes: Itera
     return [printable(line) for line in [*out, *(f"not read: {note}" for note in notes)]]
 
 
+def nothing_words(asked: str | None, jobless: int, others: int) -> str:
+    """Why there is no row. `asked`: for the runs of this job alone; of the others that run, how many told no job (a
+    process does once TensorFlow is imported), and how many another one."""
+    if asked is None or not jobless + others:
+        return "nothing runs" + (f", of job {asked} or of any" if asked else "")
+    runs = [f"{jobless} {'run' if jobless == 1 else 'runs'} told no job so far"] if jobless else []
+    runs += [f"{others} {'is' if others == 1 else 'are'} of other jobs"] if others else []
+    return f"no run of job {asked}{' yet' if jobless else ''}: {', '.join(runs)}"
+
+
 def as_json(
     rows: Sequence[Row], told: Iterable[tuple[str, Finding]], notes: Iterable[str], now: float
 ) -> dict[str, Any]:

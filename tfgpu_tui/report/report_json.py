@@ -11,7 +11,7 @@ from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import RunEnded
-from tfgpu_tui.core.run_words import LOST_WORDS, end_words, signal_name
+from tfgpu_tui.core.run_words import LOST_WORDS, SERVES_WORDS, end_words, signal_name
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.stages import stage_label, stage_shares
@@ -25,6 +25,7 @@ from tfgpu_tui.report.plain import finding_lines
 from tfgpu_tui.terminal.lines import printable
 
 SCHEMA = 1
+UNKNOWN_WITHOUT_STEPS = ("training.step_ms", "phases", "pipeline", "placement")
 WAIT_HOOKS = ("input_wait", "clock", "overlap", "custom_loop", "keras_")
 """Names of the agent's hooks without which the wait is not known begin so."""
 TRACES_HOOK = "runtime.count_traces"
@@ -282,8 +283,10 @@ def _unknown(state: RunState) -> dict[str, str]:
 
 
 def _no_steps(state: RunState) -> dict[str, str]:
+    if state.serves:
+        return dict.fromkeys(UNKNOWN_WITHOUT_STEPS, f"the process {SERVES_WORDS}")
     reason = next((f.lines[0] for f in diagnose(state) if f.id == "run.no_steps"), "no training step was seen (yet)")
-    return dict.fromkeys(("training.step_ms", "phases", "pipeline", "placement"), reason)
+    return dict.fromkeys(UNKNOWN_WITHOUT_STEPS, reason)
 
 
 def _unknown_times(state: RunState) -> dict[str, str]:

@@ -144,7 +144,9 @@ def _right(look: Look) -> Row:
 def _nothing(picture: Picture, look: Look) -> str:
     if picture.behind:
         return " reading …"
-    return " nothing here has these words" if look.words and picture.rows else " nothing runs"
+    if look.words and picture.rows:
+        return " nothing here has these words"
+    return " " + printable(text.nothing_words(picture.asked, picture.jobless, picture.others))
 
 
 def _cells(run: Run, now: float) -> list[Cell]:

@@ -5,7 +5,8 @@ goes with the object: it is held weakly, and the number of one that is gone is a
 
 Who notes what:
 
-    steps/custom_region.py     TRAINS      a tf.function, a model (`train_on_batch`), a session's fetches: it trains
+    steps/custom_region.py     TRAINS      a tf.function, a model (`train_on_batch`), a session's fetches, what a
+                                           coordinator schedules: it trains
     input/pipeline.py          _patched    Keras' `CallbackList`: it has the hook already
     looks/child_processes.py   _killed     a process of `multiprocessing`: the script itself ended it
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from ..hooks.runtime import after_execution, every, phase, send_latest
+from ..hooks.link import is_main
+from ..hooks.runtime import after_execution, every, on_import, phase, send_latest
 from ..hooks.tf_context import collective_cluster
 
 POLL_S = 2.0
@@ -18,7 +19,7 @@ WORKERS = ("chief", "master", "worker")
 
 
 class Launcher(NamedTuple):
-    """Names of variables in which a launcher tells a process its place."""
+    """Names of variables in which a launcher tells a process its place; `jobs`: where no Slurm job is around it."""
 
     name: str
     rank: str
@@ -30,7 +31,7 @@ class Launcher(NamedTuple):
 LAUNCHERS = (
     # Before Slurm, whose own numbers are then of the daemons that Open MPI starts, one a node.
     Launcher("openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-             ("SLURM_JOB_ID", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")),
+             ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")),
     Launcher("slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
     Launcher("pmix", "PMIX_RANK", jobs=("PMIX_NAMESPACE",)),
     Launcher("mpich", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
@@ -114,7 +115,8 @@ def _launched(environment: Mapping[str, str]) -> Dict[str, Any]:
         rank = _number(environment.get(launcher.rank))
         if rank is None or (launcher.name == "slurm" and "SLURM_STEP_ID" not in environment):
             continue  # the script of an sbatch has numbers of its job, and is no rank
-        job = _slurm_step(environment) if launcher.name == "slurm" else None
+        # What another launcher starts within Slurm's job is told by that: its line on stderr names it (cli/launched.py).
+        job = _slurm_step(environment) if launcher.name == "slurm" else _slurm_job(environment)
         return {
             **found,
             "launcher": launcher.name,
@@ -150,10 +152,21 @@ def _tell() -> None:
     job = job_of(os.environ.get("TF_CONFIG"))
     if job is not None:
         send_latest("job", **job)
+    _tell_member()
+    _Told.yes = True
+
+
+def _tell_member() -> None:
     member = member_of(os.environ, collective_cluster(), "horovod.tensorflow" in sys.modules)
     if member is not None:
         send_latest("member", **member)
-    _Told.yes = True
+
+
+@on_import("tensorflow")
+def _imported(module: Any) -> None:
+    """As far as it is known by then: those who look at a job ask for its ranks before their first step, too."""
+    if is_main():
+        _tell_member()
 
 
 @after_execution

@@ -69,8 +69,9 @@ class Job(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Member(Event):
-    """Which process of a job this one is, told with its first training step by what its cluster and its launcher say.
-    Nothing is told where neither says anything; what they don't say is None."""
+    """Which process of a job this one is, by what its cluster and its launcher say: told when TensorFlow is imported,
+    and anew with its first training step (older agents: then alone), since scripts set TF_CONFIG themselves. Nothing is
+    told where neither says anything; what they don't say is None."""
 
     type: ClassVar[str] = "member"
     job: str | None = None

@@ -9,6 +9,8 @@ from tfgpu_tui.core.quick import dataclass
 
 FUNCTIONS = 100
 TRACED_IN = ("training", "evaluating", "predicting")
+SERVING = "serving"
+"""The phase, and its part, of a process that waits for what the others of its job send it."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.parts import account, calls, epochs, feed, layers, memory, steps
-from tfgpu_tui.core.parts.account import Account
+from tfgpu_tui.core.parts.account import SERVING, Account
 from tfgpu_tui.core.parts.calls import Calls
 from tfgpu_tui.core.parts.epochs import Epochs
 from tfgpu_tui.core.parts.feed import Feed
@@ -65,6 +65,11 @@ class Process:
     def trains(self) -> bool:
         """A training step of it was seen."""
         return self.steps.train.steps > 0
+
+    @property
+    def serves(self) -> bool:
+        """It waits, or waited, for what the others of its job send it, and trains nothing by itself."""
+        return not self.trains and (self.account.part == SERVING or SERVING in self.account.spent)
 
     @property
     def name(self) -> str:

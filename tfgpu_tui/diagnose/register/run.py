@@ -366,16 +366,18 @@ ENTRIES = (
         interpreter has no TensorFlow; the agent did not come into it (python -I, -E and -S ignore PYTHONPATH, and so
         does a program that clears its environment before it starts another Python); or its loop is of a kind that is
         not known.""",
-        signal="""The agent looks for Keras' fit and train_on_batch, an optimizer's apply, loops over tf.data, and
-        sessions of TensorFlow 1. None of them was met; the finding says which phases were seen, and which of its hooks
-        are off.""",
+        signal="""The agent looks for Keras' fit and train_on_batch, an optimizer's apply, loops over tf.data, what a
+        ClusterCoordinator schedules, and sessions of TensorFlow 1. None of them was met; the finding says which phases
+        were seen, and which of its hooks are off.""",
         steps=(
             """Is it the right interpreter?
             | tfgpu-tui --python /path/to/env/bin/python train.py""",
             "Start the script itself, not a shell script that starts Python with -I or without its environment.",
             "If it does train, and steps are not seen: that is worth a report, with the loop in a few lines.",
         ),
-        harmless="As information, where other steps were seen: an evaluation is no training.",
+        harmless="""As information, where other steps were seen: an evaluation is no training. It is never said of a
+        process that waits in the join of a tf.distribute.Server (a parameter server, a worker of a ClusterCoordinator)
+        or of a tf.data service: that one serves, and trains nothing itself.""",
         limits=(Limit("said of a running script after {}", NO_STEPS_AFTER_S, units.duration),),
         demo="demo/no_training.py",
     ),

@@ -27,7 +27,8 @@ SHORT = {
     "start": "start", "import": "imports", "script": "script", "building": "building", "tensorflow": "TensorFlow",
     "fit_start": "fit's start", "tracing": "tracing", "first_batch": "first batches", "warmup": "warm-up",
     "steps": "steps", "epoch_edges": "epoch edges", "validation": "validation", "callbacks": "callbacks",
-    "fit_end": "fit's end", "evaluation": "evaluate, predict", "exit": "exit", "unknown": "unknown",
+    "fit_end": "fit's end", "evaluation": "evaluate, predict", "serving": "serving", "exit": "exit",
+    "unknown": "unknown",
 }  # fmt: skip
 """What parts of the whole run are called in a row that has little room."""
 MARKS = ("compute", "input", "host", "info")
