@@ -1,12 +1,15 @@
-"""What a coordinator schedules, summed to steps, without TensorFlow."""
+"""What a coordinator schedules, summed to steps: without TensorFlow, and with servers within one process."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from tfgpu_tui.agent.steps import coordinator, windows
+
+from .conftest import of_type, other_pythons, run_script
 
 
 @pytest.fixture
@@ -42,3 +45,68 @@ def test_what_fails_is_no_step_and_what_goes_on_is_told(told: list[dict[str, Any
     assert told == [], "within a window"
     scheduled.emit(now + 12.0)
     assert [(e["steps"], round(e["wall_s"], 3)) for e in told] == [(1, 0.1)]
+
+
+STEPS = 60
+SCRIPT = f"""
+    import atexit, os, socket, threading
+    import tensorflow as tf
+
+    # Threads enough: servers of one process share them, and a step that waits for its variables holds one.
+    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=8)
+    kinds = ("ps", "worker", "worker")
+    taken = [socket.create_server(("localhost", 0)) for _ in kinds]
+    addresses = [f"localhost:{{one.getsockname()[1]}}" for one in taken]
+    for one in taken:
+        one.close()
+    cluster = tf.train.ClusterSpec({{"ps": addresses[:1], "worker": addresses[1:]}})
+    servers = [
+        tf.distribute.Server(cluster, job_name=kind, task_index=index, protocol="grpc", config=config)
+        for kind, index in (("ps", 0), ("worker", 0), ("worker", 1))
+    ]
+    threading.Thread(target=servers[0].join, daemon=True).start()
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, rpc_layer="grpc")
+    strategy = tf.distribute.experimental.ParameterServerStrategy(resolver)
+    coordinator = tf.distribute.experimental.coordinator.ClusterCoordinator(strategy)
+    with strategy.scope():
+        w = tf.Variable(tf.zeros((16, 1)))
+
+    @tf.function
+    def step(batches):
+        def replica(x):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((x @ w - 1.0) ** 2)
+            w.assign_sub(0.01 * tape.gradient(loss, w))
+        strategy.run(replica, (next(batches),))
+
+    @tf.function
+    def look():
+        return tf.reduce_sum(w)
+
+    def data():
+        return tf.data.Dataset.from_tensors(tf.ones((4, 16))).repeat()
+
+    batches = iter(coordinator.create_per_worker_dataset(data))
+    for count in ({STEPS} // 2, {STEPS} // 2):
+        for _ in range(count):
+            coordinator.schedule(step, args=(batches,))
+        coordinator.join()
+        seen = coordinator.schedule(look)
+        coordinator.join()
+    print("trained", bool(seen.fetch() != 0.0), flush=True)
+    atexit._run_exitfuncs()
+    os._exit(0)  # servers can't be closed: their threads may hang at the interpreter's end
+"""
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_what_is_scheduled_and_trains_is_a_step(python: str) -> None:
+    """Nor does the thread of a server make the process that trains one that serves."""
+    events, process = run_script(SCRIPT, python)
+    assert "trained True" in process.stdout, process.stderr[-3000:]
+    assert of_type(events, "hook_off") == []
+    told = of_type(events, "steps", phase="train")
+    assert sum(e["steps"] for e in told) == STEPS
+    assert {e["wait_s"] for e in told} == {None} and all(e["wall_s"] > 0 for e in told)
+    phases = [e["phase"] for e in of_type(events, "phase")]
+    assert "training" in phases and "serving" not in phases

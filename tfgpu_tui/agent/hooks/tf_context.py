@@ -30,3 +30,13 @@ def collective_cluster() -> Optional[Dict[str, Any]]:
         return None
     cluster = {str(job.name): {int(i): str(address) for i, address in job.tasks.items()} for job in told.cluster.job}
     return {"cluster": cluster, "type": str(told.job_name), "index": int(told.task_index)}
+
+
+def runs_elsewhere() -> bool:
+    """Whether this thread has a worker of a ClusterCoordinator run its ops: what they make lies in that process, and
+    each question about it is one to that.
+
+    `get_current_dispatch_context` in tensorflow/python/distribute/coordinator/coordinator_context.py, TF 2.15 to 2.21.
+    """
+    module = sys.modules.get("tensorflow.python.distribute.coordinator.coordinator_context")
+    return module is not None and module.get_current_dispatch_context() is not None

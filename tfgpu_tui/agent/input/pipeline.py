@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.marks import Marks
 from ..hooks.runtime import every, executing_eagerly, guarded, on_import, send_latest
+from ..hooks.tf_context import runs_elsewhere
 from ..steps import input_wait
 from . import pipeline_user
 from .dataset_facts import dataset_fields
@@ -112,7 +113,7 @@ def _of_one_device(dataset: Any) -> bool:
 
 @guarded("pipeline")
 def _began(iterator: Any, dataset: Any, note: Optional[str] = None) -> None:
-    if not executing_eagerly() or _of_one_device(dataset):
+    if not executing_eagerly() or _of_one_device(dataset) or runs_elsewhere():
         return
     phase = _phase_of(dataset)
     source = _Source(iterator, dataset, note, phase)

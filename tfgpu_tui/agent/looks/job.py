@@ -115,7 +115,7 @@ def _launched(environment: Mapping[str, str]) -> Dict[str, Any]:
         rank = _number(environment.get(launcher.rank))
         if rank is None or (launcher.name == "slurm" and "SLURM_STEP_ID" not in environment):
             continue  # the script of an sbatch has numbers of its job, and is no rank
-        # What another launcher starts within Slurm's job is told by that: its line on stderr names it (cli/launched.py).
+        # What another launcher starts within a job of Slurm has that name: the line on stderr tells it, too.
         job = _slurm_step(environment) if launcher.name == "slurm" else _slurm_job(environment)
         return {
             **found,
