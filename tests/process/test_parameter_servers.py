@@ -7,13 +7,11 @@ import socket
 import subprocess
 from typing import Any
 
-from tests.process.conftest import Workplace, wait_until
+from tests.process.conftest import Workplace, read_journal, wait_until
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.run_words import SERVES_WORDS
 from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
-
-from .conftest import of_type
 
 START_S = 120.0
 STEPS = 60
@@ -84,7 +82,9 @@ def test_the_chief_tells_its_steps_and_servers_that_they_serve(place: Workplace)
 
         def serving() -> list[RunDir]:
             runs = [RunDir(run.path) for run in place.runs()]
-            return [run for run in runs if any(e.phase == "serving" for e in of_type(run, ev.Phase))]
+            return [
+                run for run in runs if any(isinstance(e, ev.Phase) and e.phase == "serving" for e in read_journal(run))
+            ]
 
         out, err = jobs[2].communicate(timeout=START_S)
         assert jobs[2].returncode == 0 and "trained True" in out, err[-3000:]
