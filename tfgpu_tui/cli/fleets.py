@@ -83,7 +83,7 @@ def _plain(watched: Fleet) -> int:
         if not picture.rows and not picture.notes:
             left = picture.jobless + picture.others
             words = text.nothing_words(picture.asked, picture.jobless, picture.others)
-            print(f"{words}: tfgpu-tui {'fleet shows all' if left else 'runs lists what did'}")
+            print(words + ("; tfgpu-tui fleet shows all" if left else ": tfgpu-tui runs lists what did"))
             return 0
         for line in text.lines(picture.rows, told, picture.notes, picture.now):
             print(line)
