@@ -1,112 +1,67 @@
-"""A job with a parameter server: the chief tells its steps, and its servers are no scripts without a training."""
+"""A server of a job with parameter servers: what it is stands on the screen, and it is no script without a training.
+
+The chief's steps: tests/agent/test_coordinator.py.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
 import subprocess
-from typing import Any
 
-from tests.process.conftest import Workplace, read_journal, wait_until
+from tests.process.conftest import Workplace, read_journal, wait_for_state, wait_until
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.run_words import SERVES_WORDS
-from tfgpu_tui.runs import listing, rundir
-from tfgpu_tui.runs.rundir import RunDir
+from tfgpu_tui.core.state import fold
+from tfgpu_tui.diagnose import diagnose
 
 START_S = 120.0
-STEPS = 60
-
-SCRIPT = f"""
-import json, os, sys
+SCRIPT = """
 import tensorflow as tf
 
 resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-if resolver.task_type != "chief":
-    tf.distribute.Server(resolver.cluster_spec(), job_name=resolver.task_type, task_index=resolver.task_id,
-                         protocol="grpc").join()
-strategy = tf.distribute.ParameterServerStrategy(resolver)
-coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-with strategy.scope():
-    w = tf.Variable(tf.zeros((16, 1)))
-
-@tf.function
-def step(batches):
-    def replica(x):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((x @ w - 1.0) ** 2)
-        w.assign_sub(0.01 * tape.gradient(loss, w))
-        return loss
-    return strategy.run(replica, (next(batches),))
-
-@tf.function
-def look():
-    return tf.reduce_sum(w)
-
-@tf.function
-def data():
-    return strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(tf.ones((4, 16))).repeat())
-
-batches = iter(coordinator.create_per_worker_dataset(data))
-for _ in range({STEPS}):
-    coordinator.schedule(step, (batches,))
-coordinator.join()
-for _ in range(5):
-    coordinator.schedule(look)
-coordinator.join()
-print("trained", float(tf.reduce_sum(w)) != 0.0, flush=True)
+tf.distribute.Server(
+    resolver.cluster_spec(), job_name=resolver.task_type, task_index=resolver.task_id, protocol="grpc"
+).join()
 """
 
 
-def report_of(place: Workplace, run: RunDir) -> Any:
-    return json.loads(place.tool("report", run.id, "--json").stdout)
+def serves(event: ev.Event) -> bool:
+    return isinstance(event, ev.Phase) and event.phase == "serving"
 
 
-def test_the_chief_tells_its_steps_and_servers_that_they_serve(place: Workplace) -> None:
-    kinds = ("ps", "worker", "chief")
+def found_at_the_end(events: list[ev.Event]) -> list[str]:
+    """Had the script come to its end by itself."""
+    told = [event for event in events if not isinstance(event, (ev.RunEnded, ev.Stopping))]
+    return [finding.id for finding in diagnose(fold([*told, ev.RunEnded(t=told[-1].t + 1.0, exit_code=0)]))]
+
+
+def test_a_worker_that_only_serves_says_so(place: Workplace) -> None:
+    kinds = ("chief", "worker", "ps")
     taken = [socket.create_server(("localhost", 0)) for _ in kinds]
-    cluster = {kind: [f"localhost:{server.getsockname()[1]}"] for kind, server in zip(kinds, taken, strict=True)}
-    for server in taken:
-        server.close()
-    script = place.script(SCRIPT, "job.py")
-
-    def start(kind: str) -> subprocess.Popen[str]:
-        config = json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}})
-        return subprocess.Popen(
-            place.command("--headless", script), cwd=place.folder, env={**place.env, "TF_CONFIG": config},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    jobs = [start(kind) for kind in kinds]
-    try:
-        wait_until(lambda: len(place.runs()) == 3, "all three have a run", START_S)
-
-        def serving() -> list[RunDir]:
-            runs = [RunDir(run.path) for run in place.runs()]
-            return [
-                run for run in runs if any(isinstance(e, ev.Phase) and e.phase == "serving" for e in read_journal(run))
-            ]
-
-        out, err = jobs[2].communicate(timeout=START_S)
-        assert jobs[2].returncode == 0 and "trained True" in out, err[-3000:]
-        wait_until(lambda: len(serving()) == 2, "the servers serve", START_S)
-        servers = serving()
-        (chief,) = [RunDir(run.path) for run in place.runs() if run.id not in {server.id for server in servers}]
-        told = report_of(place, chief)
-        assert told["training"]["steps"] == STEPS, "what is scheduled and trains nothing is no step"
-        assert told["findings"] == [] and told["hooks_off"] == {}
-        assert "ClusterCoordinator" in told["unknown"]["phases.input_wait"]
-        rows = json.loads(place.tool("fleet", "--json").stdout)["runs"]
-        assert sorted(row["doing"] for row in rows) == [f"{role}: {SERVES_WORDS}" for role in ("ps", "worker")]
-        for run in servers:
+    cluster = {kind: [f"localhost:{one.getsockname()[1]}"] for kind, one in zip(kinds, taken, strict=True)}
+    for one in taken:
+        one.close()
+    config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
+    with subprocess.Popen(
+        place.command("--headless", place.script(SCRIPT, "server.py")), cwd=place.folder,
+        env={**place.env, "TF_CONFIG": config}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as tool:  # fmt: skip
+        try:
+            wait_until(lambda: place.runs() or tool.poll() is not None, "it has a run", START_S)
+            run = place.only_run()
+            wait_until(lambda: any(map(serves, read_journal(run))) or tool.poll() is not None, "it serves", START_S)
+            (row,) = json.loads(place.tool("fleet", cluster["chief"][0], "--json").stdout)["runs"]
+            assert (row["rank"], row["world_size"], row["synchronous"]) == (1, 2, False)
+            assert row["doing"] == f"worker: {SERVES_WORDS}"
             assert place.tool("stop", run.id).returncode == 0
-        for job in jobs[:2]:
-            job.communicate(timeout=60)
-        wait_until(lambda: all(listing.summary(run).state == "ended" for run in servers), "servers ended")
-        for run in servers:
-            told = report_of(place, rundir.find(run.id))
-            assert told["findings"] == [] and told["hooks_off"] == {}
-            assert SERVES_WORDS in told["unknown"]["training.step_ms"]
-    finally:
-        for job in jobs:
-            job.kill()
-            job.communicate()
+            tool.wait(60)
+        finally:
+            tool.kill()
+    wait_for_state(run, "ended")
+    events = read_journal(run)
+    assert not [event for event in events if isinstance(event, ev.HookOff)]
+    assert SERVES_WORDS in json.loads(place.tool("report", run.id, "--json").stdout)["unknown"]["training.step_ms"]
+    assert "run.no_steps" not in found_at_the_end(events)
+    assert "run.no_steps" in found_at_the_end([event for event in events if not serves(event)])
