@@ -42,10 +42,11 @@ while not os.path.exists(sys.argv[1]) and time.time() < until:
 
 
 def ranks_that_train(place: Workplace, job: str | None = None) -> list[dict[str, Any]]:
-    """Rows of the fleet whose rank is known, in its order."""
+    """Rows of the fleet whose rank is known and that made a step, in the ranks' order."""
     out = place.tool("fleet", "--json", *([job] if job else []))
     assert out.returncode == 0, out.stderr.decode()
-    return sorted((row for row in json.loads(out.stdout)["runs"] if row["rank"] is not None), key=lambda r: r["rank"])
+    rows = [row for row in json.loads(out.stdout)["runs"] if row["rank"] is not None and row["step"]]
+    return sorted(rows, key=lambda row: int(row["rank"]))
 
 
 def wait_for_two(place: Workplace, job: str | None = None) -> list[dict[str, Any]]:
