@@ -92,6 +92,7 @@ def steps(name, with_part=True):
         x = tf.constant(np.random.randn(batch, *shape).astype("float32"))
     y = tf.constant(np.random.randn(batch, 1).astype("float32"))
     optimizer.build(model.trainable_variables)
+
     def loss():
         return tf.reduce_mean(tf.square(model(x, training=True) - y))
 

@@ -27,6 +27,8 @@ TIMES = 2
 MOST_TIMES = 3
 """So often a setting is tried that looks faster each time."""
 Z = 1.96
+NORMAL = 1.4826
+"""Standard deviations in a median of absolute values, for a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,14 @@ def _differences(records: Sequence[Record]) -> list[float]:
 
 def noise(records: Sequence[Record]) -> float:
     """By how much one run differs from the next of the same script, as a share of its step time: one standard
-    deviation. What the windows within the runs say counts as `BELIEVED` differences of baselines."""
+    deviation. What the windows within the runs say counts as `BELIEVED` differences of baselines. Of these the median
+    counts: a machine that others used for the time of one of them says little of the trials that were far from it, and
+    those beside it have their own jump."""
     within = [r.whole.error_ms / r.whole.ms for r in records if r.measured and r.whole is not None]
     prior = max(LEAST_NOISE, median(within) if within else 0.0)
-    seen = _differences(records)
-    return float(((BELIEVED * prior**2 + sum(d * d for d in seen) / 2) / (BELIEVED + len(seen))) ** 0.5)
+    seen = [abs(each) for each in _differences(records)]
+    between = NORMAL * median(seen) if seen else 0.0
+    return float(((BELIEVED * prior**2 + len(seen) * between**2 / 2) / (BELIEVED + len(seen))) ** 0.5)
 
 
 def _quantile(records: Sequence[Record]) -> float:
