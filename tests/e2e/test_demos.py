@@ -213,16 +213,6 @@ def test_running_out_of_memory_is_named_from_the_exception(environment: dict[str
     assert weighty(report) == ["memory.oom", "run.failed"]
 
 
-def test_what_xla_can_not_compile_is_named_with_its_layer(environment: dict[str, str], tmp_path: Path) -> None:
-    script = DEMO / "no_gpu_kernel.py"
-    report, done = headless(environment, tmp_path / "r.json", "--set", "jit_compile=on", str(script), "1")
-    assert done.returncode == 1
-    refused = finding(report, "xla.unsupported_op")
-    assert report["findings"][0] == refused
-    assert (refused["evidence"]["op"], refused["evidence"]["layer"]) == ("AsString", "bucket")
-    assert weighty(report) == ["xla.unsupported_op"]
-
-
 def test_a_script_that_does_not_train_says_so(environment: dict[str, str], tmp_path: Path) -> None:
     report, done = headless(environment, tmp_path / "r.json", str(DEMO / "no_training.py"))
     assert done.returncode == 0
@@ -291,8 +281,6 @@ def test_a_metric_in_python_is_named(environment: dict[str, str], tmp_path: Path
 def test_a_layer_that_loops_over_the_batch_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     script = ["--set", "profile=5", str(DEMO / "one_by_one.py"), "20"]
     report, _ = headless(environment, tmp_path / "r.json", *script)
-    if report["compute"] is None:  # in some of these short runs no look is made: "the training ended before"
-        report, _ = headless(environment, tmp_path / "again.json", *script)
     found = finding(report, "compute.layer")["evidence"]
     assert (found["layer"], found["reason"], found["turns"]) == ("contrast", "loop_over_batch", 64)
     assert "compute.layer" in weighty(report)

@@ -99,6 +99,8 @@ def test_a_loop_and_a_table_are_information_where_nothing_looked() -> None:
     assert all(f.incomplete for f in found)
     assert found[0].evidence["layer"] == "a", "one over time is what an LSTM is"
     assert unmeasured([placed, adam], compute_s=0.3) == []
+    around = replace(placed, layers=[row(layer="(optimizer)", **{"class": ""}, loops=1)])
+    assert unmeasured([around]) == [], "the script's own loop over the steps is no layer's"
     assert unmeasured([replace(adam, sparse=[{**table, "elements": 900_000}])]) == [], "a small table"
     assert unmeasured([replace(adam, sparse=[{**table, "slots": 0}])]) == [], "its rows alone are updated"
     look = looked({"forward": 9.0, "optimizer": 0.5})

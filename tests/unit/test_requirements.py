@@ -75,6 +75,47 @@ def test_an_error_of_the_scripts_own_is_not_blamed_on_versions() -> None:
     assert failed("ImportError", "numpy.core.umath failed to import", well) is None, "the versions are not why"
 
 
+HOLLOW: Facts = {"incomplete": {"tensorflow": {"folder": "/v/tensorflow", "hollow": True}}}
+PARTLY: Facts = {
+    "incomplete": {
+        "keras": {
+            "folder": "/v/keras", "hollow": False, "distribution": "keras", "version": "3.15.1", "modules": 120,
+            "missing": 7, "first": "keras/src/__init__.py",
+        }
+    }
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("exception", "message", "facts", "words"),
+    [
+        ("AttributeError", "module 'tensorflow' has no attribute 'keras'", HOLLOW, "/v/tensorflow has no __init__.py"),
+        ("ImportError", "cannot import name 'keras' from 'tensorflow' (unknown location)", HOLLOW, "no __init__.py"),
+        ("ModuleNotFoundError", "No module named 'tensorflow.keras'", HOLLOW, "no __init__.py"),
+        ("ModuleNotFoundError", "No module named 'keras.src'", PARTLY, "7 of 120 packages in /v/keras are missing"),
+        # What is gone for another reason, too, in the words of run.legacy_api.
+        ("ImportError", "cannot import name 'layers' from 'keras' (unknown location)", PARTLY, "7 of 120"),
+    ],
+)
+def test_a_package_of_which_a_part_is_missing_is_why(exception: str, message: str, facts: Facts, words: str) -> None:
+    finding = failed(exception, message, facts)
+    assert finding is not None and "half installed" in finding.title
+    assert words in finding.lines[1] and "pip install" in finding.next
+
+
+@pytest.mark.parametrize(
+    ("message", "facts"),
+    [
+        ("No module named 'mylib.tensorflow'", HOLLOW),
+        ("module 'tensorflow_datasets' has no attribute 'load'", HOLLOW),
+        ("No module named 'tensorflow.keras'", PARTLY),
+        ("module 'tensorflow' has no attribute 'kears'", {}),
+    ],
+)
+def test_an_error_that_does_not_speak_of_that_package_is_the_scripts(message: str, facts: Facts) -> None:
+    assert failed("ImportError", message, facts) is None
+
+
 BARE: Facts = {"python": "3.11.7", "executable": "/v/bin/python"}
 CUDA_OF_2_22: Facts = {
     "distributions": {

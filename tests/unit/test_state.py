@@ -1,5 +1,7 @@
 """The reducer: exact counts, honest unknowns, the words of the status line."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.journals import T0, pipeline, start, state_of, steps, windows
@@ -56,9 +58,12 @@ def test_examples_per_second_with_and_without_a_fixed_batch() -> None:
     assert state.examples_per_s(state.judged) == pytest.approx(6400, rel=0.05)
     unknown = state_of(start(), ragged)
     assert unknown.examples_per_s(unknown.judged) is None
-    small, large = ev.Dataset(t=T0, kind="arrays", batch_size=8), ev.Dataset(t=T0, kind="arrays", batch_size=800)
-    both = state_of(start(), [small], ragged, [large], ragged)
-    assert both.examples_per_s(both.judged) == pytest.approx(40400, rel=0.05), "the sum, not the last fit's"
+    for strategy in (None, "_DefaultDistributionStrategy"):  # a fit without one names the second
+        small = ev.Dataset(t=T0, kind="arrays", batch_size=8, strategy=strategy)
+        both = state_of(start(), [small], ragged, [replace(small, batch_size=800)], ragged)
+        assert both.examples_per_s(both.judged) == pytest.approx(40400, rel=0.05), "the sum, not the last fit's"
+    replicas = state_of(start(), [replace(small, batch_size=64, strategy="MirroredStrategy")], windows(9))
+    assert replicas.examples_per_s(replicas.judged) == pytest.approx(6400, rel=0.05), "a step shows one replica's part"
 
 
 def test_what_is_predicted_after_a_training_is_not_what_it_trained_on() -> None:

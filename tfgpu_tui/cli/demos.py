@@ -30,7 +30,9 @@ RECORDED = {
 }
 """Demo and the recording of a run of it."""
 _PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow"}
-_PROBE = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n) is None))"
+_PROBE = """import importlib.util as u, sys
+print(*(n for n in sys.argv[1:] if getattr(u.find_spec(n), "origin", None) is None))"""
+"""A folder that an uninstall left has a spec, and no origin."""
 PROBE_LIMIT_S = 10.0
 SPEED = 4.0
 """A recording's pace: TensorFlow takes some ten seconds to start."""

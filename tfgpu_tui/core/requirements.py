@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tfgpu_tui.core.rows import Facts
+from tfgpu_tui.core.rows import Facts, Incomplete
 
 _BUILDS = ("tensorflow", "tensorflow_cpu", "tf_nightly", "tf_nightly_cpu")
 
@@ -32,6 +32,25 @@ def repair(facts: Facts) -> str:
     build = next((name for name in _BUILDS if name in installed), "tensorflow")
     version = f"=={installed[build]}" if build in installed else ""
     return f"pip install '{build.replace('_', '-')}{version}'"
+
+
+def lack(name: str, part: Incomplete) -> str:
+    """`/v/…/tensorflow has no __init__.py, so that it imports with nothing in it`: what is missing of a package."""
+    folder = part.get("folder") or ""
+    if part.get("hollow"):
+        return f"{folder} has no __init__.py, so that it imports with nothing in it"
+    if not folder:
+        return f"{part.get('distribution')} {part.get('version')} is listed as installed, but there is no {name}"
+    missing, modules = part.get("missing") or 0, part.get("modules") or 0
+    return f"{missing} of {modules} packages in {folder} are missing, such as {part.get('first')}"
+
+
+def reinstall(name: str, part: Incomplete) -> str:
+    """The command that brings its files back, and changes nothing else."""
+    if part.get("distribution") is None:
+        return f"pip install {name}"
+    project = str(part["distribution"]).replace("_", "-")
+    return f"pip install --force-reinstall --no-deps '{project}=={part.get('version')}'"
 
 
 def fits(version: str, spec: str) -> bool:

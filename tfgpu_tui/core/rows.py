@@ -575,6 +575,24 @@ class CudaDriver(TypedDict, total=False):
     gpus: list[DriverGpu] | None
 
 
+class Incomplete(TypedDict, total=False):
+    """A package of which only a part is there: what an uninstall left, or an install that broke off."""
+
+    folder: str | None
+    """What Python finds under its name; None where it finds nothing."""
+    hollow: bool | None
+    """That folder has no `__init__.py`: it imports, and has nothing in it."""
+    distribution: str | None
+    """Whose metadata lists its files, `tensorflow_cpu`; None where none does."""
+    version: str | None
+    modules: int | None
+    """Packages (`__init__.py`) that the metadata lists."""
+    missing: int | None
+    """Those of them that are not there."""
+    first: str | None
+    """One of the missing, the outermost."""
+
+
 class Facts(TypedDict, total=False):
     """What was found in the script's environment, without importing TensorFlow."""
 
@@ -620,6 +638,8 @@ class Facts(TypedDict, total=False):
     """`ptxas`, `libdevice` -> where XLA finds them."""
     needed: dict[str, str | None] | None
     """What TensorFlow is built against -> the versions that its metadata asks for, `<2.0.0,>=1.23.5`."""
+    incomplete: dict[str, Incomplete] | None
+    """`tensorflow`, `keras` -> what is missing of it; only of those that are not whole."""
     requires: dict[str, str | None] | None
     """NVIDIA's packages that TensorFlow's metadata asks for -> lowest version."""
     cuda_driver: CudaDriver | None

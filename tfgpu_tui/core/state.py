@@ -301,8 +301,7 @@ class RunState:
         """Examples through the optimiser per second of step time, over the windows whose examples are known, which
         have to be half of the time. Where none is, the dataset's batch size stands for all, and also under
         tf.distribute, where the steps show the part of one replica; None without one."""
-        spread = self.dataset is not None and self.dataset.strategy is not None and self.dataset.batch_size is not None
-        if totals.examples and totals.sized_s and not spread:
+        if totals.examples and totals.sized_s and not self.described.feed.spread:
             return totals.examples / totals.sized_s if totals.sized_s >= 0.5 * totals.wall_s else None
         return self.batch_size / totals.mean_s if self.batch_size and totals.mean_s else None
 

@@ -34,7 +34,9 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 def _loop(state: RunState) -> Iterator[Finding]:
     rows = state.placement.layers if state.placement else []
-    looping = [row for row in rows if row.get("loops") and not _over_time(row)]
+    looping = [
+        row for row in rows if row.get("loops") and not _over_time(row) and not str(row["layer"]).startswith("(")
+    ]
     if not looping:
         return
     row = looping[0]

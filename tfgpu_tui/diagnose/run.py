@@ -23,9 +23,9 @@ CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /pro
 def findings(state: RunState) -> Iterator[Finding]:
     """run.legacy_api, xla.unsupported_op, run.broken_environment, run.multi_worker_keras3, run.failed, run.killed,
     run.slow_exit, run.other_backend, run.no_steps."""
-    causes = (legacy_api.findings, xla.findings, broken_environment.findings, multi_worker.findings)
-    known = [finding for cause in causes for finding in cause(state)]
-    yield from known or _failed(state)
+    causes = (broken_environment.findings, legacy_api.findings, xla.findings, multi_worker.findings, _failed)
+    # One exception has one cause: what a broken package lacks looks like what a new version dropped.
+    yield from next((found for cause in causes if (found := list(cause(state)))), [])
     yield from _slow_exit(state)
     yield from _other_backend(state)
     yield from _no_steps(state)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfgpu_tui.core import requirements
 from tfgpu_tui.core.rows import Facts
 from tfgpu_tui.diagnose import gpu_causes
 from tfgpu_tui.diagnose.finding import Finding
@@ -118,6 +119,10 @@ def judge(facts: Facts) -> Result:
     if not boxes:
         findings.append(gpu_causes.no_gpu({"pci": facts.get("pci"), "devices": facts.get("devices")}))
     listed = checks(facts, findings)
+    half = (facts.get("incomplete") or {}).get("tensorflow")
+    if half:
+        lack = requirements.lack("tensorflow", half)
+        return Result(f"Can't tell: TensorFlow is half installed: {lack}.", 2, findings, listed)
     if facts.get("tensorflow_dir") is None:
         return Result(f"Can't tell: {facts['executable']} has no TensorFlow.", 2, findings, listed)
     build = facts.get("build")

@@ -11,6 +11,7 @@ from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.diagnose.gpu_causes import gpus_in_box, tensorflow_version
 
 FEW_CPUS = 2
+INSTALL_FOR_CPU = "pip install tensorflow-cpu; or name the interpreter that has TensorFlow: --python PATH"
 NOTED = {
     # What a variable of the environment changes, for those whose name does not say it.
     "CUDA_DEVICE_ORDER": "numbers the GPUs (PCI_BUS_ID: as nvidia-smi does)",
@@ -57,12 +58,16 @@ def _python(facts: Facts, fixes: dict[str, str]) -> Iterator[Check]:
     both = "tensorflow" in dists and "tensorflow_cpu" in dists
     conda = ", ".join(f"{name} {build}" for name, build in (facts.get("conda") or {}).items())
     found = facts.get("tensorflow_dir") is not None
+    half = {name: part for name, part in (facts.get("incomplete") or {}).items() if part}
+    fix = fixes.get("gpu.cpu_build", 'pip install "tensorflow[and-cuda]"' if gpus_in_box(facts) else INSTALL_FOR_CPU)
     yield Check(
         "packages",
         found and not both,
         (named or "none of TensorFlow's") + (f"; conda: {conda}" if conda else ""),
-        None if found and not both else fixes.get("gpu.cpu_build", 'pip install "tensorflow[and-cuda]"'),
+        None if (found and not both) or "tensorflow" in half else fix,
     )
+    for name, part in half.items():
+        yield Check(name, False, f"half installed: {requirements.lack(name, part)}", requirements.reinstall(name, part))
     unfit = requirements.unfit(facts)
     if unfit:
         told = "; ".join(f"{name} {version}, TensorFlow asks for {spec}" for name, version, spec in unfit)

@@ -25,6 +25,11 @@ PACKAGES = ("tensorflow", "tensorflow_cpu", "tensorflow_gpu", "tf_nightly", "tf_
             "keras", "tf_keras", "keras_nightly", "numpy", "torch", "protobuf", "h5py", "ml_dtypes")  # fmt: skip
 BUILT_AGAINST = ("numpy", "protobuf", "keras", "h5py", "ml_dtypes")
 """What TensorFlow is built against: another version than it asks for may fail at its import."""
+PROVIDERS = {
+    # What is imported -> the distributions that bring it.
+    "tensorflow": ("tensorflow", "tensorflow_cpu", "tensorflow_gpu", "tf_nightly", "tf_nightly_cpu", "tensorflow_rocm"),
+    "keras": ("keras", "keras_nightly"),
+}
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME",
     "XLA_FLAGS", "TF_XLA_FLAGS", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_GPU_THREAD_MODE",
@@ -135,6 +140,51 @@ def _holds(marker: str) -> bool:
     return {"<=": ours <= asked, ">=": ours >= asked, "<": ours < asked, ">": ours > asked, "==": ours == asked}[
         found[1]
     ]
+
+
+def incomplete() -> Dict[str, Dict[str, Any]]:
+    """Those of TensorFlow and Keras of which only a part is there, after an uninstall or an install that broke off. A
+    folder without an `__init__.py` still imports, as a namespace package that has nothing in it. Takes some 16 ms."""
+    return {name: found for name, brought in PROVIDERS.items() if (found := lacking(name, brought)) is not None}
+
+
+def lacking(package: str, brought: Tuple[str, ...]) -> Optional[Dict[str, Any]]:
+    """What is there of a package, and what is not; None where it is whole, or not there at all."""
+    spec = importlib.machinery.PathFinder.find_spec(package)
+    hollow = spec is not None and spec.origin is None
+    folders = list((spec.submodule_search_locations if spec else None) or ())
+    for site in sys.path:
+        for name in listed(site):
+            project, _, version = name[: -len(".dist-info")].partition("-")
+            if not name.endswith(".dist-info") or project.replace(".", "_").lower() not in brought:
+                continue
+            if spec and not hollow and os.path.join(site, package) not in folders:
+                continue  # another one of that name is imported
+            files = recorded(os.path.join(site, name, "RECORD"), package)
+            missing = [file for file in files if not os.path.exists(os.path.join(site, file))]
+            if not missing and not hollow:
+                return None
+            return {"distribution": project, "version": version, "folder": folders[0] if folders else None,
+                    "hollow": hollow, "modules": len(files), "missing": len(missing),
+                    "first": min(missing, key=lambda file: (file.count("/"), file), default=None)}  # fmt: skip
+    return {"folder": folders[0], "hollow": True} if hollow and folders else None
+
+
+def recorded(path: str, package: str) -> List[str]:
+    """The `__init__.py` of each package in that one, as the RECORD of its distribution lists them."""
+    try:
+        with open(path, "rb") as file:
+            text = b"\n" + file.read()
+    except OSError:
+        return []
+    out, start, end = [], ("%s/" % package).encode(), b"/__init__.py,"
+    at = text.find(end)
+    while at >= 0:
+        name = text[text.rfind(b"\n", 0, at) + 1 : at + len(end) - 1]
+        if name.startswith(start):
+            out.append(name.decode(errors="replace"))
+        at = text.find(end, at + 1)
+    return out
 
 
 def xla_tools(tensorflow: str) -> Dict[str, Optional[str]]:
@@ -366,6 +416,7 @@ def facts(quick: bool) -> Dict[str, Any]:
         "virtual": sys.prefix != sys.base_prefix or os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
         "distributions": distributions(),
         "needed": needed(requirements),
+        "incomplete": incomplete(),
         "conda": conda_builds(),
         "env": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "scheduler": {name: os.environ[name] for name in SCHEDULER if name in os.environ},

@@ -104,7 +104,7 @@ def _memory_total_bytes(path: Path = Path("/proc/meminfo")) -> int | None:
 async def tensorflow_is_missing(python: str, cwd: str) -> bool:
     """Asks the script's interpreter, without importing it, whether TensorFlow is installed. False where it is, and
     where the interpreter does not answer in time."""
-    code = "import importlib.util as u; print('yes' if u.find_spec('tensorflow') else 'no')"
+    code = "import importlib.util as u; s = u.find_spec('tensorflow'); print('yes' if s and s.origin else 'no')"
     try:
         process = subprocess.Popen(
             [python, "-c", code],

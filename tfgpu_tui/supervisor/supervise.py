@@ -54,6 +54,8 @@ JUDGE_S = 2.0
 REACHABLE_S, RETRY_LISTENING_S = 2.0, 60.0
 """Periods of looking whether the run's socket is still there, and of trying again where none can be made."""
 LAST_WORDS_S = 1.0
+LAST_LOOK_S = 2.0
+"""Of a script that failed before its environment was looked at, which may be why: that takes some 0.1 s."""
 """After the script's end: for its agents' last events."""
 LAST_OUTPUT_S = 5.0
 """After the script's end: for the keeper's word that its output is complete."""
@@ -258,7 +260,6 @@ class _Run:
             ("output", self._follow_output()),
             ("socket", self._keep_reachable()),
             ("alive", self._show_life()),
-            ("preflight", self._preflight()),
             ("findings", self._judge()),
             ("standstill", self._look_while_still()),
             ("open files", self._look_at_open_files()),
@@ -267,10 +268,14 @@ class _Run:
             parts.append(("status lines", self._print_status(self._started.status_every_s)))
         tasks = [asyncio.create_task(self._guard(name, part)) for name, part in parts]
         probe = asyncio.create_task(self._guard("tensorflow probe", self._probe_tensorflow()))
+        look = asyncio.create_task(self._guard("preflight", self._preflight()))
         await self._ended.wait()
         await self._control.close()
         await self._hear_last_words()
         await probe
+        if (self._script.status() or (0, None))[0]:
+            await asyncio.wait([look], timeout=LAST_LOOK_S)
+        tasks.append(look)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

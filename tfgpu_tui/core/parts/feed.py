@@ -11,6 +11,10 @@ from tfgpu_tui.core.rows import UserFunction, WorkerFunction
 WORKERS = 256
 
 
+DEFAULT_STRATEGY = "_DefaultDistributionStrategy"
+"""What TensorFlow calls no strategy at all (tensorflow/python/distribute/distribute_lib.py)."""
+
+
 @dataclass
 class Feed:
     """The way of a batch to the model."""
@@ -24,6 +28,13 @@ class Feed:
     worker_code: dict[int | None, list[WorkerFunction]] = field(default_factory=dict)
     """The newest `user_code` of each process."""
 
+    @property
+    def spread(self) -> bool:
+        """Whether a strategy of tf.distribute gives each replica a part of a batch whose size is known: the steps show
+        that part then. Keras' fit has one of its own where there is none."""
+        told = self.dataset
+        return told is not None and told.batch_size is not None and told.strategy not in (None, DEFAULT_STRATEGY)
+
 
 def dataset(source: Feed, e: ev.Dataset) -> None:
     if e.phase == "train" or source.dataset is None:
@@ -34,8 +45,7 @@ def dataset(source: Feed, e: ev.Dataset) -> None:
 
 def learn_batch_size(source: Feed, size: int | None) -> None:
     """As seen at a step. None changes nothing, nor does the part of one replica where the whole is known."""
-    known = source.dataset is not None and source.dataset.strategy is not None and source.dataset.batch_size is not None
-    source.batch_size = size if size is not None and not known else source.batch_size
+    source.batch_size = size if size is not None and not source.spread else source.batch_size
 
 
 def pipeline(source: Feed, e: ev.Pipeline) -> None:

@@ -130,21 +130,31 @@ ENTRIES = (
     ),
     Entry(
         id="run.broken_environment",
-        means="a package does not fit the installed TensorFlow",
+        means="a package does not fit TensorFlow, or lacks files",
         ends_run=True,
         seen="""The script ends at `import tensorflow` or `import keras`, with words that name neither a version nor a
         package: "numpy.core.umath failed to import", "_ARRAY_API not found", "cannot import name 'builder' from
         'google.protobuf.internal'", "module 'tensorflow._api.v2.compat.v2.__internal__' has no attribute
-        'register_load_context_function'". Yesterday it ran; since then something else was installed.""",
+        'register_load_context_function'". Or at the first use, with "module 'tensorflow' has no attribute 'keras'",
+        "cannot import name 'keras' from 'tensorflow' (unknown location)", "No module named 'tensorflow.python'".
+        Yesterday it ran; since then something else was installed, or removed.""",
         why="""TensorFlow's libraries are compiled against one range of NumPy, protobuf, h5py and ml_dtypes, and its
         Python code is written for one of Keras. `pip install` of another package may replace one of them, and says so
-        only in a line of warnings. TensorFlow up to 2.17 was built for NumPy 1 and does not start beside NumPy 2.""",
+        only in a line of warnings. TensorFlow up to 2.17 was built for NumPy 1 and does not start beside NumPy 2.
+
+        tensorflow and tensorflow-cpu are the same files: removing one takes them from the other, whose metadata stays.
+        An install that broke off, or a file that pip did not bring, leaves a folder without its `__init__.py`, which
+        Python imports without a word, as an empty namespace package.""",
         signal="""The exception of a script that failed, and the versions: what is installed, and what TensorFlow's own
         metadata asks for. Both must agree on one package; a version that does not fit, alone, is no finding, since many
-        of them work all the same. `tfgpu-tui doctor` lists those before a run.""",
+        of them work all the same. Or the exception speaks of TensorFlow or Keras, and of that package no `__init__.py`
+        is there where Python finds it, or some that its own list of files (RECORD) names are not there: they are
+        counted. `tfgpu-tui doctor` says both before a run.""",
         steps=(
             """Let pip bring back what TensorFlow asks for: it changes only what does not fit.
             | pip install 'tensorflow==2.16.2'  # the version that is installed""",
+            """Where files are missing, pip believes that they are there, and has to be told.
+            | pip install --force-reinstall --no-deps 'tensorflow==2.16.2'""",
             """See what else does not fit.
             | pip check""",
             "Give each project its own environment: then nobody else's install changes yours.",
