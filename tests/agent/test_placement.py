@@ -167,6 +167,13 @@ def ran(request: pytest.FixtureRequest) -> Ran:
     return events, process
 
 
+def takes_batches_outside(events: list[Event]) -> bool:
+    """Keras 3.16's fit takes each batch before it calls the step, as long as steps_per_execution is 1: no op of the
+    step's graph is the input's, and a compiled step is called from no graph, so that TensorFlow hands none out."""
+    (keras,) = {event["keras"] for event in of_type(events, "environment") if event.get("keras")}
+    return tuple(map(int, str(keras).split(".")[:2])) >= (3, 16)
+
+
 def rows_of(events: list[Event], prefix: str) -> dict[str, Row]:
     """The last training table whose layers' names begin so; the layer's own name -> row."""
     found: dict[str, Row] = {}
@@ -229,7 +236,7 @@ def test_the_table_has_the_layers_that_the_user_wrote_in_the_order_of_the_model(
     assert rows["fun_a"]["xla"] is False
     assert rows["fun_a"]["asked"] is None
     assert sum(rows["fun_a"]["backward"].values()) >= 2
-    for special in ("(input)", "(loss)", "(optimizer)"):
+    for special in ("(loss)", "(optimizer)", *(() if takes_batches_outside(ran[0]) else ("(input)",))):
         assert rows[special]["forward"], special
 
 
@@ -271,6 +278,8 @@ def test_replicas_show_all_their_devices_and_are_not_called_pinned(ran: Ran) -> 
 
 
 def test_compiled_layers_say_xla(ran: Ran) -> None:
+    if takes_batches_outside(ran[0]):
+        pytest.skip("no table of a compiled step there: docs/limits.md")
     rows = rows_of(ran[0], "jit_")
     assert rows["jit_a"]["xla"] is True
     assert set(rows["jit_a"]["forward"]) == {"CPU:0"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
+from tests.journals import start, state_of, windows
 from tfgpu_tui.core.events import Epoch, RunStarted
 from tfgpu_tui.core.rows import OpsOffGpu
 from tfgpu_tui.core.state import fold
@@ -159,3 +161,10 @@ def test_a_metric_is_shown_whole_or_not_at_all() -> None:
         content = epochs.content(view, Box(width, 8))
         text = "\n".join("".join(t for t, _ in content.line(i)) for i in range(content.count))
         assert "…" not in text or width < 26, text
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "after the first steps"), (12, "XLA compiles whole")])
+def test_a_placement_that_does_not_come_is_unknown_in_words(count: int, words: str) -> None:
+    state = state_of(start(), windows(count))
+    said = placement.content(View(state=state, now=state.now), Box(120, 10))
+    assert words in " ".join(lines([said.line(i) for i in range(said.count)]))

@@ -129,6 +129,18 @@ def test_help_is_for_a_newcomer(capfd: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, out.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_help_fits_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert command_line.main(["--help"]) == 0
+    out = capfd.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    for words in ("own options stand before it", "a training that waits for its input"):
+        assert words in " ".join(out.split())
+
+
 def test_list_knobs(capfd: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["--list-knobs"]) == 0
     assert "memory_growth" in capfd.readouterr().out

@@ -6,6 +6,7 @@ Nothing heavy is imported in here: `--help` must be instant, and a script starts
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -29,12 +30,13 @@ Shows where a TensorFlow training's time goes, while it runs, and what to change
   tfgpu-tui attach                       come back to a running training, from any terminal
   tfgpu-tui doctor                       will TensorFlow use a GPU here, and if not, why?
 
-The script needs no change. Everything after its name is the script's own, options included; Python's own options stand
-before it (tfgpu-tui -u -X dev train.py). Closing the terminal does not stop a training: `attach` comes back to it.
+The script needs no change. Everything after its name is the script's own, options included; Python's own options \
+stand before it (tfgpu-tui -u -X dev train.py). \
+Closing the terminal does not stop a training: `attach` comes back to it.
 
 usage: tfgpu-tui [options] train.py [its arguments …]
        tfgpu-tui [options] -m package.module [its arguments …]
-       tfgpu-tui [options] -c code | folder with a __main__.py | zipapp [its arguments …]
+       tfgpu-tui [options] -c code | folder | zipapp [its arguments …]
 {verbs}
 
 RUN is an id, the beginning of one, `last`, or a path. A script named like one of these words runs as ./attach.
@@ -50,7 +52,20 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message:.{MOST_WORDS // 2}} (tfgpu-tui --help shows what there is)")
 
     def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file)  # argparse's own passes over a full disk in silence
+        print(_wrapped(self.format_help()), file=file)  # argparse's own passes over a full disk in silence
+
+
+def _wrapped(text: str) -> str:
+    """A text whose lines fit the terminal; what is left of a long one goes on below its second column."""
+    import shutil  # late: few runs show help
+    import textwrap
+
+    columns, out = min(120, shutil.get_terminal_size().columns), []
+    for line in text.splitlines():
+        column = re.match(r" +\S.*?  +| *", line)
+        indent = " " * len(column[0]) if column else ""
+        out += textwrap.wrap(line, columns, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return "\n".join(out)
 
 
 class Command(NamedTuple):

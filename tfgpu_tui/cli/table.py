@@ -295,7 +295,7 @@ def _bundle(options: Namespace) -> int:
 VERBS = {
     "demo": Verb("[NAME]", "try it: a training that waits for its input;  --list shows all", _demo_arguments, _demo),
     "try": Verb(
-        "[--budget 5m] train.py …",
+        "train.py …",
         "one run for each setting that could help; exit status 0: one does, 1: none",
         _try_arguments,
         _try,

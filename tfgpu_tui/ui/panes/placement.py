@@ -28,6 +28,8 @@ COLUMNS = (
     Column("why / asked for", least=24, most=120, yields=1, grow=True),
 )
 INPUT = "(input)"
+MANY_STEPS = 100
+"""By then the graph of a step was collected, where TensorFlow has one."""
 
 
 def content(view: View, box: Box) -> Content:
@@ -145,6 +147,8 @@ def _why_empty(view: View) -> str:
     off = next((why for hook, why in view.state.hooks_off.items() if "placement" in hook), None)
     if off is not None:
         return f"not known: {printable(off)}"
+    if view.state.train.steps >= MANY_STEPS:
+        return "not known: TensorFlow handed out no graph of a step, as of one that XLA compiles whole"
     if view.state.train.steps and view.state.running:
         return "the placement is read from TensorFlow's final graph after the first steps"
     return view.waiting_words()
