@@ -1,11 +1,12 @@
 """Whether `tfgpu-tui try` finds the right setting, where that is known: each demo so many times.
 
-    python -m benchmarks.try_demos [--repeats 10] [--budget 2m] [--only slow_map,healthy] [--results FILE]
+    python -m benchmarks.try_demos [--repeats 10] [--budget 2m] [--only slow_map,healthy] [--long 60] [--results FILE]
 
 Each repeat is a line of JSON in the file of results as soon as it is over, so the benchmark may be stopped at any time
 and goes on where it was; `--show` prints the table of what is there. Two cases are scripts of `benchmarks/try_cases`: a
 model whose policy is float64 (the layer of `demo/float64.py` casts by itself, which no setting changes), and one with
-steps of a millisecond.
+steps of a millisecond. With `--long` the script runs after each experiment for so many seconds as it is, and with what
+was to be kept, and the step times of these rows are compared with it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+from benchmarks import try_long
 
 ROOT = Path(__file__).parents[1]
 CASE_FILES = ROOT / "benchmarks/try_cases"
@@ -72,8 +75,21 @@ CASES = {
 }
 
 
-def once(name: str, budget: str, state: str) -> Told:
-    """One experiment; what is kept of it."""
+def once(name: str, budget: str, long_s: float = 0.0) -> Told:
+    """One experiment, and so long a run as it is and as it was to be kept; what is kept of it."""
+    with tempfile.TemporaryDirectory(prefix="try-demos-") as state:
+        found = _experiment(name, budget, state)
+    settings = [{}, found["best"]] if found["best"] else [{}]
+    found["long"] = {}
+    for setting in settings if long_s else []:
+        with tempfile.TemporaryDirectory(prefix="try-demos-") as state:
+            env = {**os.environ, "TFGPU_TUI_STATE_DIR": state}
+            words = " ".join(f"{key}={value}" for key, value in setting.items()) or "baseline"
+            found["long"][words] = try_long.run(CASES[name].script, EPOCHS, setting, long_s, env)
+    return found
+
+
+def _experiment(name: str, budget: str, state: str) -> Told:
     command = [sys.executable, "-m", "tfgpu_tui", "try", "--json", "--yes", "--budget", budget,
                str(CASES[name].script), EPOCHS]  # fmt: skip
     began, load = time.time(), os.getloadavg()[0]
@@ -90,12 +106,14 @@ def once(name: str, budget: str, state: str) -> Told:
     best = told["best"] or {}
     return {
         "case": name,
+        "budget": budget,
+        "at": round(began),
         "right": CASES[name].right(told, status),
         "status": status,
         "best": best.get("setting"),
         "times": best.get("times_faster"),
         "ended": told["ended"],
-        "rows": {row["name"]: [row["verdict"], row["times"], row["trials"]] for row in told["rows"]},
+        "rows": {row["name"]: [row["verdict"], row["times"], row["trials"], row["step_ms"]] for row in told["rows"]},
         "spent_s": told["spent_s"],
         "wall_s": round(time.time() - began, 1),
         "load": [round(load, 1), round(os.getloadavg()[0], 1)],
@@ -116,7 +134,21 @@ def table(results: list[Told]) -> str:
         codes = " ".join(f"{code}:{n}" for code, n in sorted(Counter(each["status"] for each in mine).items()))
         lines.append(f"{name:<18}{case.expected:<26}{f'{right} of {len(mine)}':>9}  {factor:<24}{codes}")
         lines += [f"    not right: {_why(each)}" for each in mine if not each["right"]]
+        lines += [f"    {line}" for each in mine for line in _against_long(each)]
     return "\n".join(lines)
+
+
+def _against_long(each: Told) -> Iterator[str]:
+    """Rows, and what a trial would have taken of the long run itself, as shares of the long run's step time."""
+    for name, told in each.get("long", {}).items():
+        whole, part = told["long_ms"], told["as_trial_ms"]
+        row = each.get("rows", {}).get(name)
+        if whole is not None and row is not None:
+            own = f"{part / whole:.3f}" if part is not None else "–"
+            yield (
+                f"{name}: {whole:.3g} ms in {told['long_s']:.0f} s; row {row[3] / whole:.3f}, its first part {own}; "
+                f"load {each['load']}"
+            )
 
 
 def _why(each: Told) -> str:
@@ -129,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--budget", default="2m")
+    parser.add_argument("--long", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--only", default=",".join(CASES))
     parser.add_argument("--results", type=Path, default=Path("try_demos.jsonl"))
     parser.add_argument("--show", action="store_true")
@@ -140,8 +173,7 @@ def main() -> None:
             for name in options.only.split(","):
                 if sum(each["case"] == name for each in results) > number:
                     continue
-                with tempfile.TemporaryDirectory(prefix="try-demos-") as state:
-                    found = once(name, options.budget, state)
+                found = once(name, options.budget, options.long)
                 results.append(found)
                 with options.results.open("a") as file:
                     print(json.dumps(found), file=file)

@@ -128,6 +128,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace
     assert not left, f"sockets left behind: {left}"
 
 
+@pytest.fixture
+def small_disk(place: Workplace) -> Iterator[Path | None]:
+    """The state folder on a disk of 2 MiB, where this user may mount one; else None."""
+    place.state.mkdir(mode=0o700)
+    options = ["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(place.state)]
+    mounted = os.geteuid() == 0 and subprocess.run(["mount", *options], capture_output=True).returncode == 0
+    yield place.state if mounted else None
+    if mounted:
+        subprocess.run(["umount", "-l", str(place.state)], check=True)
+
+
 def wait_for_state(run: RunDir, state: str) -> listing.RunSummary:
     wait_until(lambda: listing.summary(run).state == state, f"the run is {state}")
     return listing.summary(run)

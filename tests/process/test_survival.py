@@ -152,17 +152,6 @@ def test_a_full_disk_costs_events_which_are_counted(place: Workplace) -> None:
     assert "File too large" in str(report["monitor"]["faults"]), "the state knows what the journal could not hold"
 
 
-@pytest.fixture
-def small_disk(place: Workplace) -> Iterator[Path | None]:
-    """The state folder on a disk of 2 MiB, where this user may mount one; else None."""
-    place.state.mkdir(mode=0o700)
-    options = ["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(place.state)]
-    mounted = os.geteuid() == 0 and subprocess.run(["mount", *options], capture_output=True).returncode == 0
-    yield place.state if mounted else None
-    if mounted:
-        subprocess.run(["umount", "-l", str(place.state)], check=True)
-
-
 def fill(counted: Counting, disk: Path | None) -> None:
     """Takes the last byte of the disk; where there is none of our own, of what a process may write."""
     if disk is not None:

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import Workplace, wait_until
+from tests.process.conftest import Workplace, processes_with, wait_until
 from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.trials import conduct, decide, groups, table
 from tfgpu_tui.trials.records import Group, Record, words
 
 SCRIPT = """
-import json, os, socket, sys, time
+import json, os, resource, signal, socket, sys, time
 knobs = json.loads(os.environ["TFGPU_TUI_KNOBS"])
 assert os.environ["TFGPU_TUI_TRIAL"] == "1" and sys.argv[1:] == ["--epochs", "3"]
 link = socket.socket(socket.AF_UNIX)
@@ -30,16 +30,37 @@ def send(kind, **fields):
     event = {"v": 1, "t": time.time(), "src": "agent", "pid": os.getpid(), "type": kind, **fields}
     link.sendall(json.dumps(event).encode() + b"\\n")
 
+def fill_the_disk():
+    # Where the state folder has none of its own, nothing that watches may write a file of some size.
+    if os.environ["fills"] == "disk":
+        with open(os.environ["TFGPU_TUI_STATE_DIR"] + "/filler", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                return
+    monitor = os.getppid()
+    experiment = int(open(f"/proc/{monitor}/stat").read().rpartition(")")[2].split()[1])
+    for pid in (monitor, experiment):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+
 if "writes" in os.environ:
     with open("weights.bin", "a") as file:
         file.write("1")
+if "fills" in os.environ and knobs.get("run_eagerly") == "off":
+    fill_the_disk()
 if knobs.get("jit_compile") == "on":
     raise ValueError("no kernel for that")
 if knobs.get("threads") == "1":
     time.sleep(600)
 ms = 20 / (2.0 if knobs.get("input") == "parallel" else 1.0)
 send("agent_connected", main=True, python="3")
+if knobs.get("threads") == "2":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 for i in range(30):
+    if knobs.get("threads") == "2" and i:
+        time.sleep(600)
     wall = 25 * ms / 1e3
     send("steps", phase="train", steps=25, executions=25, wall_s=wall, wait_s=0.5 * wall, compute_s=0.5 * wall,
          host_s=0.0, periods={"130": 25}, examples=800, batch_size=32, epoch=2, fit=1, first_step=1 + 25 * i)
@@ -123,6 +144,33 @@ def test_a_trial_that_never_begins_is_a_row(place: Workplace, monkeypatch: pytes
     assert [(row.name, row.verdict) for row in table.rows(done)] == [("baseline", "baseline"), ("threads=1", "failed")]
     assert table.rows(done)[1].remarks == ["no step in its part of the time: it was still starting"]
     assert done.ended in ("done", "budget")
+
+
+def test_a_trial_that_hangs_and_hears_no_signal_is_a_row(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conduct, "STAGES_S", (("batch", 0.5), ("interrupt", 0.5), ("terminate", 0.5), ("kill", 20.0)))
+    trials = experiment(place, SCRIPT, {"threads": "2"})
+    monkeypatch.setattr(trials, "_share_s", lambda: 60.0 if not trials.group.records else 6.0)
+    done = trials.conduct()
+    assert [(row.name, row.verdict) for row in table.rows(done)] == [("baseline", "baseline"), ("threads=2", "failed")]
+    assert done.records[1].ended == "share" and done.ended in ("done", "budget")
+    hung = place.runs()[0]
+    assert hung.state == "ended" and not processes_with(hung.id)
+
+
+def test_a_full_disk_ends_it_with_what_is_known(place: Workplace, small_disk: Path | None) -> None:
+    script = place.script(SCRIPT)
+    wanted = ("--knobs", "threads=4,run_eagerly=off,jit_compile=on")
+    done = tried(place, *wanted, script, "--epochs", "3", fills="limit" if small_disk is None else "disk")
+    text = done.stdout.decode()
+    assert done.returncode == 2 and not done.stderr.count(b"Traceback"), done.stderr
+    assert "No trial follows: the experiment can't be kept in " in text and f"{place.state}/trials" in text
+    assert "threads=4" in text and "failed" not in text, "what was measured before is told, and nothing else"
+    assert "Not reached: " in text and "jit_compile=on" in text
+    if small_disk is not None:
+        (small_disk / "filler").unlink()
+    on = tried(place, "--resume", "last", "--json")
+    told = json.loads(on.stdout)
+    assert verdicts(told)["jit_compile=on"] == "failed" and told["ended"] == "done" and told["unkept"] is None
 
 
 def test_an_experiment_that_is_stopped_keeps_what_is_known(place: Workplace) -> None:

@@ -152,6 +152,39 @@ def test_a_clear_gain_is_repeated_before_anything_else_is_tried() -> None:
     assert table.keep(over) == ["No gain is proved so far."]
 
 
+def test_what_looks_faster_is_repeated_where_the_time_allows_no_more() -> None:
+    """Here it is not beyond the noise yet: with time enough the other candidate comes first, and the limit last."""
+    free = {"input": "synthetic"}
+    noisy = [record({}, 20), record(PARALLEL, 12), record({}, 30)]
+    made = Plan([Candidate(PARALLEL, "a test"), Candidate(XLA, "a test"), Candidate(free, "a limit", bound=True)])
+    found = replace(group(*noisy), plan=made, spent_s=36.0, budget_s=600.0)
+    effect = decide.effect(found.records, PARALLEL)
+    assert effect is not None and effect.open and not effect.beyond
+    assert schedule.following(found) == XLA
+    assert schedule.following(replace(found, budget_s=90.0)) == PARALLEL
+    known = [record({}, 20), record(PARALLEL, 21), record({}, 20), record(XLA, 40), record({}, 20)]
+    assert schedule.following(replace(found, records=known)) == free
+
+
+def test_three_trials_whose_mean_is_far_beyond_the_noise_prove_a_gain() -> None:
+    """None of them alone is beyond it."""
+    times = [record({}, 20), record(PARALLEL, 13.5), record({}, 24), record(PARALLEL, 13.5), record({}, 19)]
+    twice = group(*times)
+    assert decide.best(twice) is None
+    thrice = decide.best(replace(twice, records=[*times, record(PARALLEL, 13.5), record({}, 23)]))
+    assert thrice is not None and thrice.setting == PARALLEL and not thrice.beyond
+    slower_once = [*times, record(PARALLEL, 24), record({}, 23)]
+    assert decide.best(replace(twice, records=slower_once)) is None
+
+
+def test_a_baseline_on_a_busy_machine_hides_no_gain_far_from_it() -> None:
+    near = [record({}, 20), record(PARALLEL, 14), record({}, 20.4), record(PARALLEL, 14), record({}, 20.2)]
+    busy = [*near, record(XLA, 20), record({}, 45)]
+    assert decide.noise(busy) < 0.06
+    best = decide.best(group(*busy))
+    assert best is not None and best.setting == PARALLEL
+
+
 def test_a_trial_that_failed_is_no_end_and_needs_no_baseline() -> None:
     found = group(record({}, 10), record(XLA, 0, whole=None, later=None, failure="The script failed: Oops"))
     assert schedule.following(found) == PARALLEL

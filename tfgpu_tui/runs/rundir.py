@@ -160,7 +160,11 @@ def create(
             **meta_file.here()._asdict(),
         )
         run = RunDir(path)
-        write_meta(run, meta)
+        try:
+            write_meta(run, meta)
+        except OSError:
+            path.rmdir()
+            raise
     except OSError as error:
         raise StateDirError(
             f"the state folder {runs} can't be written ({error.strerror}): make it writable, or set "

@@ -50,22 +50,30 @@ class Experiment:
         self._began, self._ended, self._may_write = began, ended, may_write
         self._stops = 0
         """How often the user asked to stop."""
+        self._kept = False
+        """Whether something of it is on the disk."""
 
     def stop(self) -> None:
         """Ends the trial that runs, and the experiment; a second time without patience."""
         self._stops += 1
 
     def conduct(self) -> Group:
-        """Runs trials until all is known, the time is over, or the user stops. Raises rundir.StateDirError."""
-        self._keep(ended=None, conductor=groups.me(), until=time.time() + self.group.budget_s)
+        """Runs trials until all is known, the time is over, or the user stops. Where the disk takes no more, what is
+        known is returned all the same. Raises rundir.StateDirError where it took nothing from the beginning."""
+        self._keep(ended=None, unkept=None, conductor=groups.me(), until=time.time() + self.group.budget_s)
         if self.group.after is not None:
             self._free_the_machine(self.group.after)
         while (why := self._over()) is None:
             setting = schedule.following(self.group)
             assert setting is not None
             before = self._look() if self.group.plan is None else None
-            record, watched = self._trial(setting)
-            if record.ended != "stopped" or record.measured:
+            try:
+                record, watched = self._trial(setting)
+            except rundir.StateDirError as error:
+                self._disk_refused(error)
+                continue
+            # Of a trial whose journal the disk did not take, or that was stopped, it is not known why it tells nothing.
+            if record.measured or (record.ended != "stopped" and self.group.unkept is None):
                 self._keep(records=[*self.group.records, record], now=None)
                 self._ended(self.group, record)
             if not setting and record.measured and self.group.plan is None:
@@ -90,6 +98,8 @@ class Experiment:
         """Why no trial follows; None where one does."""
         if self._stops:
             return "stopped"
+        if self.group.unkept is not None:
+            return "unkept"
         if self.group.after is not None:
             return "occupied"
         if self.group.plan is not None and not self.group.may_write:
@@ -109,7 +119,18 @@ class Experiment:
 
     def _keep(self, **changes: object) -> None:
         self.group = replace(self.group, **changes)  # type: ignore[arg-type]
-        groups.save(self.group)
+        try:
+            groups.save(self.group)
+        except rundir.StateDirError as error:
+            self._disk_refused(error)
+        else:
+            self._kept = True
+
+    def _disk_refused(self, error: rundir.StateDirError) -> None:
+        """Raises it again where nothing is known that could be lost."""
+        if not self._kept:
+            raise error
+        self.group = replace(self.group, unkept=str(error), now=None)
 
     # -- what the script writes
 
@@ -158,7 +179,11 @@ class Experiment:
             trial={"group": group.id, "setting": words(setting)},
         )
         run = launch.create(spec, "headless")
-        process = _start(run, group.cwd)
+        try:
+            process = _start(run, group.cwd)
+        except rundir.StateDirError:
+            launch.discard(run)
+            raise
         self._keep(now=Current(setting, run.id, begun))
         self._began(group, setting, run)
         watched, at = Watched(), time.monotonic()
@@ -187,6 +212,8 @@ class Experiment:
                 return "stopped"
             if over:
                 return "script"
+            if self.group.unkept is not None:
+                return "unkept"
             pace = base and (base.later or base.first or base.whole)
             # Beyond its part of the time, what was measured has to do: a gain has to be repeated before that is over.
             most_s = MOST_S if now < fair_until - END_S else LEAST_S

@@ -165,10 +165,15 @@ class Watched:
             return None
         if ended == "stopped":
             return "stopped before it was measured"
+        missing = f"; {state.dropped} events are missing in its journal" if state.dropped else ""
+        return self._too_few(ended) + missing
+
+    def _too_few(self, ended: str) -> str:
+        steps = self.state.train.steps
         if ended == "script":
-            return f"over after {state.train.steps} steps: too few to measure"
-        if state.train.steps:
-            return f"too few steps in its part of the time ({state.train.steps})"
+            return f"over after {steps} steps: too few to measure"
+        if steps:
+            return f"too few steps in its part of the time ({steps})"
         return f"no step in its part of the time: {PHASE_WORDS.get(self._phase or '', 'it was still starting')}"
 
 

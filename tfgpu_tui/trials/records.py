@@ -91,7 +91,8 @@ class Record:
     failure: str | None = None
     """Why nothing was measured, or what became of the script."""
     ended: str = "enough"
-    """Why the trial ended: `enough`, `share` (of the budget), `script` (by itself), `stopped` (by the user)."""
+    """Why the trial ended: `enough`, `share` (of the budget), `script` (by itself), `stopped` (by the user), `unkept`
+    (the disk took no more)."""
 
     @property
     def measured(self) -> bool:
@@ -149,7 +150,9 @@ class Group:
     """Where the script sets a knob now, or makes what the setting changes: `train.py:12`."""
     ended: str | None = None
     """Why no trial follows: `done`, `budget`, `stopped`, `refused`, `untriable`, `occupied` (the run before them did
-    not end); None while they run."""
+    not end), `unkept` (the disk took no more); None while they run."""
+    unkept: str | None = None
+    """What the disk said, in words."""
     spent_s: float = 0.0
     budget_s: float = 0.0
     """Of the stretch that goes on, or was the last one."""

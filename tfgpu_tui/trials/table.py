@@ -277,7 +277,7 @@ def untried(group: Group) -> list[dict[str, str]]:
 
 def undecided(group: Group) -> list[dict[str, str]]:
     """Settings that looked faster, and for which the time was over before that was repeated."""
-    if group.ended not in ("budget", "stopped"):
+    if group.ended not in ("budget", "stopped", "unkept"):
         return []
     return [e.setting for e in decide.effects(group.records) if e.open and not is_bound(group, e.setting)]
 
@@ -302,6 +302,8 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
         yield f"Other programs used {low} to {high} of the machine's CPUs meanwhile: a quieter one decides sooner."
     if group.plan is not None:
         yield from group.plan.remarks
+    if group.unkept is not None:
+        yield f"No trial follows: {group.unkept}."
     if not go_on:
         return
     if group.ended == "refused":

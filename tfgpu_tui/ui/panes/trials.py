@@ -34,6 +34,7 @@ VERDICTS: dict[str, tuple[str, Role]] = {
 ENDS = {
     "done": "all is tried", "budget": "the time is over", "stopped": "stopped", "refused": "it asks: go on?",
     "untriable": "it could not be measured", "occupied": "the run before did not end",
+    "unkept": "the disk took no more",
 }  # fmt: skip
 
 
