@@ -54,8 +54,6 @@ JUDGE_S = 2.0
 REACHABLE_S, RETRY_LISTENING_S = 2.0, 60.0
 """Periods of looking whether the run's socket is still there, and of trying again where none can be made."""
 LAST_WORDS_S = 1.0
-LAST_LOOK_S = 2.0
-"""Of a script that failed before its environment was looked at, which may be why: that takes some 0.1 s."""
 """After the script's end: for its agents' last events."""
 LAST_OUTPUT_S = 5.0
 """After the script's end: for the keeper's word that its output is complete."""
@@ -274,7 +272,7 @@ class _Run:
         await self._hear_last_words()
         await probe
         if (self._script.status() or (0, None))[0]:
-            await asyncio.wait([look], timeout=LAST_LOOK_S)
+            await look  # it may say why the script failed at once; some 0.1 s, and has a limit of its own
         tasks.append(look)
         for task in tasks:
             task.cancel()
