@@ -292,9 +292,12 @@ def test_a_clock_that_is_set_moves_nothing(
     wait_until(lambda: samples(counted) >= before + 2, "the samples go on")
     counted.goes_on()
     assert counted.finish().exit_code == 3
-    times = [event.t for event in read_journal(counted.run)]
+    events = read_journal(counted.run)
+    times = [event.t for event in events]
     assert max(times) - min(times) < 120, "no event lies hours away"
-    assert all(later >= earlier - 2 for earlier, later in itertools.pairwise(times))
+    for teller in {event.src for event in events}:  # what one tells may be read late, behind what another told
+        own = [event.t for event in events if event.src == teller]
+        assert all(later >= earlier - 2 for earlier, later in itertools.pairwise(own)), teller
     (ended,) = of_type(counted.run, RunEnded)
     assert isinstance(ended, RunEnded) and 0 < ended.wall_s < 120
 
