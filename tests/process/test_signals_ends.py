@@ -59,7 +59,7 @@ def family(run: RunDir) -> dict[str, int]:
         lines = (line.split() for line in run.output_log.read_text().splitlines()) if run.output_log.exists() else ()
         return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
 
-    wait_until(lambda: len(told()) == 4, "all children were started")
+    wait_until(lambda: len(told()) == 4, "all children were started", 60)  # five interpreters, one after the other
     return told()
 
 
