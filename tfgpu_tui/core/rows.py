@@ -228,6 +228,11 @@ class Layer(_Layer, _LayerClass, total=False):
     """None for layers that are neither LSTM nor GRU."""
 
 
+def is_layer(row: Layer) -> bool:
+    """Whether it is a layer of the model: `(input)`, `(loss)`, `(optimizer)` and the like stand beside them."""
+    return not str(row.get("layer")).startswith("(")
+
+
 class _OpTime(TypedDict):
     op: str
     """Class, `Conv2D`; an instruction or kernel of another name where XLA compiled it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tfgpu_tui.core import compute_parts, units
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core.rows import Layer, SparseUpdate
+from tfgpu_tui.core.rows import Layer, SparseUpdate, is_layer
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 
@@ -49,7 +49,7 @@ def _layer(state: RunState, times: ev.LayerTimes, compute: float) -> Iterator[Fi
         if severity_of(sum(parts.values()) * compute) is None:
             return
         row = _row_of(state, name)
-        if name.startswith("(") or row is None:
+        if row is None or not is_layer(row):
             continue
         if _over_the_batch(state, times, row):
             yield _looped(state, times, row, parts, compute)

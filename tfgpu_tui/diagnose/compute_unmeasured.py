@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfgpu_tui.core import units
-from tfgpu_tui.core.rows import Layer
+from tfgpu_tui.core.rows import Layer, is_layer
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.compute_inside import MOSTLY, RECURRENT, rare_tables
 from tfgpu_tui.diagnose.finding import Finding
@@ -34,9 +34,7 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 def _loop(state: RunState) -> Iterator[Finding]:
     rows = state.placement.layers if state.placement else []
-    looping = [
-        row for row in rows if row.get("loops") and not _over_time(row) and not str(row["layer"]).startswith("(")
-    ]
+    looping = [row for row in rows if row.get("loops") and is_layer(row) and not _over_time(row)]
     if not looping:
         return
     row = looping[0]

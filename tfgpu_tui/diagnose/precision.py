@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import LayerTimes
-from tfgpu_tui.core.rows import Layer, Recurrent
+from tfgpu_tui.core.rows import Layer, Recurrent, is_layer
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import WARNING_SHARE, Finding, severity_of
 from tfgpu_tui.diagnose.placement import layers, measured_share, severity
@@ -37,7 +37,7 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 
 def _float64(state: RunState, rows: list[Layer], gpu: bool) -> Iterator[Finding]:
-    found = [row for row in rows if _float64_share(row) >= FLOAT64_SHARE and not str(row["layer"]).startswith("(")]
+    found = [row for row in rows if _float64_share(row) >= FLOAT64_SHARE and is_layer(row)]
     if not found:
         return
     meant = all(row.get("policy") == "float64" for row in found)

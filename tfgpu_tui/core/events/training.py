@@ -13,8 +13,8 @@ from tfgpu_tui.core.quick import dataclass
 @dataclass(frozen=True, kw_only=True)
 class Phase(Event):
     """What the script is doing before (or between) steps: `importing`, `imported`, `building`, `preparing` (in `fit`,
-    before its first step), `tracing`, `training`, `evaluating`, `predicting`, `idle`, `serving` (in
-    the `join` of a tf.distribute.Server: waits for what others of its job send), `exiting`. Sent by the agent when it
+    before its first step), `tracing`, `training`, `evaluating`, `predicting`, `idle`, `serving` (in the
+    `join` of a tf.distribute.Server: waits for what others of its job send), `exiting`. Sent by the agent when it
     changes."""
 
     type: ClassVar[str] = "phase"

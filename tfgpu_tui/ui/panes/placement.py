@@ -8,7 +8,7 @@ from itertools import pairwise
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import Placement
 from tfgpu_tui.core.parts.layers import on_a_gpu
-from tfgpu_tui.core.rows import Layer
+from tfgpu_tui.core.rows import Layer, is_layer
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, marked, note
@@ -170,7 +170,7 @@ def _summary(layers: Sequence[Layer]) -> Row:
     parents = _parents(layers)
     for layer in layers:
         name, device = str(layer.get("layer") or ""), _main_device(layer)
-        if device and name not in parents and not name.startswith("("):
+        if device and name not in parents and is_layer(layer):
             counts[device] = counts.get(device, 0) + 1
     text = " · ".join(f"{n} layer{'s' if n != 1 else ''} on {printable(d)}" for d, n in sorted(counts.items()))
     return ((text, "muted"),) if text else ()
@@ -188,7 +188,7 @@ def _cells(layer: Layer, gpu_wanted: bool, parent: bool, view: View) -> list[Cel
     dtype = printable(str(layer.get("dtype") or units.UNKNOWN))
     ms = view.state.layer_ms(layer)
     return [
-        ("  " * min(depth, 8) + (f"{sign} " if sign else "") + short, "muted" if name.startswith("(") else ""),
+        ("  " * min(depth, 8) + (f"{sign} " if sign else "") + short, "" if is_layer(layer) else "muted"),
         (printable(str(layer.get("class") or "")), "muted"),
         (_devices(forward), role),
         (_devices(layer.get("backward") or {}), _device_role(layer.get("backward") or {}, gpu_wanted)),
