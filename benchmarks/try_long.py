@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tfgpu_tui.report.compare import Speed
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.trials.measure import Watched
-from tfgpu_tui.trials.records import Pace
 
 START_S = 300.0
 """For the first steps, on a busy machine."""
@@ -37,7 +37,8 @@ def run(script: Path, argument: str, setting: dict[str, str], seconds: float, en
 
 
 def _followed(process: subprocess.Popen[bytes], state: Path, seconds: float) -> dict[str, Any]:
-    watched, trial = Watched(), None
+    trial: Speed | None = None
+    watched = Watched()
     until = time.monotonic() + START_S + 3 * seconds
     while not (journals := list(state.glob("runs/*/journal*.jsonl"))):
         if process.poll() is not None or time.monotonic() > until:
@@ -48,25 +49,24 @@ def _followed(process: subprocess.Popen[bytes], state: Path, seconds: float) -> 
             for event in reader:
                 watched.take(event)
                 if trial is None and watched.enough(None, float("inf")):
-                    trial = pace(watched)
+                    trial = speed(watched)
             time.sleep(0.2)
     return _told(watched, trial)
 
 
-def _told(watched: Watched, trial: Pace | None) -> dict[str, Any]:
-    all_of_it = pace(watched)
+def _told(watched: Watched, trial: Speed | None) -> dict[str, Any]:
+    all_of_it = speed(watched)
     return {
-        "long_ms": all_of_it and all_of_it.ms,
-        "as_trial_ms": trial and trial.ms,
+        "long_ms": all_of_it and all_of_it.median_ms,
+        "as_trial_ms": trial and trial.median_ms,
         "long_s": round(watched.steady_s, 1),
     }
 
 
-def pace(watched: Watched) -> Pace | None:
-    """Of the stretch that a row shows: after the first pass over the data, else of that one."""
+def speed(watched: Watched) -> Speed | None:
+    """Of the stretch that a row shows (`Record.shown`)."""
     speeds = watched.speeds()
-    speed = speeds["later"] or speeds["first"] or speeds["whole"]
-    return None if speed is None else Pace(speed.median_ms, speed.error_ms)
+    return speeds["later"] or speeds["first"] or speeds["whole"]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -214,7 +214,7 @@ class Experiment:
                 return "script"
             if self.group.unkept is not None:
                 return "unkept"
-            pace = base and (base.later or base.first or base.whole)
+            pace = base and base.shown
             # Beyond its part of the time, what was measured has to do: a gain has to be repeated before that is over.
             most_s = MOST_S if now < fair_until - END_S else LEAST_S
             if watched.enough(pace.ms if pace else None, min(until, fair_until) - now, most_s):

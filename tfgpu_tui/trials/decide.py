@@ -167,7 +167,7 @@ def _quantile(records: Sequence[Record]) -> float:
 
 def drift(records: Sequence[Record]) -> tuple[float, float] | None:
     """(shortest, longest) step time of the baselines in ms, where they differ by more than their noise would."""
-    bases = [r.later or r.first or r.whole for r in records if r.is_baseline and r.measured]
+    bases = [r.shown for r in records if r.is_baseline and r.measured]
     known = [pace.ms for pace in bases if pace is not None]
     if len(known) < 2 or log(max(known) / min(known)) < max(0.05, 3 * LEAST_NOISE):
         return None

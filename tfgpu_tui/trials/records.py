@@ -100,6 +100,11 @@ class Record:
         return self.whole is not None and self.failure is None and self.not_applied is None
 
     @property
+    def shown(self) -> Pace | None:
+        """The step time of its row: after the first pass over the data, else of that pass."""
+        return self.later or self.first or self.whole
+
+    @property
     def is_baseline(self) -> bool:
         return not self.setting
 

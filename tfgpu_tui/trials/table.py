@@ -66,7 +66,7 @@ def _row(group: Group, setting: dict[str, str]) -> Row:
     every = [r for r in group.records if r.setting == setting]
     good = [r for r in every if r.measured]
     effect = decide.effect(group.records, setting) if setting else None
-    paces = [pace for r in good if (pace := r.later or r.first or r.whole) is not None]
+    paces = [pace for r in good if (pace := r.shown) is not None]
     step_ms = _geometric([pace.ms for pace in paces])
     sigma = decide.noise(group.records)
     verdict = _verdict(group, setting, effect, bool(good))
@@ -340,7 +340,7 @@ def keep(group: Group) -> list[str]:
 
 def line(number: int, record: Record) -> str:
     """A trial that ended, in one line."""
-    pace = record.later or record.first or record.whole
+    pace = record.shown
     if record.failure is not None or record.not_applied is not None or pace is None:
         return f"{number:>3}  {words(record.setting):<28} {record.failure or record.not_applied}"
     waits = "" if record.wait is None else f"   waits {units.share(record.wait)}"
