@@ -123,6 +123,6 @@ def test_the_time_of_a_layer_is_unknown_where_xla_compiled_it() -> None:
     placed = ev.Placement(t=T0 + 4, layers=layers, ops=5, predicted=True)
     assert "XLA" in report_json.build(state_of(start(), windows(40), [placed]))["unknown"]["placement.ms"]
     asked = ev.LayerTimes(t=T0 + 5, asked="user", refused="the training ended before")
-    assert "XLA" in report_json.build(state_of(start(), [placed, asked]))["unknown"]["placement.ms"]
+    assert "XLA" in report_json.build(state_of(start(), windows(40), [placed, asked]))["unknown"]["placement.ms"]
     partly = ev.Placement(t=T0 + 4, layers=[*layers, row(layer="b", xla=False)], ops=5, predicted=True)
     assert "XLA" not in report_json.build(state_of(start(), windows(40), [partly]))["unknown"]["placement.ms"]
