@@ -1,5 +1,8 @@
 PYTHON ?= python
 
+# Nearly each test starts interpreters: without bytecode each of them compiles all that it imports from here.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: check format test test-all test-oldest bench pictures docs
 
 check:

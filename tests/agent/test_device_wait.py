@@ -7,7 +7,11 @@ import sys
 
 import pytest
 
+from tests.timed import timed
+
 from .conftest import Event, of_type, other_pythons, run_script
+
+pytestmark = timed
 
 OWN_LOOP = """
     import time
