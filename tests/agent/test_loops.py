@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections import defaultdict
 from typing import Any
 
 import pytest
 
 from tests.timed import attempt, timed
 
-from .conftest import Event, of_type, other_pythons, run_script
+from .conftest import Event, cases_of, of_type, other_pythons, run_script
 
 pytestmark = timed
 
@@ -293,20 +292,6 @@ CUSTOM = """
     now["seen"] = seen == ["before", "after"] * 50
     finish()
 """
-
-Cases = dict[str, list[Event]]
-
-
-def cases_of(events: list[Event]) -> Cases:
-    """The events of each case, in order."""
-    cases: Cases = defaultdict(list)
-    name = ""
-    for event in events:
-        if event["type"] == "case":
-            name = event["name"]
-        else:
-            cases[name].append(event)
-    return cases
 
 
 class Run:
