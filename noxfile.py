@@ -91,6 +91,7 @@ def check(session: nox.Session, row: Row) -> None:
     """As `make test`: two processes, and what judges whole trainings one at a time."""
     session.install(".", *NEEDED, *row.packages)
     session.run("python", "-c", SHOW)
+    session.run("python", "-m", "compileall", "-q", "tfgpu_tui")  # as `make bytecode`
     pytest = ("python", "-m", "pytest", "-q", "-m", "not slow")
     if session.posargs:
         session.run(*pytest, *session.posargs, env=row.environment)
