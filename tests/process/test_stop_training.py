@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.process.conftest import Workplace, of_type, read_journal, wait_for_state, wait_until
+from tests.timed import timed
 from tfgpu_tui.core.events import Phase, RunEnded, Steps, Stopping, TrainEnd
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
@@ -79,7 +80,7 @@ def stages(run: RunDir) -> list[str]:
 
 def test_a_stop_waits_for_the_batch_and_lets_the_script_finish(place: Workplace) -> None:
     run = place.start(place.script(TRAINING))
-    wait_until(lambda: of_type(run, Steps), "steps were seen", 60)
+    wait_until(lambda: of_type(run, Steps), "steps were seen", 120)
     launch.stop(run)
     summary = wait_for_state(run, "ended")
     assert (summary.exit_code, summary.signal, summary.stopped) == (0, None, "user")
@@ -99,7 +100,7 @@ def test_stop_after_ends_a_headless_run_with_the_scripts_own_status(place: Workp
 
 def test_a_stop_of_a_training_that_python_feeds_needs_no_signal(place: Workplace) -> None:
     run = place.start(place.script(FED_BY_PYTHON))
-    wait_until(lambda: of_type(run, Steps), "steps were seen", 60)
+    wait_until(lambda: of_type(run, Steps), "steps were seen", 120)
     launch.stop(run)
     summary = wait_for_state(run, "ended")
     assert (summary.exit_code, summary.signal) == (0, None)
@@ -121,7 +122,7 @@ def test_what_a_script_left_when_it_ended_by_itself_is_not_touched(place: Workpl
     assert plain.stdout is not None
     run = place.start(script, "alone")
     assert plain.stdout.readline() == b"saved\n"
-    wait_until(lambda: "saved" in run.output_log.read_text(), "the script was over", 60)
+    wait_until(lambda: "saved" in run.output_log.read_text(), "the script was over", 120)
     with pytest.raises(subprocess.TimeoutExpired):
         plain.wait(6)
     plain.kill()
@@ -137,6 +138,7 @@ def steps_of(run: RunDir) -> int:
     return sum(event.steps for event in of_type(run, Steps) if isinstance(event, Steps))
 
 
+@timed
 def test_an_interpreter_that_waits_after_a_stop_is_ended(place: Workplace) -> None:
     report = place.folder / "r.json"
     done = place.tool("--headless", "--stop-after", "40", "--report-json", report, place.script(STUCK))
