@@ -26,13 +26,15 @@ print("saved", flush=True)
 """
 
 FED_BY_PYTHON = """
-import sys, time
+import gc, sys, time
 import numpy as np
 import tensorflow as tf
 import keras
 ALONE = "alone" in sys.argv  # then a call of `read` is always on its way: what is fetched ahead is never full
+if ALONE:
+    gc.disable()  # and the epoch's iterator, in a cycle of references, is there until the interpreter closes
 def read(number):
-    time.sleep(0.02 if ALONE else 0.001)
+    time.sleep(0.2 if ALONE else 0.001)
     return np.ones(4, "float32")
 def load(number):
     x = tf.ensure_shape(tf.numpy_function(read, [number], tf.float32), (4,))
@@ -42,7 +44,7 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = ALONE and batch == 3
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")
-data = tf.data.Dataset.range(100_000).map(load).batch(32)
+data = tf.data.Dataset.range(100_000).map(load).batch(4 if ALONE else 32)
 model.fit(data, epochs=100, verbose=0, callbacks=[Stop()])
 print("saved", flush=True)
 """
