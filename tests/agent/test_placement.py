@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.placement import compare
 
-from .conftest import Event, of_type, other_pythons, run_script
+from .conftest import Event, of_type, other_pythons, run_script, takes_batches_outside
 
 PYTHONS = [sys.executable, *other_pythons()]
 Row = dict[str, Any]
@@ -165,13 +165,6 @@ def ran(request: pytest.FixtureRequest) -> Ran:
     assert process.returncode == 0, process.stderr[-3000:]
     assert [e for e in of_type(events, "hook_off") if e["hook"].startswith("placement")] == []
     return events, process
-
-
-def takes_batches_outside(events: list[Event]) -> bool:
-    """Keras 3.16's fit takes each batch before it calls the step, as long as steps_per_execution is 1: no op of the
-    step's graph is the input's."""
-    (keras,) = {event["keras"] for event in of_type(events, "environment") if event.get("keras")}
-    return tuple(map(int, str(keras).split(".")[:2])) >= (3, 16)
 
 
 def rows_of(events: list[Event], prefix: str) -> dict[str, Row]:
