@@ -1,4 +1,4 @@
-"""What a coordinator schedules, summed to steps: without TensorFlow, and with servers within one process."""
+"""What a coordinator schedules, summed to steps, and servers: without TensorFlow, and all within one process."""
 
 from __future__ import annotations
 
@@ -183,3 +183,42 @@ def test_what_is_scheduled_and_trains_is_a_step(python: str) -> None:
     assert {e["wait_s"] for e in told} == {None} and all(e["wall_s"] > 0 for e in told)
     phases = [e["phase"] for e in of_type(events, "phase")]
     assert "training" in phases and "serving" not in phases
+
+
+DATA_SERVICE = """
+    import threading
+    import tensorflow as tf
+
+    service = tf.data.experimental.service
+    first = service.DispatchServer()
+    threading.Timer(0.1, first._stop).start()
+    first.join()
+    dispatcher = service.DispatchServer()
+    worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=dispatcher.target.partition("://")[2]))
+    w = tf.Variable(tf.zeros((16, 1)))
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((x @ w - 1.0) ** 2)
+        w.assign_sub(0.01 * tape.gradient(loss, w))
+
+    data = tf.data.Dataset.range(40).map(lambda i: tf.ones((4, 16)))
+    for x in data.apply(service.distribute("parallel_epochs", dispatcher.target)):
+        step(x)
+    print("trained", flush=True)
+"""
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_a_data_service_serves_and_its_stage_is_in_the_pipeline(python: str) -> None:
+    """Public API but for `DispatchServer._stop`, which only this test needs."""
+    events, process = run_script(DATA_SERVICE, python)
+    assert process.returncode == 0 and "trained" in process.stdout, process.stderr[-3000:]
+    assert of_type(events, "hook_off") == []
+    phases = [e["phase"] for e in of_type(events, "phase")]
+    assert phases.index("serving") < phases.index("training") and "serving" not in phases[phases.index("training") :]
+    steps = of_type(events, "steps", phase="train")
+    assert sum(e["steps"] for e in steps) == 40 and all(e["wait_s"] is not None for e in steps)
+    stages = [stage["stage"] for e in of_type(events, "pipeline") for stage in e["stages"]]
+    assert any(stage.startswith("DataService") for stage in stages)
