@@ -13,8 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-
-from tests.process.conftest import Workplace, of_type, read_journal, wait_until
+from tests.process.conftest import Workplace, read_journal, wait_until
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.fleet import Row
 from tfgpu_tui.core.run_words import SERVES_WORDS
@@ -25,7 +24,7 @@ from tfgpu_tui.fleet.watch import Fleet, Picture
 from tfgpu_tui.report import report_json
 from tfgpu_tui.runs import rundir
 
-START_S, END_S, LOOK_EVERY_S = 150.0, 60.0, 0.5
+START_S, END_S, LOOK_EVERY_S = 240.0, 60.0, 0.5
 TASKS = ("ps", "worker", "chief")
 SCRIPT = """
 import tensorflow as tf
@@ -33,9 +32,8 @@ import tensorflow as tf
 resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
 if resolver.task_type in ("worker", "ps"):
     config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=4)  # a step that waits for variables holds one
-    tf.distribute.Server(
-        resolver.cluster_spec(), job_name=resolver.task_type, task_index=resolver.task_id, protocol="grpc", config=config
-    ).join()
+    task = {"job_name": resolver.task_type, "task_index": resolver.task_id}
+    tf.distribute.Server(resolver.cluster_spec(), **task, protocol="grpc", config=config).join()
 
 strategy = tf.distribute.ParameterServerStrategy(resolver)
 coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
@@ -93,7 +91,8 @@ def job(place: Workplace, script: str) -> Iterator[dict[str, subprocess.Popen[st
 
 def by_task(picture: Picture) -> dict[str, Row]:
     """The rows of the job, by the task that their run told."""
-    return {str(of_type(rundir.find(row.run), ev.Member)[-1].role): row for row in picture.rows}
+    told = [(row, event) for row in picture.rows for event in read_journal(rundir.find(row.run))]
+    return {str(event.role): row for row, event in told if isinstance(event, ev.Member)}
 
 
 def serves(event: ev.Event) -> bool:

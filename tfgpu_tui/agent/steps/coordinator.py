@@ -4,9 +4,9 @@ Such a function runs in a worker, several at once, and here a thread waits for t
 ended, and its time is the time in which any of them ran, shared by those that ended in it: what a worker waits for its
 input, and how long it computes, is not seen from here, and said to be unknown.
 
-A stop ends such a loop as it ends others of one's own: by what Ctrl-C would do, in the main thread, and only while that
-is in a call of the coordinator's that schedules or waits: `schedule`, `join`, `done`, `fetch`. What was scheduled before
-may run on until the process ends, so nothing is taken from under it.
+A stop ends such a loop as it ends others of one's own: by what Ctrl-C would do, in the main thread, and only while
+that is in a call of the coordinator's that schedules or waits: `schedule`, `join`, `done`, `fetch`. What was scheduled
+before may run on until the process ends, so nothing is taken from under it.
 
 Private API: `Closure` in tensorflow/python/distribute/coordinator/cluster_coordinator.py, its `__init__`, which traces,
 `execute_on`, and `_concrete_function`, which only closures of a tf.function have: plain Python runs step by step in the
