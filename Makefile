@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check format test test-all test-oldest bench pictures docs
+.PHONY: check format test test-all test-oldest bytecode bench pictures docs
 
 check:
 	$(PYTHON) -m ruff check .
@@ -14,13 +14,17 @@ format:
 
 # Two processes, a file of tests each: most tests wait for a training in a process of its own. What judges whole
 # trainings comes after them, one at a time: a machine that is full makes a training wait for its input in truth.
-test:
+test: bytecode
 	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --ignore tests/e2e
 	$(PYTHON) -m pytest -m "not slow" tests/e2e
 
-test-all:
+test-all: bytecode
 	$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/e2e
 	$(PYTHON) -m pytest tests/e2e
+
+# Nearly each test starts interpreters that write none: without it each compiles all that it imports from here.
+bytecode:
+	$(PYTHON) -m compileall -q tfgpu_tui
 
 # The agent on the oldest versions of the table in docs/limits.md. With the demos `nox -s oldest`; all of the table: `nox`.
 test-oldest:

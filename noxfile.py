@@ -21,8 +21,19 @@ nox.options.reuse_existing_virtualenvs = True
 # A Python that is not here is said and left out, on a CI machine, too.
 nox.options.error_on_missing_interpreters = False
 nox.options.stop_on_first_error = False
+# Unlike pip, uv leaves out the bytecode; where none may be written later, each test would compile TensorFlow's again.
+os.environ["UV_COMPILE_BYTECODE"] = "1"
 
-NEEDED = ("pytest>=8", "pytest-asyncio>=0.24", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "pillow")
+NEEDED = (
+    "pytest>=8",
+    "pytest-asyncio>=0.24",
+    "pytest-timeout",
+    "pytest-xdist",
+    "pytest-rerunfailures>=16.7",
+    "hypothesis",
+    "scikit-learn",
+    "pillow",
+)
 SHOW = """
 import platform
 from importlib import metadata
@@ -80,6 +91,7 @@ def check(session: nox.Session, row: Row) -> None:
     """As `make test`: two processes, and what judges whole trainings one at a time."""
     session.install(".", *NEEDED, *row.packages)
     session.run("python", "-c", SHOW)
+    session.run("python", "-m", "compileall", "-q", "tfgpu_tui")  # as `make bytecode`
     pytest = ("python", "-m", "pytest", "-q", "-m", "not slow")
     if session.posargs:
         session.run(*pytest, *session.posargs, env=row.environment)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,18 @@ def run_script(
 def of_type(events: list[Event], kind: str, **fields: Any) -> list[Event]:
     """The events of one type whose fields have these values."""
     return [e for e in events if e["type"] == kind and all(e.get(k) == v for k, v in fields.items())]
+
+
+def cases_of(events: list[Event]) -> dict[str, list[Event]]:
+    """The events between the markers that a script sends (`send("case", name=…)`), in order."""
+    cases: dict[str, list[Event]] = defaultdict(list)
+    name = ""
+    for event in events:
+        if event["type"] == "case":
+            name = event["name"]
+        else:
+            cases[name].append(event)
+    return cases
 
 
 def main_pid(events: list[Event]) -> int:

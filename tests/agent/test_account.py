@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.timed import timed
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.account import WholeRun, place_words, whole_run
 from tfgpu_tui.core.state import RunState, fold
@@ -15,6 +16,8 @@ from tfgpu_tui.diagnose import whole_run as judged
 from tfgpu_tui.diagnose.finding import Finding
 
 from .conftest import other_pythons, run_script
+
+pytestmark = timed
 
 SCRIPT = """
     import json, sys, time

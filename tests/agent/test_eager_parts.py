@@ -8,6 +8,9 @@ import sys
 import pytest
 
 from tests.agent.conftest import of_type, other_pythons, run_script
+from tests.timed import timed
+
+pytestmark = timed
 
 SCRIPT = """
     import json

@@ -147,7 +147,7 @@ def test_descriptors_are_those_of_plain_python(fake_keras: str, tmp_path: Path) 
     def low():
         return [n for n in sorted(map(int, os.listdir("/proc/self/fd"))) if n < 256]
     def connected():
-        link, end = sys.modules["_tfgpu_agent.hooks.runtime"]._link, time.monotonic() + 20
+        link, end = sys.modules["_tfgpu_agent.hooks.runtime"]._link, time.monotonic() + 60
         while link._connection is None or not link._connection.held.is_ours:
             assert time.monotonic() < end
             time.sleep(0.01)

@@ -43,9 +43,9 @@ def lines(connection: socket.socket, enough: Callable[[list[dict[str, Any]]], bo
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "not in 20 s"
+        assert time.monotonic() < deadline, "not in a minute"
         time.sleep(0.01)
 
 
@@ -219,7 +219,7 @@ def test_commands_arrive(server: socket.socket) -> None:
     with connection:
         connection.sendall(b'not json\n["no command"]\n{"cmd": "stop_')
         connection.sendall(b'training"}\n')
-        assert arrived.wait(20)
+        assert arrived.wait(60)
     assert commands == [{"cmd": "stop_training"}]
 
 
@@ -260,7 +260,7 @@ def test_periodic_functions_run_on_a_thread_of_their_own(server: socket.socket) 
     link.put(stamped("log", {}))
     connection, _ = server.accept()
     with connection:
-        assert ran.wait(20)
+        assert ran.wait(60)
     assert set(names) == {"tfgpu-tui work"}
 
 
@@ -272,17 +272,17 @@ def test_the_end_of_the_process_waits_for_what_runs_and_starts_no_more(
 
     def in_tensorflow() -> None:
         entered.set()
-        link._over.wait(30)  # until the process begins to end
+        link._over.wait(60)  # until the process begins to end
         done.append(time.monotonic())
 
     link.every(0.0, in_tensorflow)
     link.put(stamped("phase", {"phase": "training"}))
-    assert entered.wait(10)
+    assert entered.wait(60)
     link.close()
     closed = time.monotonic()
     assert done and done[-1] <= closed
     assert link._worker is not None
-    link._worker.join(10)
+    link._worker.join(60)
     assert not link._worker.is_alive() and done[-1] <= closed
     monkeypatch.setattr(link_module, "LAST_WORK_S", 3600.0)
     link.close()  # a second end waits for nothing

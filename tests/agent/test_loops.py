@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections import defaultdict
 from typing import Any
 
 import pytest
 
-from .conftest import Event, of_type, other_pythons, run_script
+from tests.timed import attempt, timed
+
+from .conftest import Event, cases_of, of_type, other_pythons, run_script
+
+pytestmark = timed
 
 PYTHONS = [sys.executable, *other_pythons()]
 
@@ -289,25 +293,11 @@ CUSTOM = """
     finish()
 """
 
-Cases = dict[str, list[Event]]
-
-
-def cases_of(events: list[Event]) -> Cases:
-    """The events of each case, in order."""
-    cases: Cases = defaultdict(list)
-    name = ""
-    for event in events:
-        if event["type"] == "case":
-            name = event["name"]
-        else:
-            cases[name].append(event)
-    return cases
-
 
 class Run:
     """One process with many loops, and what the script itself says that it did."""
 
-    def __init__(self, body: str, python: str) -> None:
+    def __init__(self, body: str, python: str, attempt: int) -> None:
         self.events, self.process = run_script(HEAD + body, python)
         lines = [line for line in self.process.stdout.splitlines() if line[:5] in ("TRUTH", "USER ")]
         results = dict(line.split(maxsplit=1) for line in lines)
@@ -322,26 +312,24 @@ class Run:
         return float(sum(w[field] for w in self.windows(case, phase)))
 
 
-_runs: dict[tuple[str, str], Run] = {}
+_run_of = functools.cache(Run)
+"""Body, interpreter, attempt: made once, looked at by many tests."""
 
 
-def run_of(body: str, python: str) -> Run:
-    """The run of this body on this interpreter: made once, looked at by many tests."""
-    if (body, python) not in _runs:
-        _runs[body, python] = Run(body, python)
-    run = _runs[body, python]
+def run_of(body: str, request: pytest.FixtureRequest) -> Run:
+    run = _run_of(body, request.param, attempt(request))
     assert run.process.returncode == 0, run.process.stderr
     return run
 
 
 @pytest.fixture(params=PYTHONS)
 def keras_run(request: pytest.FixtureRequest) -> Run:
-    return run_of(KERAS, request.param)
+    return run_of(KERAS, request)
 
 
 @pytest.fixture(params=PYTHONS)
 def custom_run(request: pytest.FixtureRequest) -> Run:
-    return run_of(CUSTOM, request.param)
+    return run_of(CUSTOM, request)
 
 
 def check_sums(run: Run) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.timed import timed
+
 from .conftest import Event, of_type, other_pythons, run_script
 
 PYTHONS = [sys.executable, *other_pythons()]
@@ -74,6 +76,7 @@ ON_ARRAYS = """
 """
 
 
+@timed
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_optimizer_is_in_the_step_of_an_eager_loop_over_arrays(python: str) -> None:
     told, printed = ran(ON_ARRAYS, python)

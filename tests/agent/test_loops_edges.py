@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.timed import timed
+
 from .conftest import Event, main_pid, of_type, other_pythons, run_script
 
 PYTHONS = [sys.executable, *other_pythons()]
@@ -318,6 +320,7 @@ FIRST_TRACE = (
 )
 
 
+@timed
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_loop_whose_body_is_traced_twice_counts_its_waits_once(python: str) -> None:
     """The first trace makes the optimizer's variables."""
@@ -506,6 +509,7 @@ COMPILED = """
 """
 
 
+@timed
 def test_the_compile_for_the_last_smaller_batch_is_no_step_like_the_others() -> None:
     """XLA compiles for each shape, and the last batch of the first epoch has a new one."""
     events, process = run_script(COMPILED)

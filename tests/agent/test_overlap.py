@@ -8,7 +8,11 @@ from itertools import pairwise
 
 import pytest
 
+from tests.timed import timed
+
 from .conftest import keras_flavour, of_type, other_pythons, run_script
+
+pytestmark = timed
 
 SCRIPT = """
     import json, sys, time

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import tfgpu_tui.agent
+from tests.timed import timed
 from tfgpu_tui.core import events
 from tfgpu_tui.core.state import RunState, fold
 from tfgpu_tui.diagnose import diagnose
@@ -19,6 +20,8 @@ from tfgpu_tui.diagnose.lines import feed_lines, loop_lines
 from tfgpu_tui.supervisor.server import FROM_AGENTS
 
 from .conftest import of_type, other_pythons, run_script
+
+pytestmark = timed
 
 PYTHONS = [sys.executable, *other_pythons()]
 

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.timed import timed
+
 from .conftest import Event, of_type, other_pythons, run_script
 
 PYTHONS = [sys.executable, *other_pythons()]
@@ -64,6 +66,7 @@ def run(script: str, python: str) -> tuple[list[Event], str]:
     return of_type(events, "steps", phase="train"), process.stdout
 
 
+@timed
 @pytest.mark.parametrize("python", PYTHONS)
 def test_runs_that_apply_gradients_are_steps_and_what_lies_between_is_the_hosts(python: str) -> None:
     windows, said = run(FED, python)

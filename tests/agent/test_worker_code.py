@@ -6,10 +6,13 @@ import sys
 
 import pytest
 
+from tests.timed import timed
 from tfgpu_tui.core import events
 from tfgpu_tui.core.state import RunState
 
 from .conftest import main_pid, of_type, other_pythons, run_script
+
+pytestmark = timed
 
 SCRIPT = """
     import time

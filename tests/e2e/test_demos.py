@@ -17,6 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.timed import timed
+
+pytestmark = timed
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
 IMAGES = 1797

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_demos import DEMO, finding, has_stage_times, headless, needs_keras_3, weighty
+from tests.timed import timed
+
+pytestmark = timed
 
 Report = dict[str, Any]
 Run = Callable[..., Report]

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.timed import timed
+
 from .test_demos import DEMO, environment, finding, headless
+
+pytestmark = timed
 
 __all__ = ["environment"]
 FAMILY = ("place.", "dtype.", "rnn.", "precision.")

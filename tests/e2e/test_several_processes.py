@@ -10,8 +10,11 @@ import pytest
 
 from tests.agent.test_multi_worker import SCRIPT as TWO_WORKERS
 from tests.agent.test_multi_worker import free_ports
+from tests.timed import timed
 
 from .test_demos import environment, finding, headless
+
+pytestmark = timed
 
 __all__ = ["environment"]
 ONE_WAITS = (

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.timed import timed
+
 from .test_demos import ROOT, finding, has_stage_times, weighty
+
+pytestmark = timed
 
 FILES, FILE_BYTES = 40, 20_000
 TRAIN = """

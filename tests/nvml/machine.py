@@ -14,7 +14,7 @@ from tfgpu_tui.core.events import GpuSample
 from tfgpu_tui.runs.rundir import process_start
 from tfgpu_tui.supervisor.gpu import GpuSampler
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass

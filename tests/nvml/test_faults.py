@@ -15,7 +15,10 @@ import pytest
 
 from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
+from tests.timed import timed
 from tfgpu_tui.core.state import RunState
+
+pytestmark = timed
 
 HELD_S = 0.25
 """More than starting a child takes on a busy machine, less than any deadline."""

@@ -13,6 +13,7 @@ from tests.nvml.machine import Machine
 from tests.nvml.scenarios import gpu
 from tests.process.conftest import Workplace
 from tests.process.conftest import place as place
+from tests.timed import timed
 from tfgpu_tui.core.events import GpuSample
 
 SCRIPT = """
@@ -42,6 +43,7 @@ def test_the_report_has_the_gpus_of_the_machine(place: Workplace, machine: Machi
     assert GpuSample.type in place.only_run().journal.read_text()
 
 
+@timed
 @pytest.mark.parametrize("fault", [{"hang": True}, {"call": "nvmlDeviceGetName", "crash": True}], ids=["hang", "crash"])
 def test_a_hostile_driver_changes_nothing_for_the_script(
     place: Workplace, machine: Machine, fault: dict[str, Any]

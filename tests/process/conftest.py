@@ -21,7 +21,8 @@ from tfgpu_tui.runs import listing, rundir
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""Of one wait. A busy machine takes ten times as long as a free one; only a failure waits for so long."""
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
@@ -79,7 +80,7 @@ class Workplace:
             capture_output=True,
             cwd=self.folder,
             env={**self.env, **(env or {})},
-            timeout=60,
+            timeout=3 * DEADLINE_S,
         )
 
     def start(self, script: Path, *arguments: str, columns: int = 80, rows: int = 24) -> RunDir:
@@ -118,7 +119,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace
     (tmp_path / "work").mkdir()
     yield Workplace(tmp_path / "work", state, dict(os.environ))
     try:
-        wait_until(lambda: not processes_with(str(state)), "every process of the test had ended", 10)
+        wait_until(lambda: not processes_with(str(state)), "every process of the test had ended")
     finally:
         for pid in processes_with(str(state)):
             with contextlib.suppress(ProcessLookupError):

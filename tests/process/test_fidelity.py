@@ -109,7 +109,7 @@ def test_a_safe_path_is_kept(place: Workplace, look: Path, monkeypatch: pytest.M
 def headless(place: Workplace, script: Path, **env: str) -> tuple[subprocess.CompletedProcess[bytes], ...]:
     """The same script by plain python and by the tool, through pipes."""
     first = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, cwd=place.folder, env={**place.env, **env}, timeout=60
+        [sys.executable, str(script)], capture_output=True, cwd=place.folder, env={**place.env, **env}, timeout=180
     )
     return first, place.tool("--headless", script, env=env)
 
@@ -156,7 +156,7 @@ def test_buffering_through_a_pipe_is_pythons_own(place: Workplace) -> None:
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     assert os.read(process.stdout.fileno(), 100) == b"flushed\n"
-    out, _ = process.communicate(b"go\n", timeout=30)
+    out, _ = process.communicate(b"go\n", timeout=120)
     assert out == b"direct\nbuffered\n"
 
 

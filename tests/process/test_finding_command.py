@@ -14,6 +14,7 @@ import pytest
 
 from tests.journals import T0
 from tests.process.conftest import Workplace, of_type, wait_until
+from tests.timed import timed
 from tfgpu_tui.core.events import Fault, RunEnded, RunStarted
 from tfgpu_tui.diagnose.finding import Finding
 from tfgpu_tui.runs import listing, rundir
@@ -149,11 +150,12 @@ def test_what_another_supervisor_told_is_not_told_again(place: Workplace, make: 
     recorder.close()
 
 
+@timed
 def test_the_end_of_a_real_run_is_told(place: Workplace, command: str) -> None:
     script = place.script("import os\nprint(os.getsid(0), flush=True)\nraise SystemExit('no data')")
     began = time.monotonic()
     done = subprocess.run(
-        place.command("--headless", "--on-finding", command, script), cwd=place.folder, env=place.env, timeout=60,
+        place.command("--headless", "--on-finding", command, script), cwd=place.folder, env=place.env, timeout=180,
         capture_output=True,
     )  # fmt: skip
     assert done.returncode == 1 and time.monotonic() - began < 30

@@ -59,7 +59,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield state
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 def test_a_run_of_another_host_is_read_and_a_dropped_link_is_taken_up_where_it_stood(box: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_run_of_another_host_is_read_and_a_dropped_link_is_taken_up_where_it_s
         place, state = followed._place, followed._followed.state
         assert followed._link._process is not None and place.line > 0
         followed._link._process.kill()
-        wait_until(lambda: not row() or not followed._link.up, "the link was noticed to be gone", 30)
+        wait_until(lambda: not row() or not followed._link.up, "the link was noticed to be gone", 60)
         wait_until(lambda: row((before.step or 0) + 1), "it went on over a new link", 60)
         assert followed._followed.state is state, "from where it stood: nothing was read again"
         assert followed._place.line <= run.run.journal.read_bytes().count(b"\n"), "no line came twice"

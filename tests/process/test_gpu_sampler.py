@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 
+from tests.timed import timed
 from tfgpu_tui.core.events import GpuSample, HostSample
 from tfgpu_tui.runs.rundir import process_start
 from tfgpu_tui.supervisor.gpu import GpuSampler
 from tfgpu_tui.supervisor.host import HostSampler
+
+pytestmark = timed
 
 TALKS = """
 import json, sys, time
@@ -22,7 +25,7 @@ print(json.dumps({"status": "ok", "gpus": [row]}), flush=True)
 
 
 async def watched(
-    code: str, enough: Callable[[list[GpuSample]], bool], deadline_s: float = 10.0
+    code: str, enough: Callable[[list[GpuSample]], bool], deadline_s: float = 60.0
 ) -> tuple[list[GpuSample], list[HostSample], float]:
     """Runs a stand-in child until the sampler said `enough`. Returns its samples, the host's, and the longest time
     for which the loop was held."""

@@ -60,7 +60,7 @@ def test_a_callers_signals_and_limits_are_the_scripts(place: Workplace, screen: 
     def under_the_caller(*command: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, caller, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            cwd=place.folder, env=place.env, timeout=60,
+            cwd=place.folder, env=place.env, timeout=180,
         )  # fmt: skip
 
     plain = under_the_caller(sys.executable, script)
@@ -85,7 +85,7 @@ def test_an_alarm_clock_is_the_scripts(place: Workplace) -> None:
     script = place.script("import time; print('ready', flush=True); time.sleep(60)")
     done = subprocess.run(
         [sys.executable, caller, *place.command("--headless", script)],
-        stdin=subprocess.DEVNULL, capture_output=True, cwd=place.folder, env=place.env, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, cwd=place.folder, env=place.env, timeout=180,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (128 + signal.SIGALRM, b"ready\n")
     assert b"tfgpu-tui report" in done.stderr
@@ -154,7 +154,7 @@ def test_a_prompt_is_the_scripts(place: Workplace) -> None:
         env={**place.env, "PYTHONINSPECT": "1", "TERM": "dumb"},
     )  # fmt: skip
     try:
-        assert process.wait(30) == 6, "the script's prompt read what was typed, and the tool asks for nothing"
+        assert process.wait(60) == 6, "the script's prompt read what was typed, and the tool asks for nothing"
         seen = os.read(master, 1 << 16)
         assert seen.count(b">>> ") == 1 and b"tfgpu-tui report" in seen and b"Traceback" not in seen
     finally:

@@ -38,7 +38,7 @@ def test_a_terminals_output_is_read_as_it_passes(place: Workplace) -> None:
 def headless(place: Workplace, stderr: Any, *options: str) -> dict[str, Any]:
     """A headless run with this stderr; its report."""
     command = place.command("--headless", "--report-json", "report.json", *options, place.script(SCRIPT), "0.6")
-    done = subprocess.run(command, cwd=place.folder, env=place.env, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
+    done = subprocess.run(command, cwd=place.folder, env=place.env, stdout=subprocess.PIPE, stderr=stderr, timeout=180)
     assert (done.returncode, done.stdout) == (0, b"trained\n")
     report: dict[str, Any] = json.loads((place.folder / "report.json").read_text())
     return report
@@ -69,7 +69,11 @@ def test_a_pipe_is_its_callers_and_so_the_messages_are_unknown(place: Workplace)
 def test_without_a_stderr_the_run_goes_on(place: Workplace) -> None:
     command = place.command("--headless", "--report-json", "report.json", place.script("print('trained')"))
     done = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=place.folder, env=place.env, capture_output=True, timeout=60
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
+        cwd=place.folder,
+        env=place.env,
+        capture_output=True,
+        timeout=180,
     )
     assert (done.returncode, done.stdout) == (0, b"trained\n")
 

@@ -27,7 +27,7 @@ def test_modules_of_the_users_are_the_scripts_and_not_ours(place: Workplace, whe
     (foreign / "script.py").write_text(f"import {', '.join(names)}\nprint(psutil.ours, asyncio.ours)\n")
     env = {**place.env, "PYTHONPATH": f"{foreign}:{place.env['PYTHONPATH']}"} if "PATH" in where else place.env
     done = subprocess.run(
-        [*place.command("--headless", "script.py")], cwd=foreign, env=env, capture_output=True, timeout=60
+        [*place.command("--headless", "script.py")], cwd=foreign, env=env, capture_output=True, timeout=180
     )
     assert (done.returncode, done.stdout) == (0, b"True True\n"), done.stderr
     run = place.only_run()
@@ -63,7 +63,7 @@ WITHOUT = {
 def test_a_machine_that_has_not_enough_for_the_monitor(place: Workplace, what: str) -> None:
     done = subprocess.run(
         [*WITHOUT[what], *place.command("--headless", "--report-json", "r.json", place.script(ENDS))],
-        stdin=subprocess.DEVNULL, capture_output=True, cwd=place.folder, env=place.env, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, cwd=place.folder, env=place.env, timeout=180,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (7, b"ran\n")
     text = done.stderr.decode()

@@ -88,7 +88,7 @@ def test_a_pipe_is_written_whole_or_given_up(tmp_path: Path, monkeypatch: pytest
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
     write_report(REPORT, pipe)
-    reader.join(20)
+    reader.join(60)
     assert json.loads(read[0]) == REPORT and stat.S_ISFIFO(pipe.stat().st_mode)
     monkeypatch.setattr(report_file, "PATIENCE_S", 0.2)
     with pytest.raises(OSError, match="nobody reads from this pipe"):

@@ -245,7 +245,7 @@ def test_a_headless_run_is_rerun_beside_its_caller(place: Workplace) -> None:
     run = place.only_run()
     wait_until(lambda: of_type(run, ChildStarted), "the supervisor is at work")
     launch.rerun(run, KNOBS)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 5 and b"ready False" in out
     (new,) = others(place, run)
     assert err.decode().count(f"a rerun was asked for, and goes on by itself: tfgpu-tui attach {new.id}") == 1

@@ -78,7 +78,7 @@ def line(kind: str, **more: Any) -> bytes:
     return json.dumps({"v": 1, "t": time.time(), "src": "agent", "pid": 1, "type": kind, **more}).encode() + b"\n"
 
 
-async def until(condition: Any, deadline_s: float = 5.0) -> None:
+async def until(condition: Any, deadline_s: float = 60.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"

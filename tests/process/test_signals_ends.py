@@ -93,7 +93,7 @@ def test_no_orphan_survives_a_stop_of_a_headless_run(place: Workplace) -> None:
     run = place.only_run()
     wait_until(lambda: of_type(run, ChildStarted), "the supervisor is at work")
     launch.stop(run, "interrupt")
-    assert process.wait(30) == 7
+    assert process.wait(60) == 7
     process.stdout.close()
     assert alive(children) == []
 
@@ -115,7 +115,7 @@ def test_a_detach_ends_nothing(place: Workplace) -> None:
     children = family(run)
     os.killpg(launcher.pid, signal.SIGHUP)
     os.close(master)
-    launcher.wait(20)
+    launcher.wait(60)
     supervisor_of(run)
     wait_until(lambda: of_type(run, ChildStarted), "the supervisor is at work")
     assert len(alive(children)) == 4

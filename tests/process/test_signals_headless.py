@@ -169,7 +169,7 @@ def test_a_signal_before_the_script_was_started_is_for_the_script(place: Workpla
         "child.spawn_inherited = signalled\n"
         f"raise SystemExit(command_line.main(['--headless', {str(place.script('import time; time.sleep(60)'))!r}]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=place.env, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=place.env, timeout=180)
     assert done.returncode == 128 + signal.SIGTERM and b"by SIGTERM" in done.stderr
 
 
@@ -339,7 +339,7 @@ def test_a_killed_tool_leaves_its_script_and_nothing_else(place: Workplace, stop
     os.kill(job.pid, signal.SIGKILL)
     if stopped:
         os.killpg(job.pid, signal.SIGCONT)
-    assert job.process.wait(10) == -signal.SIGKILL
+    assert job.process.wait(60) == -signal.SIGKILL
     wait_until(lambda: state(witness) in ("gone", "Z"), "the witness is gone")
     wait_until(lambda: state(script) == "S", "the script goes on")
     os.kill(script, TERM)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.process.conftest import Workplace, of_type, read_journal, wait_for_state, wait_until
+from tests.timed import timed
 from tfgpu_tui.core.events import Phase, RunEnded, Steps, Stopping, TrainEnd
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.supervisor import launch
@@ -25,13 +26,15 @@ print("saved", flush=True)
 """
 
 FED_BY_PYTHON = """
-import sys, time
+import gc, sys, time
 import numpy as np
 import tensorflow as tf
 import keras
 ALONE = "alone" in sys.argv  # then a call of `read` is always on its way: what is fetched ahead is never full
+if ALONE:
+    gc.disable()  # and the epoch's iterator, in a cycle of references, is there until the interpreter closes
 def read(number):
-    time.sleep(0.02 if ALONE else 0.001)
+    time.sleep(0.2 if ALONE else 0.001)
     return np.ones(4, "float32")
 def load(number):
     x = tf.ensure_shape(tf.numpy_function(read, [number], tf.float32), (4,))
@@ -41,7 +44,7 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = ALONE and batch == 3
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")
-data = tf.data.Dataset.range(100_000).map(load).batch(32)
+data = tf.data.Dataset.range(100_000).map(load).batch(4 if ALONE else 32)
 model.fit(data, epochs=100, verbose=0, callbacks=[Stop()])
 print("saved", flush=True)
 """
@@ -79,7 +82,7 @@ def stages(run: RunDir) -> list[str]:
 
 def test_a_stop_waits_for_the_batch_and_lets_the_script_finish(place: Workplace) -> None:
     run = place.start(place.script(TRAINING))
-    wait_until(lambda: of_type(run, Steps), "steps were seen", 60)
+    wait_until(lambda: of_type(run, Steps), "steps were seen", 120)
     launch.stop(run)
     summary = wait_for_state(run, "ended")
     assert (summary.exit_code, summary.signal, summary.stopped) == (0, None, "user")
@@ -99,7 +102,7 @@ def test_stop_after_ends_a_headless_run_with_the_scripts_own_status(place: Workp
 
 def test_a_stop_of_a_training_that_python_feeds_needs_no_signal(place: Workplace) -> None:
     run = place.start(place.script(FED_BY_PYTHON))
-    wait_until(lambda: of_type(run, Steps), "steps were seen", 60)
+    wait_until(lambda: of_type(run, Steps), "steps were seen", 120)
     launch.stop(run)
     summary = wait_for_state(run, "ended")
     assert (summary.exit_code, summary.signal) == (0, None)
@@ -121,7 +124,7 @@ def test_what_a_script_left_when_it_ended_by_itself_is_not_touched(place: Workpl
     assert plain.stdout is not None
     run = place.start(script, "alone")
     assert plain.stdout.readline() == b"saved\n"
-    wait_until(lambda: "saved" in run.output_log.read_text(), "the script was over", 60)
+    wait_until(lambda: "saved" in run.output_log.read_text(), "the script was over", 120)
     with pytest.raises(subprocess.TimeoutExpired):
         plain.wait(6)
     plain.kill()
@@ -137,6 +140,7 @@ def steps_of(run: RunDir) -> int:
     return sum(event.steps for event in of_type(run, Steps) if isinstance(event, Steps))
 
 
+@timed
 def test_an_interpreter_that_waits_after_a_stop_is_ended(place: Workplace) -> None:
     report = place.folder / "r.json"
     done = place.tool("--headless", "--stop-after", "40", "--report-json", report, place.script(STUCK))

@@ -341,7 +341,7 @@ def test_a_headless_supervisor_killed_leaves_the_script_as_it_is(place: Workplac
     counted = Counting(place.only_run(), end)
     wait_until(lambda: counted.steps() >= 10, "it made its first steps")
     process.kill()
-    process.wait(20)
+    process.wait(60)
     counted.goes_on()
     assert listing.summary(counted.run).state == "lost"
     listed = place.tool("runs").stdout.decode()

@@ -66,7 +66,7 @@ def on_node7(place: Workplace, end: Path) -> Iterator[rundir.RunDir]:
     finally:
         end.touch()
         try:
-            tool.communicate(timeout=30)
+            tool.communicate(timeout=120)
         finally:
             tool.kill()
 
@@ -98,7 +98,7 @@ def test_what_runs_on_another_host_is_watched_and_left_alone(place: Workplace, t
             assert re.match(rb"\[tfgpu-tui \d", watching.stdout.readline())
             assert watching.poll() is None
             end.touch()
-            out, _ = watching.communicate(timeout=30)
+            out, _ = watching.communicate(timeout=120)
         finally:
             watching.kill()
         assert b"finished" in out or b"exit" in out, "it follows to the end, and reports"

@@ -164,7 +164,7 @@ def text_of(app: MonitorApp) -> str:
     return "\n".join(rows_of(app))
 
 
-async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Waits until the screen has come to `condition`; fails with what it shows instead."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -54,13 +54,13 @@ class Terminal:
         os.close(slave)
         self.seen = b""
 
-    def read_until(self, words: str, seconds: float = 20.0) -> None:
+    def read_until(self, words: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while words.encode() not in self.seen:
             assert time.monotonic() < deadline, f"{words!r} never came: {self.seen[-2000:]!r}"
             self._read(0.1)
 
-    def exit_code(self, seconds: float = 20.0) -> int:
+    def exit_code(self, seconds: float = 60.0) -> int:
         """Drains the terminal until the program ends."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
@@ -127,7 +127,7 @@ def test_a_terminal_that_hangs_up_ends_the_screen(live_run: RunDir, terminal: Op
     screen.read_until("Input-bound")
     os.close(screen.master)
     screen.master = -1
-    assert screen.process.wait(timeout=20) is not None
+    assert screen.process.wait(timeout=60) is not None
 
 
 FLEET = "import sys; from tfgpu_tui.cli.command_line import main; sys.exit(main(['fleet']))"

@@ -91,7 +91,7 @@ def live(tmp_path: Path) -> Iterator[tuple[Terminal, recording.Script, JournalWr
 
 def quiet(terminal: Terminal) -> bytes:
     """Reads until nothing more comes, and returns everything that came."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     last, since = b"", time.monotonic()
     while time.monotonic() - since < QUIET_S:
         assert time.monotonic() < deadline, "the screen of a run that is over goes on sending"
@@ -111,7 +111,7 @@ def test_cell_by_cell_the_terminal_comes_to_show_what_a_whole_repaint_shows(
             writer.append(event)
         words = f"loss {n + 2}.5"
         writer.append(ev.Metrics(t=batch[0].t, src="agent", step=900 + n, values={"loss": n + 2.5}))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while words not in "\n".join(screen_of(terminal.seen)):
             assert time.monotonic() < deadline, "\n".join(screen_of(terminal.seen))
             terminal._read(0.05)

@@ -103,7 +103,7 @@ async def settled(pilot: Pilot[int], app: MonitorApp, size: tuple[int, int]) -> 
     """The rows once the screen has this size and nothing moves any more."""
     await until(pilot, lambda: app.size == size and app.screen.size == size and filled(app, size))
     before: list[str] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (rows := screen_rows(app)) != before or not rows or not filled(app, size):
         assert time.monotonic() < deadline
         before = rows

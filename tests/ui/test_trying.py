@@ -101,7 +101,7 @@ async def test_it_is_stopped_and_left_with_what_is_known(made: Make, control: Fa
         assert app.is_running and not control.stopped
         groups.save(group(records=[record({}, 30.0)], ended="stopped"))
         process.over = True
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while app._exit is False and time.monotonic() < deadline:
             await pilot.pause(0.02)
         assert app._exit

@@ -240,7 +240,7 @@ def test_ctrl_c_is_quiet(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 def tool(arguments: list[str | bytes], env: dict[str, str], redirect: str = "", **more: Any) -> CompletedProcess[bytes]:
     """The command in a shell that redirects it."""
     command = ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-m", "tfgpu_tui", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, timeout=60, **more)
+    return subprocess.run(command, env=env, capture_output=True, timeout=180, **more)
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_a_folder_that_is_gone(own: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "gone").mkdir()
         script = f'rmdir "$PWD"; exec "$0" -m tfgpu_tui {line}'
         done = subprocess.run(
-            ["/bin/sh", "-c", script, sys.executable], cwd=tmp_path / "gone", env=own, capture_output=True, timeout=60
+            ["/bin/sh", "-c", script, sys.executable], cwd=tmp_path / "gone", env=own, capture_output=True, timeout=180
         )
         assert done.returncode == 2 and done.stderr.startswith(b"tfgpu-tui: "), (line, done.stderr)
         assert done.stderr.count(b"\n") == 1, (line, done.stderr)

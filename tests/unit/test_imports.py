@@ -23,7 +23,7 @@ HEAVY = {"textual", "rich", "tensorflow", "keras", "numpy", "pynvml", "psutil", 
 def loaded(code: str) -> set[str]:
     """Top-level packages that `code` loads; what the interpreter has at start by itself is left out."""
     listing = "import sys; before = set(sys.modules)\n" + code + "\nprint('|', *(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return {name.partition(".")[0] for name in done.stdout.rpartition("|")[2].split()}
 

@@ -558,7 +558,7 @@ def test_a_line_without_end_costs_neither_memory_nor_time(tmp_path: Path) -> Non
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(len(reader.poll()), reader.skipped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=180)
     read, skipped, kib = map(int, done.stdout.split())
     assert (read, skipped) == (2, 1)
     assert kib < 60 * 1024
