@@ -113,10 +113,10 @@ found = {}
 of_graphs, best = placement._of_graphs, placement.best
 
 
-def noting_best(metadata, traced, reasons):
-    result = best(metadata, traced, reasons)
+def noting_best(graphs, traced, reasons):
+    result = best(graphs, traced, reasons)
     if result is not None and result.trains:
-        found.update(metadata=metadata, result=result)
+        found.update(graphs=graphs, result=result)
     return result
 
 
@@ -135,9 +135,8 @@ def tell(case):
     """Waits for the agent's analysis and prints what it and the witness say of each node of the final graph."""
     assert analysed.wait(60), f"{case}: the agent did not analyse the graphs"
     names = {key: layer.name for key, layer in found["layers"].items()}
-    graphs = [f.post_optimization_graph for f in found["metadata"].function_graphs]
     owners = found["result"].owners
-    graph = max(graphs, key=lambda g: sum(node.name in owners for node in g.node))
+    graph = max(found["graphs"], key=lambda g: sum(node.name in owners for node in g.node))
     nodes = []
     for node in graph.node:
         ours, truth = owners.get(node.name), witness.of(node.name)

@@ -203,6 +203,12 @@ WAYS = """
             for x, y in data:
                 watch(batch=x, value=step(x, y))
 
+    def own_loop_compiled(watch):
+        data, step = dataset(watch, *arrays(watch)), training_step(watch, functions=tf.function(jit_compile=True))
+        while not watch.enough():
+            for x, y in data:
+                watch(batch=x, value=step(x, y))
+
     def own_loop_with_next(watch):
         data, step = dataset(watch, *arrays(watch)), training_step(watch)
         iterator = iter(data.repeat())
@@ -309,6 +315,7 @@ WAYS = """
 """
 SEVERAL = "from_a_dataset", "own_loop", "distributed"
 ALL = (
+    "own_loop_compiled",  # the first trainings are looked at more closely
     *("from_arrays", "from_arrays_eagerly", "from_a_pydataset", "from_a_generator", "in_a_thread", "evaluated"),
     *("by_batches", "failed_callback", "failed_callback_in_a_thread", "failed_model", "callback_list_by_hand"),
     *("own_loop_with_next", "own_loop_eager", "own_loop_that_fails", "loop_in_a_function", "inferred", "failed_trace"),

@@ -163,7 +163,7 @@ def test_a_metric_is_shown_whole_or_not_at_all() -> None:
         assert "…" not in text or width < 26, text
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "after the first steps"), (12, "XLA compiles whole")])
+@pytest.mark.parametrize(("count", "words"), [(1, "after the first steps"), (12, "handed out no graph of a step")])
 def test_a_placement_that_does_not_come_is_unknown_in_words(count: int, words: str) -> None:
     state = state_of(start(), windows(count))
     said = placement.content(View(state=state, now=state.now), Box(120, 10))

@@ -103,6 +103,8 @@ def test_a_loop_and_a_table_are_information_where_nothing_looked() -> None:
     assert unmeasured([around]) == [], "the script's own loop over the steps is no layer's"
     assert unmeasured([replace(adam, sparse=[{**table, "elements": 900_000}])]) == [], "a small table"
     assert unmeasured([replace(adam, sparse=[{**table, "slots": 0}])]) == [], "its rows alone are updated"
+    compiled = replace(placed, layers=[row(layer="a", **{"class": "Mine"}, loops=1, xla=True)])
+    assert unmeasured([compiled]) == [], "no profile tells the time of a layer in it"
     look = looked({"forward": 9.0, "optimizer": 0.5})
     assert list(compute_unmeasured.findings(state_of(start(), [placed, adam], look))) == [], "it is measured"
 
@@ -114,3 +116,13 @@ def test_looks_at_the_stack_are_no_profile_of_layers() -> None:
     assert report["compute"]["parts"]["optimizer"]["ms"] == 5.5
     assert report["unknown"]["placement.ms"] == report["unknown"]["compute"] == "by looks at the stack (100 looks)"
     assert report["placement_basis"]["profiled_steps"] is None
+
+
+def test_the_time_of_a_layer_is_unknown_where_xla_compiled_it() -> None:
+    layers = [row(layer="(input)"), row(layer="a", xla=True), row(layer="block", forward={}, backward={}, xla=None)]
+    placed = ev.Placement(t=T0 + 4, layers=layers, ops=5, predicted=True)
+    assert "XLA" in report_json.build(state_of(start(), windows(40), [placed]))["unknown"]["placement.ms"]
+    asked = ev.LayerTimes(t=T0 + 5, asked="user", refused="the training ended before")
+    assert "XLA" in report_json.build(state_of(start(), windows(40), [placed, asked]))["unknown"]["placement.ms"]
+    partly = ev.Placement(t=T0 + 4, layers=[*layers, row(layer="b", xla=False)], ops=5, predicted=True)
+    assert "XLA" not in report_json.build(state_of(start(), windows(40), [partly]))["unknown"]["placement.ms"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tfgpu_tui.agent.placement import kernels, rows
-from tfgpu_tui.agent.placement.graph import Traced, tally
+from tfgpu_tui.agent.placement.graph import Traced, best, tally
 from tfgpu_tui.agent.placement.layers import Facts
 from tfgpu_tui.agent.placement.placement_record import Recording
 from tfgpu_tui.agent.placement.reasons import Cause, Reasons
@@ -90,6 +90,31 @@ def test_the_row_of_a_layer_tells_its_devices_copies_and_reasons() -> None:
     assert row["copies"] == {"CPU:0 > GPU:0": 1, "GPU:0 > CPU:0": 1}
     assert row["variable_copies"] == 1
     assert row["predicted"] is None
+
+
+def test_gradients_that_a_tape_outside_takes_are_joined_with_their_function() -> None:
+    traced = Traced(Recording())
+    traced.owner = {"m/dense/MatMul": (1,)}
+    traced.scope_owner = {"m/dense": (1,)}
+    traced.stacks = {(1,): 1}
+    forward = [node("m/dense/MatMul", "MatMul", "GPU:0"), node("Mean", "Mean", "GPU:0")]
+    backward = [
+        node("gradients/m/dense/MatMul_grad/MatMul", "MatMul", "GPU:0"),
+        node("gradients/m/dense/MatMul_grad/MatMul_1", "MatMul", "GPU:0"),
+        node("gradients/Mean_grad/Tile", "Tile", "GPU:0"),
+    ]
+    no_library = SimpleNamespace(function=[])
+    graphs = [SimpleNamespace(node=nodes, library=no_library) for nodes in (backward, forward)]
+    reasons = Reasons(TABLE, gpu=True)
+    both = best(graphs, traced, reasons)
+    assert both is not None and both.trains
+    assert (both.ops, both.unattributed) == (5, 1)
+    assert both.tallies[(1,)].forward == {"GPU:0": 1}
+    assert both.tallies[(1,)].backward == {"GPU:0": 2}
+    assert both.tallies[("(loss)",)].backward == {"GPU:0": 1}
+    assert best(graphs[:1], traced, reasons) is None, "without the function itself"
+    alone = best(graphs[1:], traced, reasons)
+    assert alone is not None and not alone.trains and alone.ops == 2
 
 
 def test_more_layers_than_a_person_reads_are_summed_up() -> None:

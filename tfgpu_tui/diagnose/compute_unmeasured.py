@@ -34,7 +34,8 @@ def findings(state: RunState) -> Iterator[Finding]:
 
 def _loop(state: RunState) -> Iterator[Finding]:
     rows = state.placement.layers if state.placement else []
-    looping = [row for row in rows if row.get("loops") and is_layer(row) and not _over_time(row)]
+    # No profile tells the time of a layer that XLA compiled.
+    looping = [row for row in rows if row.get("loops") and is_layer(row) and not (_over_time(row) or row.get("xla"))]
     if not looping:
         return
     row = looping[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import RunEnded
+from tfgpu_tui.core.rows import is_layer
 from tfgpu_tui.core.run_words import LOST_WORDS, SERVES_WORDS, end_words, signal_name
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import Finding, diagnose
@@ -241,6 +242,14 @@ def _placement(state: RunState) -> list[dict[str, Any]]:
     return [{**{k: row.get(k, nothing.get(k)) for k in keys}, "ms": state.layer_ms(row)} for row in rows]
 
 
+def _compiled_whole(state: RunState) -> bool:
+    """Whether XLA compiles each layer of which an operation was found, and none has a time."""
+    rows = state.placement.layers if state.placement else []
+    ran = [row for row in rows if is_layer(row) and (row.get("forward") or row.get("backward"))]
+    timed = state.layer_times is not None and state.layer_times.layers
+    return bool(ran) and all(row.get("xla") for row in ran) and not timed
+
+
 def _placement_basis(state: RunState) -> dict[str, Any] | None:
     """Where the rows come from, and the totals of a profile."""
     placement, times = state.placement, state.layer_times
@@ -310,6 +319,8 @@ def _unknown_times(state: RunState) -> dict[str, str]:
     if state.placement is None:
         reasons = [reason for hook, reason in state.hooks_off.items() if "placement" in hook]
         out["placement"] = "; ".join(reasons) or "no graph of a training step was collected"
+    elif _compiled_whole(state):
+        out["placement.ms"] = "XLA compiles all layers into one program: its time is not known by layer"
     elif state.layer_times is None:
         out["placement.ms"] = "not asked for: --set profile=5 measures the time per layer"
     elif state.layer_times.refused is not None:

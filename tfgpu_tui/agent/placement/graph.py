@@ -1,6 +1,6 @@
 """From a collected final graph and the recorded layer calls to what each layer's ops do, and where.
 
-Nothing here touches TensorFlow's state; it reads a RunMetadata proto and op names, on the agent's own thread.
+Nothing here touches TensorFlow's state; it reads GraphDef protos and op names, on the agent's own thread.
 """
 
 from __future__ import annotations
@@ -298,11 +298,45 @@ def _rest(node: Any, backward: bool) -> Optional[Stack]:
     return (LOSS,) if backward else None
 
 
-def best(metadata: Any, traced: Traced, reasons: Reasons) -> Optional[Result]:
-    """The collected function that trains, or else the one in which most layers' ops are; None where none has any."""
-    graphs = [function.post_optimization_graph for function in metadata.function_graphs]
+def _size(graph: Any) -> int:
+    """Nodes, those in functions that it calls included: where XLA compiles a step, there are hardly others."""
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+
+def best(graphs: List[Any], traced: Traced, reasons: Reasons) -> Optional[Result]:
+    """The collected function that trains, or else the one in which most layers' ops are; None where none has any.
+
+    The gradients that a tape outside of a function takes are a function of their own: the two are one result.
+    """
     # Each variable's initialiser is a small function of its own: hundreds in a big model.
-    largest = sorted(graphs, key=lambda graph: -len(graph.node))[:LOOKED_AT]
+    largest = sorted(graphs, key=_size, reverse=True)[:LOOKED_AT]
     results = [tally(graph, traced, reasons) for graph in largest]
-    results = [r for r in results if any(isinstance(stack[0], int) for stack in r.tallies)]
-    return max(results, key=lambda r: (r.trains, r.ops - r.unattributed), default=None)
+    results = [result for result in results if any(isinstance(stack[0], int) for stack in result.tallies)]
+    forward = max((result for result in results if _runs_layers(result)), key=_rank, default=None)
+    if forward is not None and not forward.trains:
+        backward = max((result for result in results if result.trains), key=_rank, default=None)
+        return forward if backward is None else _joined(forward, backward)
+    return forward
+
+
+def _rank(result: Result) -> Tuple[bool, int]:
+    return result.trains, result.ops - result.unattributed
+
+
+def _runs_layers(result: Result) -> bool:
+    """Whether it has the forward pass of a layer."""
+    return any(row.forward for stack, row in result.tallies.items() if isinstance(stack[0], int))
+
+
+def _joined(forward: Result, backward: Result) -> Result:
+    tallies = forward.tallies
+    for stack, row in backward.tallies.items():
+        tallies.setdefault(stack, Tally()).add(row)
+    return Result(
+        tallies,
+        forward.ops + backward.ops,
+        forward.unattributed + backward.unattributed,
+        True,
+        {**forward.owners, **backward.owners},
+        {**forward.devices, **backward.devices},
+    )

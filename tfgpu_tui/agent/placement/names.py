@@ -25,6 +25,9 @@ OPTIMIZER = "(optimizer)"
 
 GRADIENT_SCOPE = "gradient_tape/"
 """Prefix of an op made by a GradientTape: `_gradient_function` in tensorflow/python/eager/backprop.py (2.15-2.21)."""
+GRADIENTS = "gradients/"
+"""Prefix in a function that holds the gradients of another one, for a tape outside of it: then
+`gradients/<forward op>_grad/…` (`_GradientsHelper` in tensorflow/python/ops/gradients_util.py, 2.15-2.22)."""
 
 _INLINED = re.compile(r"((?:^|/)[^/]*PartitionedCall[^/]*/|/(?:body|cond|then|else|branch\d+)/_\d+/)")
 """What inlining puts in front of an op's own name: the call's or the loop's name."""
@@ -71,7 +74,7 @@ def own_names(name: str) -> List[str]:
 
 def is_backward(parts: Sequence[str]) -> bool:
     """True for an op that a gradient made, from its `own_names`."""
-    return any(GRADIENT_SCOPE in part or part.startswith("gradients/") for part in parts)
+    return any(GRADIENT_SCOPE in part or part.startswith(GRADIENTS) for part in parts)
 
 
 def paint(op_names: Sequence[str], base: Stack, intervals: Iterable[Interval]) -> Dict[str, Stack]:
@@ -117,7 +120,7 @@ def scopes(owner: Dict[str, Stack]) -> Dict[str, Stack]:
 def find(parts: Sequence[str], owner: Dict[str, Stack], scope_owner: Dict[str, Stack]) -> Optional[Stack]:
     """The stack that made an op of the final graph, from its `own_names`; None where nothing is known about it.
 
-    A gradient belongs to the forward scope after its last `gradient_tape/`, for so it is named.
+    A gradient belongs to the forward scope after its last `gradient_tape/` or its `gradients/`, for so it is named.
     """
     backward = is_backward(parts)
     for part in parts:
@@ -126,6 +129,8 @@ def find(parts: Sequence[str], owner: Dict[str, Stack], scope_owner: Dict[str, S
         gradient = part.rfind(GRADIENT_SCOPE)
         if gradient >= 0:
             part = part[gradient + len(GRADIENT_SCOPE) :]
+        elif part.startswith(GRADIENTS):
+            part = part[len(GRADIENTS) :]
         while part:
             found = owner.get(part) or scope_owner.get(part)
             if found:

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..hooks.runtime import after_execution, every, guarded, send
 from ..hooks.tf_context import initialised_context
-from . import eager, placement_record
+from . import eager, placement_compiled, placement_record
 from . import reasons as placement_reasons
 from .eager import EagerStep
 from .graph import Traced, best
@@ -30,7 +30,8 @@ ANALYSIS_PERIOD_S = 0.25
 
 
 class _Collected(NamedTuple):
-    metadata: Any
+    graphs: List[Any]
+    """GraphDefs."""
     traced: Traced
     layers: Dict[Key, Facts]
 
@@ -73,6 +74,7 @@ def _start() -> bool:
     if context is None or not _within_budget() or script_traces():
         return False
     context.enable_graph_collection()
+    placement_compiled.begin()
     _state.collecting = True
     return True
 
@@ -83,7 +85,7 @@ def _collect(model: Any, phase: str, steps_total: int) -> None:
     if not _state.collecting:
         return
     _state.collecting = False
-    recording = placement_record.take()
+    recording, calls = placement_record.take(), placement_compiled.take()
     context = initialised_context()
     if context is None or script_traces():
         return
@@ -91,12 +93,14 @@ def _collect(model: Any, phase: str, steps_total: int) -> None:
     metadata = context.export_run_metadata()
     context.disable_graph_collection()
     _state.collections += 1
-    if metadata is not None and recording.graphs:
+    graphs = [] if metadata is None else [function.post_optimization_graph for function in metadata.function_graphs]
+    graphs += placement_compiled.graphs(calls)
+    if graphs and recording.graphs:
         if not _state.at_exit:
             # The script may end before the agent's thread looks. Registered now, it runs before TensorFlow's own.
             _state.at_exit = True
             atexit.register(guarded("placement")(_analyse))
-        _state.graphs.append(_Collected(metadata, Traced(recording), recording.facts()))
+        _state.graphs.append(_Collected(graphs, Traced(recording), recording.facts()))
     _state.cost_s += time.perf_counter() - begun_s
 
 
@@ -141,7 +145,7 @@ def reasons() -> Reasons:
 def _of_graphs(collected: _Collected) -> Optional[Dict[str, Any]]:
     """None where the graphs hold no layer, or only an evaluation's after the training's was reported."""
     traced = collected.traced
-    result = best(collected.metadata, traced, reasons())
+    result = best(collected.graphs, traced, reasons())
     if result is None or (_state.sent_training and not result.trains):
         return None
     _state.sent_training = _state.sent_training or result.trains

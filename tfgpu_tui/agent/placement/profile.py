@@ -217,7 +217,8 @@ def _read(raw: bytes, wall_s: float) -> None:
     _state.cost_s += time.thread_time() - begun_s
     _state.tries += 1
     most = TRIES if _state.asked == "user" else AUTOMATIC_TRIES
-    if steps_in(times, attribution) < WHOLE and _state.tries < most:
+    whole = steps_in(times, attribution) >= WHOLE or (split is not None and profile_split.all_compiled(split))
+    if not whole and _state.tries < most:
         return
     tell(times, split, attribution, wall_s, gpus)
 

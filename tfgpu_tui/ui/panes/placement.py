@@ -148,7 +148,7 @@ def _why_empty(view: View) -> str:
     if off is not None:
         return f"not known: {printable(off)}"
     if view.state.train.steps >= MANY_STEPS:
-        return "not known: TensorFlow handed out no graph of a step, as of one that XLA compiles whole"
+        return "not known: TensorFlow handed out no graph of a step"
     if view.state.train.steps and view.state.running:
         return "the placement is read from TensorFlow's final graph after the first steps"
     return view.waiting_words()
