@@ -1,13 +1,16 @@
-"""What a coordinator schedules, summed to steps: without TensorFlow, and with servers within one process."""
+"""What a coordinator schedules, summed to steps, and servers: without TensorFlow, and all within one process."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tfgpu_tui.agent.steps import coordinator, windows
+from tfgpu_tui.agent.steps import coordinator, stopping, windows
 
 from .conftest import of_type, other_pythons, run_script
 
@@ -45,6 +48,76 @@ def test_what_fails_is_no_step_and_what_goes_on_is_told(told: list[dict[str, Any
     assert told == [], "within a window"
     scheduled.emit(now + 12.0)
     assert [(e["steps"], round(e["wall_s"], 3)) for e in told] == [(1, 0.1)]
+
+
+@pytest.fixture
+def limit(told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A stop after so many steps more, in a process that SIGINT interrupts."""
+    monkeypatch.setattr(stopping, "_limit", windows.total("train") + 3)
+    monkeypatch.setattr(stopping, "_kept", False)
+    monkeypatch.setattr(coordinator, "send", lambda kind, **fields: told.append({"kind": kind, **fields}))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield 3
+    signal.signal(signal.SIGINT, before)
+
+
+def in_a_worker(
+    scheduled: coordinator.Scheduled, calls: coordinator.Calls, count: int, gate: threading.Event | None = None
+) -> threading.Thread:
+    """A thread in which so many steps run, one after the other, once the gate is open."""
+
+    def run() -> None:
+        assert gate is None or gate.wait(60)
+        for i in range(count):
+            scheduled.begins(1000.0 + i)
+            scheduled.ends(1000.5 + i, done=True)
+            calls.stop_if_wanted()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_a_stop_ends_the_wait_of_the_main_thread(told: list[dict[str, Any]], limit: int) -> None:
+    scheduled = coordinator.Scheduled()
+    calls = coordinator.Calls(scheduled)
+    never = threading.Lock()
+    never.acquire()
+    calls.begins()
+    gate = threading.Event()
+    worker = in_a_worker(scheduled, calls, limit + 5, gate)
+    with pytest.raises(KeyboardInterrupt):
+        gate.set()
+        never.acquire(timeout=60)
+    calls.ends()
+    worker.join()
+    (end,) = [e for e in told if e.get("kind") == "train_end"]
+    assert (end["stopped"], end["fit"]) == ("stop-after", scheduled.fit)
+    assert sum(e["steps"] for e in told[: told.index(end)]) == limit, "the others are told after it"
+    assert stopping._kept
+    calls.begins()  # what goes on after it is left alone
+    calls.ends()
+
+
+def test_outside_of_a_call_the_script_is_not_interrupted(told: list[dict[str, Any]], limit: int) -> None:
+    scheduled = coordinator.Scheduled()
+    calls = coordinator.Calls(scheduled)
+    in_a_worker(scheduled, calls, limit - 1).join()
+    calls.begins()
+    calls.ends()
+    in_a_worker(scheduled, calls, 1).join()
+    assert [e for e in told if e.get("kind")] == []
+    with pytest.raises(KeyboardInterrupt):
+        calls.begins()
+
+
+def test_a_process_that_sigint_would_kill_is_not_interrupted(told: list[dict[str, Any]], limit: int) -> None:
+    scheduled = coordinator.Scheduled()
+    calls = coordinator.Calls(scheduled)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    in_a_worker(scheduled, calls, limit).join()
+    calls.begins()
+    assert [e for e in told if e.get("kind")] == []
 
 
 STEPS = 60
@@ -110,3 +183,42 @@ def test_what_is_scheduled_and_trains_is_a_step(python: str) -> None:
     assert {e["wait_s"] for e in told} == {None} and all(e["wall_s"] > 0 for e in told)
     phases = [e["phase"] for e in of_type(events, "phase")]
     assert "training" in phases and "serving" not in phases
+
+
+DATA_SERVICE = """
+    import threading
+    import tensorflow as tf
+
+    service = tf.data.experimental.service
+    first = service.DispatchServer()
+    threading.Timer(0.1, first._stop).start()
+    first.join()
+    dispatcher = service.DispatchServer()
+    worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=dispatcher.target.partition("://")[2]))
+    w = tf.Variable(tf.zeros((16, 1)))
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((x @ w - 1.0) ** 2)
+        w.assign_sub(0.01 * tape.gradient(loss, w))
+
+    data = tf.data.Dataset.range(40).map(lambda i: tf.ones((4, 16)))
+    for x in data.apply(service.distribute("parallel_epochs", dispatcher.target)):
+        step(x)
+    print("trained", flush=True)
+"""
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_a_data_service_serves_and_its_stage_is_in_the_pipeline(python: str) -> None:
+    """Public API but for `DispatchServer._stop`, which only this test needs."""
+    events, process = run_script(DATA_SERVICE, python)
+    assert process.returncode == 0 and "trained" in process.stdout, process.stderr[-3000:]
+    assert of_type(events, "hook_off") == []
+    phases = [e["phase"] for e in of_type(events, "phase")]
+    assert phases.index("serving") < phases.index("training") and "serving" not in phases[phases.index("training") :]
+    steps = of_type(events, "steps", phase="train")
+    assert sum(e["steps"] for e in steps) == 40 and all(e["wait_s"] is not None for e in steps)
+    stages = [stage["stage"] for e in of_type(events, "pipeline") for stage in e["stages"]]
+    assert any(stage.startswith("DataService") for stage in stages)

@@ -1,4 +1,4 @@
-"""Launchers that are really run: Open MPI, and Slurm on one node, each with two ranks that train."""
+"""Launchers that are really run: Open MPI, Slurm on one node, and Ray Train, each with two ranks that train."""
 
 from __future__ import annotations
 
@@ -205,3 +205,59 @@ def test_slurm_its_ranks_a_look_from_within_the_job_and_scancel(place: Workplace
     for row in rows:
         run = report_of(place, row["run"])["run"]
         assert (run["exit_code"], run["signal"]) == (None, signal.SIGTERM)
+
+
+RAY = """
+import sys
+import ray
+from ray.train import RunConfig, ScalingConfig
+from ray.train.tensorflow import TensorflowTrainer
+
+def loop(config):
+    import tensorflow as tf
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        w = tf.Variable(tf.zeros((16, 1)))
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((x @ w - 1.0) ** 2)
+        w.assign_sub(0.01 * tf.distribute.get_replica_context().all_reduce("sum", tape.gradient(loss, w)))
+
+    @tf.function
+    def train(x):
+        strategy.run(step, (x,))
+
+    for x in tf.data.Dataset.from_tensors(tf.ones((4, 16))).repeat(config["steps"]):
+        train(x)
+
+folder = sys.argv[1]
+ray.init(num_cpus=3, include_dashboard=False, _temp_dir=folder)
+TensorflowTrainer(
+    loop, train_loop_config={"steps": int(sys.argv[2])}, scaling_config=ScalingConfig(num_workers=2),
+    run_config=RunConfig(storage_path=folder + "/results"),
+).fit()
+ray.shutdown()
+"""
+RAY_STEPS, RAY_S = 200, 300.0
+
+
+def test_ray_train_and_its_two_workers(place: Workplace) -> None:
+    """Ray starts its workers below the script, and sets TF_CONFIG in them: one run, in which both are told apart."""
+    pytest.importorskip("ray.train.tensorflow", reason="there is no ray[train] here (PyPI)", exc_type=ImportError)
+    folder = Path(place.env["XDG_RUNTIME_DIR"]) / "ray"  # short: sockets
+    told = place.folder / "report.json"
+    command = place.command("--headless", "--report-json", told, place.script(RAY, "train.py"), folder, str(RAY_STEPS))
+    own = {"HOME": str(place.folder), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        command, env={**place.env, **own}, cwd=place.folder, stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=RAY_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:].decode()
+    report = json.loads(told.read_text())
+    assert report["training"]["describes"]["why"] == "TF_CONFIG names them as 2 workers of one job"
+    workers = sorted(report["processes"], key=lambda one: int(one["member"]["rank"]))
+    assert [(one["member"]["rank"], one["member"]["world_size"], one["steps"]) for one in workers] == [
+        (0, 2, RAY_STEPS), (1, 2, RAY_STEPS)
+    ]  # fmt: skip
+    assert not any(one["main"] for one in workers) and report["monitor"]["hooks_off"] == []

@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Workplace
+from tfgpu_tui.core.parts.processes import STEADY_STEPS
+from tfgpu_tui.fleet.local import Folder
+from tfgpu_tui.fleet.watch import Fleet
 
 pytestmark = pytest.mark.slow
+LIMIT_S, LOOK_EVERY_S = 240.0, 0.5
 LATE_S, STEPS = 0.5, 40
 """A busy machine exchanges gradients in some 100 ms: a delay within that would be hidden by prefetching, and delay
 nobody."""
@@ -88,16 +92,18 @@ def told_while_they_train(place: Workplace, kind: str, in_input: list[float], in
                 text=True,
             )
         )
-    looks, deadline = [], time.monotonic() + 240
+    fleet, looks, deadline = Fleet([Folder()]), [], time.monotonic() + LIMIT_S
     try:
         while all(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
-            told = json.loads(place.tool("fleet", "--json").stdout)
-            judged = [run["judged_steps"] for run in told["runs"] if run["rank"] is not None and run["goes_on"]]
-            if len(judged) == 2 and min(judged) >= 20:
-                looks.append([(one["id"], one["evidence"]["rank"]) for one in told["findings"]])
+            picture = fleet.read(1.0)
+            judged = [row.judged_steps for row in picture.rows if row.rank is not None and row.goes_on]
+            if not picture.behind and len(judged) == 2 and min(judged) >= STEADY_STEPS:
+                looks.append([(one.finding.id, one.finding.evidence["rank"]) for one in picture.told])
+            time.sleep(LOOK_EVERY_S)
         for worker in workers:
             assert worker.wait(60) == 0, worker.communicate()[1][-3000:]
     finally:
+        fleet.close()
         for worker in workers:
             worker.kill()
             worker.communicate()

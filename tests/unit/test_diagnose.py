@@ -249,6 +249,16 @@ def test_a_server_trains_nothing_on_purpose() -> None:
     assert "run.no_steps" in ids(state_of(begun, [waits, chief, ended])), "another process of it is no server"
 
 
+@pytest.mark.parametrize(
+    ("signal", "serves", "found"), [(15, True, False), (2, True, False), (9, True, True), (15, False, True)]
+)
+def test_what_ends_a_server_is_its_end(signal: int, serves: bool, found: bool) -> None:
+    waits = ev.Phase(t=T0 + 2, src="agent", pid=4711, phase="serving", part="serving", spent_s={"importing": 1.0})
+    begun = [e for e in start() if not isinstance(e, ev.Phase)]
+    state = state_of(begun, [*([waits] if serves else []), ev.RunEnded(t=T0 + 90, signal=signal)])
+    assert ("run.killed" in ids(state)) == found
+
+
 def test_crashed_children_are_told_with_their_reason() -> None:
     gone = "module 'tensorflow._api.v2.train' has no attribute 'Server'"
     error = ev.ScriptError(t=T0, exception="AttributeError", message=gone, file="/w.py", line=7, main=False)

@@ -156,6 +156,20 @@ def test_what_reads_files_is_to_read_several_at_once() -> None:
     assert "interleave()" in the("input.bound", run(pipeline(reads))).next
 
 
+def test_what_a_data_service_hands_over_is_made_elsewhere() -> None:
+    served: Stage = {
+        **NATIVE,
+        "stage": "DataService",
+        "name": "DataService",
+        "function": None,
+        "file": None,
+        "line": None,
+    }
+    bound = the("input.bound", run(pipeline(served)))
+    assert "tf.data service more workers" in bound.next
+    assert any(line.endswith(", made by the workers of a tf.data service") for line in bound.lines)
+
+
 def without_prefetch(**options: bool | None) -> list[ev.Event]:
     return [ev.Pipeline(t=T0 + 3, source="graph", stages=[{"stage": "Map"}, {"stage": "Batch"}], options=options)]
 

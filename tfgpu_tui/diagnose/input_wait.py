@@ -25,6 +25,8 @@ from tfgpu_tui.diagnose.stages import (
 HIDDEN_BUSY_PERCENT = 85.0
 """GPU busy from which waiting of the host is overlapped by work that is still queued on the device."""
 SHORT_STEP_S = 0.005
+SERVICE = "DataService"
+"""How TensorFlow names the stage whose elements come from a tf.data service."""
 READERS = ("CSV", "FixedLengthRecord", "TextLine", "TFRecord")
 SECOND_SIGN = 0.5
 """Where the wait is only an upper bound: the share of a step that the slowest stage must need for a batch."""
@@ -122,7 +124,10 @@ def _stage_sentence(state: RunState, stage: Stage | None) -> str:
     # Of a stage whose element is the batch, the time for an element is only that of one of those under way.
     if self_us is not None and abs(each_s / at_once - per_batch) > 0.01 * per_batch:
         parts.append(f"{units.duration(each_s)} an element")
-    parts.append("one at a time" if not parallel or parallel == 1 else f"{parallel:g} at a time")
+    if str(stage.get("stage")).startswith(SERVICE):
+        parts.append("made by the workers of a tf.data service")
+    else:
+        parts.append("one at a time" if not parallel or parallel == 1 else f"{parallel:g} at a time")
     if stage.get("python"):
         parts.append("Python")
     return ", ".join(parts)
@@ -164,6 +169,8 @@ def _about(stage: Stage) -> str:
         return f"{what} already runs in parallel: make it cheaper, cache() its result, or give it more CPU cores."
     if kind.startswith("Shuffle"):
         return f"{what} copies each element: shuffle less of it (indices, file names), or cache() what comes before."
+    if kind.startswith(SERVICE):
+        return "Give the tf.data service more workers, or make the stages before distribute() cheaper: those run there."
     if kind.startswith(READERS):
         return (
             f"{what} reads one file after the other: interleave() over the file names with "

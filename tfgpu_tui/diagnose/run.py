@@ -17,6 +17,8 @@ from tfgpu_tui.diagnose.stages import python_stage, stage_label
 NO_STEPS_AFTER_S = 60.0
 SLOW_EXIT_S = 20.0
 """An interpreter that closes for so long waits for something; the agent itself waits for 10 s at most."""
+ENDS_SERVERS = (2, 15)
+"""SIGINT, SIGTERM: a server of a job waits until somebody ends it."""
 CORE = "the kernel wrote a core dump: `coredumpctl list`, or the pattern in /proc/sys/kernel/core_pattern, says where"
 
 
@@ -41,6 +43,8 @@ def _failed(state: RunState) -> Iterator[Finding]:
     stopped = state.stopped(ended.exit_code, ended.signal)
     if stopped is not None and (stopped != "stop-after" or ended.signal is not None):
         return  # It ended because we were asked to end it.
+    if ended.signal in ENDS_SERVERS and state.serves:
+        return
     if ended.signal is not None:
         yield _killed(state, ended.signal, ended.core_dumped)
     elif not ended.exit_code and state.child_ends:

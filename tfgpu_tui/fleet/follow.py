@@ -10,14 +10,16 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from tfgpu_tui.core import checkpoint, validate
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.state import RunState
 
+Number = TypeVar("Number", int, float)
 KEPT = frozenset(
     b"run_started child_started agent_connected phase train_end script_error stopping rerun standing run_ended "
-    b"environment job member model dataset epoch".split()
+    b"environment job member model dataset".split()
 )
 """Types that are few, and of which each counts."""
 SAMPLES = frozenset((b"host_sample", b"gpu_sample", b"tf_memory"))
@@ -32,40 +34,50 @@ _HEAD_BYTES = 200
 def summed(windows: Iterable[ev.Steps]) -> Iterator[ev.Steps]:
     """Windows of the same kind that follow each other within a second, as one: so many runs cost a quarter to fold.
     What no row needs (callbacks, histogram) is left out."""
-    held: ev.Steps | None = None
+    held: list[ev.Steps] = []
+    wall_s = 0.0
     for window in windows:
-        if held is not None and _alike(held, window):
-            held = _sum(held, window)
-            continue
-        if held is not None:
-            yield held
-        held = replace(window, callbacks={}, periods={})
-    if held is not None:
-        yield held
+        if held and not (_alike(held[0], window) and 0 <= window.t - held[-1].t + wall_s <= SUMMED_S):
+            yield _sum(held)
+            held, wall_s = [], 0.0
+        held.append(window)
+        wall_s += window.wall_s
+    if held:
+        yield _sum(held)
 
 
 def _alike(a: ev.Steps, b: ev.Steps) -> bool:
     kind = (b.pid, b.phase, b.loop, b.fit, b.warmup, b.profiled)
-    return (a.pid, a.phase, a.loop, a.fit, a.warmup, a.profiled) == kind and 0 <= b.t - a.t + a.wall_s <= SUMMED_S
+    return (a.pid, a.phase, a.loop, a.fit, a.warmup, a.profiled) == kind
 
 
-def _sum(a: ev.Steps, b: ev.Steps) -> ev.Steps:
+def _sum(held: list[ev.Steps]) -> ev.Steps:
+    last = held[-1]
+    bounds = [e.wait_bound for e in held if e.wait_bound]
     return replace(
-        a,
-        t=b.t,
-        epoch=b.epoch,
-        steps=a.steps + b.steps,
-        executions=a.executions + b.executions,
-        wall_s=a.wall_s + b.wall_s,
-        wait_s=None if a.wait_s is None or b.wait_s is None else a.wait_s + b.wait_s,
-        compute_s=None if a.compute_s is None or b.compute_s is None else a.compute_s + b.compute_s,
-        host_s=a.host_s + b.host_s,
-        traces=a.traces + b.traces,
-        examples=None if a.examples is None or b.examples is None else a.examples + b.examples,
-        step_min_s=None,
-        step_max_s=None,
-        wait_bound=b.wait_bound or a.wait_bound,
+        held[0],
+        t=last.t,
+        epoch=last.epoch,
+        steps=sum([e.steps for e in held]),
+        executions=sum([e.executions for e in held]),
+        wall_s=sum([e.wall_s for e in held]),
+        wait_s=_whole([e.wait_s for e in held]),
+        compute_s=_whole([e.compute_s for e in held]),
+        host_s=sum([e.host_s for e in held]),
+        traces=sum([e.traces for e in held]),
+        examples=_whole([e.examples for e in held]),
+        step_min_s=held[0].step_min_s if len(held) == 1 else None,
+        step_max_s=held[0].step_max_s if len(held) == 1 else None,
+        wait_bound=bounds[-1] if bounds else None,
+        callbacks={},
+        periods={},
     )
+
+
+def _whole(values: list[Number | None]) -> Number | None:
+    """Their sum; None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known[1:], known[0]) if len(known) == len(values) else None
 
 
 class Followed:

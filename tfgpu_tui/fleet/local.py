@@ -19,8 +19,8 @@ FULL_READ_EVERY_S = 10.0
 """A journal that did not grow is read all the same: its last events may lie beside it, on a disk that is full."""
 SAMPLES_EVERY_S = 5.0
 """Of memory and GPUs: a row of many needs them no more often."""
-MANY, MANY_EVERY_S = 16, 2.5
-"""Of more runs than that each is read every third second."""
+MANY, MANY_EVERY_S, MANY_SAMPLES_EVERY_S = 16, 2.5, 10.0
+"""Of more runs than that each is read every third second, and its samples every tenth."""
 RECENT_S = 3600.0
 """Runs without an end that fell silent before that are none of today's."""
 MUCH_BYTES = 1 << 19
@@ -37,9 +37,11 @@ class LocalRun:
         self._size = -1
         self._read_at = self._life_at = self._sampled_at = self._heard_at = 0.0
         self._life, self._quiet_s = "unknown", 0.0
+        self._row: Row | None = None
+        """As it was told last; None once there is more."""
         self.behind = True
 
-    def read(self, now: float, every_s: float = 0.0) -> None:
+    def read(self, now: float, every_s: float = 0.0, samples_every_s: float = SAMPLES_EVERY_S) -> None:
         """Takes in what is new, or a piece of a long history, unless it was read so lately. `now` is of the monotonic
         clock."""
         if not self.behind and now - self._read_at < every_s:
@@ -51,8 +53,9 @@ class LocalRun:
             self._size, self._read_at = size, now
             lines = self._reader.next_lines()
             self.behind = sum(map(len, lines)) >= MUCH_BYTES
-            samples = not self.behind and now - self._sampled_at >= SAMPLES_EVERY_S
+            samples = not self.behind and now - self._sampled_at >= samples_every_s
             self._followed.take(lines, samples)
+            self._row = None
             self._sampled_at = now if samples else self._sampled_at
             if lines and not self.behind:
                 self._quiet_s, self._heard_at = 0.0, now
@@ -63,7 +66,10 @@ class LocalRun:
         if not heard and now - self._life_at >= LIFE_EVERY_S:
             self._life_at = now
             self._look()
-        return fleet.row(self._followed.state, key=self.run.id, life=self._life, quiet_s=self._quiet_s)
+            self._row = None
+        if self._row is None:
+            self._row = fleet.row(self._followed.state, key=self.run.id, life=self._life, quiet_s=self._quiet_s)
+        return self._row
 
     def _look(self) -> None:
         self._quiet_s = _silent_s(self.run)
@@ -94,9 +100,9 @@ class Folder:
         if self._listed_at is None or now - self._listed_at >= LIST_EVERY_S:
             self._listed_at = now
             self._list()
-        every_s = MANY_EVERY_S if len(self._runs) > MANY else 0.0
+        pace = (MANY_EVERY_S, MANY_SAMPLES_EVERY_S) if len(self._runs) > MANY else (0.0, SAMPLES_EVERY_S)
         for run in self._runs.values():
-            run.read(now, every_s)
+            run.read(now, *pace)
             while run.behind and time.monotonic() < deadline:
                 run.read(now)
         return any(run.behind for run in self._runs.values())

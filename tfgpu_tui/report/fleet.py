@@ -18,6 +18,11 @@ HEAD = ("host", "job", "rank", "script", "step", "step time", "input", "compute"
 
 def cells(row: Row, now: float) -> tuple[str, ...]:
     """What a row says below HEAD; `now` in unix seconds."""
+    return (*facts(row), since(row, now))
+
+
+def facts(row: Row) -> tuple[str, ...]:
+    """What a row says below HEAD, but for the last of it, which changes with the time."""
     wait, compute, host = row.shares
     first = row.findings[0] if row.findings else None
     return (
@@ -34,8 +39,12 @@ def cells(row: Row, now: float) -> tuple[str, ...]:
         units.size(row.gpu_memory_bytes),
         units.size(row.memory_bytes),
         state_words(row) or (first.id if first else ""),
-        units.clock(now - first.since) if first and row.goes_on else "",
     )
+
+
+def since(row: Row, now: float) -> str:
+    """For how long the first finding of a run that goes on stands."""
+    return units.clock(now - row.findings[0].since) if row.findings and row.goes_on else ""
 
 
 def state_words(row: Row) -> str:

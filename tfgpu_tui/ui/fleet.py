@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -76,6 +77,7 @@ class FleetApp(App[Row | None]):
         self._foot = RowsWidget("footer", lambda: palette)
         self._painter = self._pane.painter = self._foot.painter = Painter(self)
         self._palette = palette
+        self._kept = gc.get_freeze_count() > 0
         self.crash: Exception | None = None
 
     def compose(self) -> ComposeResult:
@@ -134,7 +136,14 @@ class FleetApp(App[Row | None]):
             self._catching_up.resume()
         else:
             self._catching_up.pause()
+            self._keep()
         self.draw()
+
+    def _keep(self) -> None:
+        """Once: modules, widgets and the runs' histories stay, and need not be looked through again and again."""
+        if not self._kept:
+            self._kept = True
+            gc.freeze()
 
     def draw(self) -> None:
         """What changed; the cursor stays on its run."""

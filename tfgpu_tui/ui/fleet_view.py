@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from tfgpu_tui.core.fleet import Row as Run
 from tfgpu_tui.core.severity import SEVERITIES
@@ -150,10 +151,15 @@ def _nothing(picture: Picture, look: Look) -> str:
 
 
 def _cells(run: Run, now: float) -> list[Cell]:
-    words = text.cells(run, now)
+    plain: Role = "" if run.goes_on else "muted"
+    return [*_facts(run), (text.since(run, now), plain)]
+
+
+@lru_cache(maxsize=1024)  # of many runs most rows are the same as a second before
+def _facts(run: Run) -> list[Cell]:
     waits: Role = "input" if (run.shares[0] or 0.0) >= 0.1 else ""
     plain: Role = "" if run.goes_on else "muted"
-    out: list[Cell] = [(printable(word), plain) for word in words]
+    out: list[Cell] = [(printable(word), plain) for word in text.facts(run)]
     if run.goes_on:
         out[INPUT] = (out[INPUT][0], waits)
         out[HOST] = (out[HOST][0], "host" if (run.shares[2] or 0.0) >= 0.1 else "")

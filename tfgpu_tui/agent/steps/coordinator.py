@@ -4,6 +4,10 @@ Such a function runs in a worker, several at once, and here a thread waits for t
 ended, and its time is the time in which any of them ran, shared by those that ended in it: what a worker waits for its
 input, and how long it computes, is not seen from here, and said to be unknown.
 
+A stop ends such a loop as it ends others of one's own: by what Ctrl-C would do, in the main thread, and only while
+that is in a call of the coordinator's that schedules or waits: `schedule`, `join`, `done`, `fetch`. What was scheduled
+before may run on until the process ends, so nothing is taken from under it.
+
 Private API: `Closure` in tensorflow/python/distribute/coordinator/cluster_coordinator.py, its `__init__`, which traces,
 `execute_on`, and `_concrete_function`, which only closures of a tf.function have: plain Python runs step by step in the
 thread that waits, where `custom_loop` sees it. TensorFlow 2.15 to 2.21.
@@ -13,11 +17,13 @@ from __future__ import annotations
 
 import atexit
 import functools
+import signal
 import threading
 import time
 from typing import Any, Optional
 
-from ..hooks.runtime import every, guarded, on_import, set_phase
+from ..hooks.runtime import every, guarded, hurry, on_import, send, set_phase
+from . import stopping
 from . import windows as steps
 from .custom_loop import ours
 from .custom_region import TRAINS, Region
@@ -25,6 +31,7 @@ from .custom_steps import current
 
 HOOK = "coordinator"
 POLL_S = 0.25
+CALLS = ("schedule", "join", "done", "fetch")
 NOT_SEEN = "the workers of a ClusterCoordinator take their own batches: how long they wait for them is not seen here"
 _counter = time.perf_counter
 
@@ -68,8 +75,57 @@ class Scheduled:
             if self._windows is not None and (last or self._windows.idle(now)):
                 self._windows.emit(now)
 
+    def wanted(self) -> Optional[str]:
+        """Why this loop, in which something trained, is to end; None while it should go on."""
+        with self._lock:
+            return None if self._windows is None else stopping.wanted(self._ended)
+
+    @property
+    def fit(self) -> int:
+        """The number of this loop; 0 before its first step."""
+        return self._windows.fit if self._windows is not None else 0
+
+
+class Calls:
+    """The main thread's calls of the coordinator: within one, and only there, it is interrupted for a stop."""
+
+    def __init__(self, scheduled: Scheduled) -> None:
+        self._scheduled = scheduled
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._stopped = False
+
+    def begins(self) -> None:
+        """One more; a stop that came since the last one takes effect."""
+        with self._lock:
+            self._depth += 1
+        self.stop_if_wanted()
+
+    def ends(self) -> None:
+        """It returned, or raised: what the main thread does now is its own."""
+        with self._lock:
+            self._depth -= 1
+
+    def stop_if_wanted(self) -> None:
+        """From any thread. A signal to the main thread alone, which ends its wait for a lock, as `interrupt_main` does
+        not; to a handler of Python's only, since the process would die of another one's. The lock is held, so that the
+        call can't return before the signal is there."""
+        reason = self._scheduled.wanted() if self._depth and not self._stopped else None
+        if reason is None or not callable(signal.getsignal(signal.SIGINT)):
+            return
+        with self._lock:
+            if not self._depth or self._stopped:
+                return
+            self._stopped = True
+            stopping.keep_iterators()
+            self._scheduled.emit(_counter(), last=True)
+            send("train_end", fit=self._scheduled.fit, phase="train", stopped=reason)
+            hurry()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
 
 _scheduled = Scheduled()
+_calls = Calls(_scheduled)
 
 
 @on_import("tensorflow.python.distribute.coordinator.cluster_coordinator")
@@ -97,6 +153,36 @@ def _closures(module: Any) -> None:
                 _ends(done)
 
     cls.__init__, cls.execute_on = made, execute_on
+    for name in CALLS:
+        _patch_call(module.ClusterCoordinator, name)
+
+
+def _patch_call(cls: Any, name: str) -> None:
+    original = getattr(cls, name)
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        of_main = _call_begins()
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            if of_main:
+                _call_ends()
+
+    setattr(cls, name, call)
+
+
+@guarded(HOOK, default=False)
+def _call_begins() -> bool:
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    _calls.begins()
+    return True
+
+
+@guarded(HOOK)
+def _call_ends() -> None:
+    _calls.ends()
 
 
 @guarded(HOOK)
@@ -134,11 +220,13 @@ def _ends(done: bool) -> None:
     _scheduled.ends(_counter(), done)
     if done:
         set_phase("training")
+        _calls.stop_if_wanted()
 
 
 @every(POLL_S)
 def _poll() -> None:
     _scheduled.emit(_counter())
+    _calls.stop_if_wanted()
 
 
 def settle() -> None:

@@ -27,6 +27,7 @@ RESOURCES = {
 _limit = stop_after()
 _asked = False
 _process = os.getpid()
+_kept = False
 _handles: list[Any] = []
 _script_over, _released = threading.Event(), threading.Event()
 _releasing: Optional[threading.Thread] = None
@@ -47,6 +48,12 @@ def stop_at(total_steps: int) -> None:
     global _limit
     _limit = total_steps if _limit is None else min(_limit, total_steps)
     _be_ready()
+
+
+def keep_iterators() -> None:
+    """Release none at the end: other threads still run functions that take from them."""
+    global _kept
+    _kept = True
 
 
 @on_command("stop_training")
@@ -81,7 +88,7 @@ def _release_iterators() -> None:
     interpreter that closes (`numpy_function`, `py_function`, generators; TensorFlow 2.15 to 2.21, without us, too).
     In a thread of its own, for a call may also never return before: then the end of the process does not wait for it.
     """
-    if wanted() is None or _releasing is None or os.getpid() != _process:
+    if wanted() is None or _kept or _releasing is None or os.getpid() != _process:
         return
     classes = {
         getattr(sys.modules[module], name): handle

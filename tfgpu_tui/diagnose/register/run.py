@@ -49,7 +49,8 @@ ENTRIES = (
         terminal that was closed.""",
         signal="""The signal from the process's own parent. Whether it was the out-of-memory killer is counted by the
         kernel (memory.events of the job's cgroup, or the machine's counter), before and after; the highest memory seen
-        stands beside it. Signals that you asked for are no finding.""",
+        stands beside it. Signals that you asked for are no finding, nor is the SIGTERM or SIGINT that ends a server of
+        a job (a parameter server, a coordinator's worker, a tf.data service), which waits for just that.""",
         steps=(
             """Out of memory on the host: a smaller shuffle buffer or cache(), fewer workers, a larger job (sbatch
             --mem, docker --memory). Look at memory.host_growth: it may have been rising for hours.""",
