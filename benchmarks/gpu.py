@@ -223,6 +223,7 @@ def placement(bench: Bench) -> None:
     jobs: list[Callable[[], object]] = [
         own_log,
         lambda: bench.monitored("placement", CASES / "mixed_devices.py", *growth),
+        lambda: bench.monitored("placement_compiled", CASES / "own_loop.py", *growth, COMPILE="1"),
         lambda: bench.monitored("demo_no_gpu_kernel", ROOT / "demo" / "no_gpu_kernel.py", *growth),
         lambda: bench.monitored("demo_recurrent_dropout", ROOT / "demo" / "recurrent_dropout.py", *growth),
         lambda: bench.monitored("demo_two_devices", ROOT / "demo" / "two_devices.py", *growth),

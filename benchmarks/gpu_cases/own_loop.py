@@ -1,4 +1,5 @@
-"""An own loop with tf.function, which reads the loss at each step (SYNC=1) or only at the end; SLEEP s a batch."""
+"""An own loop with tf.function, which reads the loss at each step (SYNC=1) or only at the end; SLEEP s a batch.
+COMPILE=1: XLA compiles the step whole."""
 
 import os
 import time
@@ -25,7 +26,7 @@ model = keras.Sequential([keras.Input((4096,)), *layers, keras.layers.Dense(8, n
 optimizer = keras.optimizers.Adam()
 
 
-@tf.function
+@tf.function(jit_compile=os.environ.get("COMPILE") == "1" or None)
 def train_step(rows, wanted):
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(model(rows, training=True) - wanted))
