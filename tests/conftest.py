@@ -8,3 +8,4 @@ import signal
 # interrupted, and none would notice that its terminal is gone.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)

@@ -143,7 +143,9 @@ def test_children_of_the_script_are_counted(place: Workplace) -> None:
 
 
 def test_a_child_that_outlives_the_script_does_not_hold_the_run(place: Workplace) -> None:
-    run = place.start(place.script("import subprocess; print(subprocess.Popen(['sleep', '200']).pid)"))
+    # In a session of its own: the end of the script's terminal would end it, as of each.
+    alone = "import subprocess; print(subprocess.Popen(['sleep', '200'], start_new_session=True).pid)"
+    run = place.start(place.script(alone))
     assert wait_for_state(run, "ended").exit_code == 0
     child = int(run.output_log.read_text())
     os.kill(child, signal.SIGKILL)  # it was still there
