@@ -74,15 +74,15 @@ def test_a_run_of_another_host_is_read_and_a_dropped_link_is_taken_up_where_it_s
         return found if found is not None and (found.step or 0) >= at_least else None
 
     try:
-        wait_until(lambda: row(1), "the run was read", 60)
+        wait_until(lambda: row(1), "the run was read")
         before = row(1)
         assert before is not None and (before.key, before.job, before.rank) == ("box:train-000", "1700.0", 0)
         followed = host._runs["train-000"]
         place, state = followed._place, followed._followed.state
         assert followed._link._process is not None and place.line > 0
         followed._link._process.kill()
-        wait_until(lambda: not row() or not followed._link.up, "the link was noticed to be gone", 60)
-        wait_until(lambda: row((before.step or 0) + 1), "it went on over a new link", 60)
+        wait_until(lambda: not row() or not followed._link.up, "the link was noticed to be gone")
+        wait_until(lambda: row((before.step or 0) + 1), "it went on over a new link")
         assert followed._followed.state is state, "from where it stood: nothing was read again"
         assert followed._place.line <= run.run.journal.read_bytes().count(b"\n"), "no line came twice"
         assert host.notes() == []
@@ -93,7 +93,7 @@ def test_a_run_of_another_host_is_read_and_a_dropped_link_is_taken_up_where_it_s
 def test_a_host_that_is_none_is_said(box: Path) -> None:
     host = remote.Host("nowhere.invalid")
     try:
-        wait_until(lambda: not host.read(time.monotonic(), 0.0), "there was an answer", 60)
+        wait_until(lambda: not host.read(time.monotonic(), 0.0), "there was an answer")
         assert "nowhere.invalid" in host.notes()[0]
     finally:
         host.close()

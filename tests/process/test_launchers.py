@@ -165,7 +165,7 @@ def slurm(place: Workplace) -> Iterator[Path]:
                 daemons.append(subprocess.Popen([program, *command[1:]], stdout=out, stderr=out, env=place.env))
             if command[0] == "munged":
                 wait_until((folder / "munge.socket").exists, "munged listens")
-        wait_until(lambda: b"idle" in in_slurm(place, "sinfo", "-h").stdout, "the node is there", 60)
+        wait_until(lambda: b"idle" in in_slurm(place, "sinfo", "-h").stdout, "the node is there")
         yield folder
     finally:
         for daemon in reversed(daemons):
@@ -201,7 +201,7 @@ def test_slurm_its_ranks_a_look_from_within_the_job_and_scancel(place: Workplace
             srun.kill()
     assert srun.returncode != 0 and out == "out of the script\n" * 2
     assert len(looks(err)) == 1 and f"rank 0 of 2 runs on {socket.gethostname()}" in looks(err)[0]
-    wait_until(lambda: all(ended(row["run"]) for row in rows), "both runs have an end", 60)
+    wait_until(lambda: all(ended(row["run"]) for row in rows), "both runs have an end")
     for row in rows:
         run = report_of(place, row["run"])["run"]
         assert (run["exit_code"], run["signal"]) == (None, signal.SIGTERM)

@@ -215,10 +215,10 @@ def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:
     script = place.script("import time\ntime.sleep(600)\n")
     process = subprocess.Popen(place.command("try", script), cwd=place.folder, env=place.env, stderr=subprocess.PIPE)
     script_runs = lambda: place.runs() and rundir.read_meta(place.only_run()).script_pid  # noqa: E731
-    wait_until(script_runs, "the first trial runs", 60)
+    wait_until(script_runs, "the first trial runs")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too", 60)
+    wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too")
 
 
 @pytest.mark.slow
