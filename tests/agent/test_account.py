@@ -60,8 +60,40 @@ SCRIPT = """
 """
 
 
-def ran(python: str, kind: str) -> tuple[RunState, dict[str, float]]:
-    events, process = run_script(SCRIPT, python=python, args=[kind])
+SHORT_EPOCHS = """
+    import json, sys, time
+    import numpy as np
+    try:
+        import tf_keras as keras
+    except ImportError:
+        import keras
+    import tensorflow as tf
+
+    EPOCHS = int(sys.argv[1])
+    data = tf.data.Dataset.from_tensor_slices((np.ones((6, 3), "f"), np.ones((6, 4), "f"))).batch(2)
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    net.compile("sgd", "mse")
+
+    class Clock(keras.callbacks.Callback):
+        between, left = 0.0, None
+        def on_train_begin(self, logs=None):
+            self.left = None
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.left and batch == 0:
+                self.between += time.perf_counter() - self.left
+        def on_train_batch_end(self, batch, logs=None):
+            self.left = time.perf_counter()
+
+    net.fit(data, verbose=0)
+    clock = Clock()
+    for _ in range(12):
+        net.fit(data, epochs=EPOCHS, verbose=0, callbacks=[clock])
+    print(json.dumps({"between": clock.between}))
+"""
+
+
+def ran(python: str, kind: str, script: str = SCRIPT) -> tuple[RunState, dict[str, float]]:
+    events, process = run_script(script, python=python, args=[kind])
     assert process.returncode == 0, process.stderr[-3000:]
     told = [event for event in (ev.from_dict({**e, "src": "agent"}) for e in events) if event is not None]
     begin, end = told[0].t, told[-1].t
@@ -109,3 +141,19 @@ def test_the_start_of_fit_and_its_validations_are_told_as_the_script_clocks_them
     healthy, truth = ran(python, "healthy")
     assert not slow_start or account(healthy).seconds("fit_start") == pytest.approx(truth["started"], rel=0.2, abs=0.7)
     assert not {"host.validation", "run.outside_training"} & set(told(healthy))
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_pythons()])
+def test_short_epochs_are_no_starts_of_fit(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged, "LEAST_S", 0.1)
+    monkeypatch.setattr(judged, "GREATEST_S", 0.1)
+    monkeypatch.setattr(judged, "MOST", 0.01)
+    state, truth = ran(python, "40", SHORT_EPOCHS)
+    assert account(state).seconds("epoch_edges") == pytest.approx(truth["between"], rel=0.2, abs=0.7)
+    short = told(state)
+    assert "host.fit_in_loop" not in short
+    outside = short["run.outside_training"]
+    assert "between epochs" in outside.title
+    assert outside.lines[0].startswith("481 epochs of 3 steps: ")
+    starts, _ = ran(python, "1", SHORT_EPOCHS)
+    assert "host.fit_in_loop" in told(starts)

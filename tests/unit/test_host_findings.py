@@ -252,6 +252,25 @@ def test_few_fits_long_fits_and_quick_starts_are_fine() -> None:
     assert "host.fit_in_loop" not in ids(state_of(start(), fits(20, 0.105, 10)))
 
 
+def test_what_lies_between_the_epochs_of_one_fit_is_none_of_its_start() -> None:
+    """Of the 0.3 s around the steps of each fit, 0.29 s follow the epochs."""
+
+    def told(epochs_each: int) -> RunState:
+        out: list[ev.Event] = []
+        for n in range(1, 21):
+            spent = {"preparing": 5.0 + 0.01 * n, "fit": 0.39 * n}
+            out.append(steps(3 + n, 10, 10, fit=n))
+            out += [ev.Epoch(t=T0 + 3 + n, state="end", epoch=e, fit=n) for e in range(1, epochs_each + 1)]
+            out.append(ev.Phase(t=T0 + 3 + n, phase="idle", part="idle", spent_s=spent))
+            out.append(ev.FitCalls(t=T0 + 3 + n, count=n, wall_s=5.0 + 0.4 * n))
+        return state_of(start(), out)
+
+    assert "host.fit_in_loop" not in ids(told(50))
+    finding = the("host.fit_in_loop", told(1))
+    assert finding.evidence["setup_ms_per_fit"] == pytest.approx(300), "one fit of all of them ends but once"
+    assert the("host.fit_in_loop", told(2)).evidence["setup_ms_per_fit"] == pytest.approx(155)
+
+
 def predicts(count: int, call_s: float = 0.05, batches: int = 1, **more: Any) -> list[ev.Event]:
     """Calls at each half second, of which each batch takes 5 ms, after the calls before the first training step."""
     place: CallPlace = {"file": "/home/u/agent.py", "line": 12, "function": "act", "count": 1, "wall_s": 1.0}

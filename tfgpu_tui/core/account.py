@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from os.path import basename
 
-from tfgpu_tui.core.parts.account import SERVING, Account
+from tfgpu_tui.core.parts.account import SERVING, Account, edges_s
 from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import StoodAt
@@ -163,7 +163,6 @@ def _of_fits(process: Process, spent: dict[str, float], before: dict[str, float]
     """Steps, and what is around them in fits and in loops of the script's own."""
     of = process.account
     traced_between = _tracing(spent, *BETWEEN)
-    fit = spent.get("fit", 0.0) + spent.get("callbacks", 0.0) + _tracing(spent, "fit", "callbacks")
     own = spent.get("training", 0.0) + _tracing(spent, "training")
     # The first step of a loop of the script's own is known as one when it is over: it lies in the phase before.
     early = max(0.0, of.own_s - own)
@@ -173,7 +172,7 @@ def _of_fits(process: Process, spent: dict[str, float], before: dict[str, float]
     steady = max(0.0, of.fit_s + of.own_s - of.warmup_s)
     first, later = _first_waits(of)
     later = min(later, steady)
-    edges = max(0.0, fit - of.fit_s - of.callbacks_s)
+    edges = edges_s(of, spent)
     # A fit whose first step never ended has no edges: it waited for its first batch, or compiled.
     begins, edges = (0.0, edges) if of.fit_s > 0.0 else (edges, 0.0)
     return {

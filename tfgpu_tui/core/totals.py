@@ -158,7 +158,7 @@ class FitTimes:
     calls: int = 0
     wall_s: float = 0.0
     inside_s: float = 0.0
-    """In training steps, validation and epoch-level callbacks."""
+    """In training steps, validation and epoch-level callbacks, and between the epochs of one call."""
     steps: int = 0
 
 

@@ -9,6 +9,7 @@ from os.path import basename
 from tfgpu_tui.core import units
 from tfgpu_tui.core.account import TRAINING, WholeRun, main_process, place_words, whole_run
 from tfgpu_tui.core.events import FirstRun
+from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
@@ -53,7 +54,7 @@ NEXT = {
     "script": "Save what that line makes and load it the next time, or do it within the pipeline, beside the training.",
     "tensorflow": "Do that once and save it, or within the pipeline, beside the training.",
     "tracing": "Make graphs smaller and fewer: no Python loop over steps in a tf.function, one model for all fits.",
-    "epoch_edges": "Keep one iterator for all epochs: repeat() on the dataset, and fit(steps_per_epoch=…).",
+    "epoch_edges": "Keep one iterator for all epochs: a tf.data.Dataset with repeat(), and fit(steps_per_epoch=…).",
     "validation": "Validate less often (validation_freq), on fewer batches (validation_steps), or in larger ones.",
     "callbacks": "Do what the callbacks do at epochs less often.",
     "evaluation": "Evaluate and predict in larger batches, and all data in one call.",
@@ -73,10 +74,10 @@ def findings(state: RunState, said: Collection[str]) -> Iterator[Finding]:
         return
     started = list(_slow_start(state, found, said))
     yield from started
-    yield from _outside(found, {*said, *(finding.id for finding in started)})
+    yield from _outside(found, main_process(state), {*said, *(finding.id for finding in started)})
 
 
-def _outside(found: WholeRun, said: Collection[str]) -> Iterator[Finding]:
+def _outside(found: WholeRun, process: Process, said: Collection[str]) -> Iterator[Finding]:
     """What is none of the run's steps, and what no other finding speaks of."""
     told = {part for name in said for part in SAID.get(name, ())}
     usual = [part for part in found.parts if part.key in COMMON and part.seconds < COMMON_S]
@@ -90,6 +91,10 @@ def _outside(found: WholeRun, said: Collection[str]) -> Iterator[Finding]:
         return
     place = _place(found, greatest.key)
     lines = [] if place is None else [_stood(place)]
+    count = process.epochs.epochs_done
+    if greatest.key == "epoch_edges" and count:
+        each = f"{count} epochs of {process.steps.train.steps / count:.0f} steps"
+        lines.append(f"{each}: {units.duration(greatest.seconds / count)} besides the steps of each")
     lines += [f"{p.words}: {units.duration(p.seconds)}" for p in parts[1:4] if p.seconds >= 0.05 * outside]
     lines.append(f"all its steps together took {units.duration(found.seconds(*TRAINING))}")
     share = outside / found.wall_s

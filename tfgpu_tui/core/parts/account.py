@@ -120,6 +120,13 @@ def _waited(of: Account, seconds: float) -> None:
         of.later_waits_s += seconds
 
 
+def edges_s(of: Account, spent: dict[str, float]) -> float:
+    """Seconds in fits, from their first step on, in neither a step nor a validation nor a callback: between epochs, and
+    after the last one. `spent`: in each part."""
+    fit = sum(spent.get(part, 0.0) for part in ("fit", "callbacks", "fit/tracing", "callbacks/tracing"))
+    return max(0.0, fit - of.fit_s - of.callbacks_s)
+
+
 def first_run(of: Account, e: ev.FirstRun) -> None:
     """A function ran right after it was traced."""
     key = f"{e.file}:{e.line}:{e.function}"

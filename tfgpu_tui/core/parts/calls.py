@@ -38,7 +38,7 @@ def retrace(calls: Calls, e: ev.Retrace, train: StepTotals) -> None:
 
 
 def fit_calls(calls: Calls, e: ev.FitCalls, inside_s: float, steps: int) -> None:
-    """`inside_s`: seconds in steps, validation and callbacks so far."""
+    """`inside_s`: seconds in steps, validation, callbacks and between epochs so far."""
     calls.last_call_t = e.t
     if calls.first_fit is None:
         calls.first_fit = FitTimes(e.count, e.wall_s, inside_s, steps)

@@ -156,8 +156,14 @@ def _metrics(p: Process, e: ev.Metrics) -> None:
 
 def _fit_calls(p: Process, e: ev.FitCalls) -> None:
     train = p.steps.train
-    inside_s = train.wall_s + p.epochs.validation_s + sum(p.epochs.epoch_callbacks.values())
+    inside_s = train.wall_s + p.epochs.validation_s + sum(p.epochs.epoch_callbacks.values()) + _between_epochs_s(p, e)
     calls.fit_calls(p.calls, e, inside_s, train.steps)
+
+
+def _between_epochs_s(p: Process, e: ev.FitCalls) -> float:
+    """Of what followed epochs so far, the part that one fit for all of them would have, too: what follows the last epoch
+    of a call belongs to its end."""
+    return account.edges_s(p.account, p.account.spent) * max(0.0, 1.0 - e.count / max(1, p.epochs.epochs_done))
 
 
 def _job(p: Process, e: ev.Job) -> None:

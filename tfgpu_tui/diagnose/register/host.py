@@ -261,7 +261,8 @@ ENTRIES = (
         resets metrics. That is done once for an epoch of thousands of steps, and here for ten. Loops of reinforcement
         learning, and learning curves, are often written like that. The finding says how long one start takes on this
         machine.""",
-        signal="""The wall time of the calls after the first, less the steps and validations within them.""",
+        signal="""The wall time of the calls after the first, less the steps and validations within them, and less what
+        lies between the epochs of one call: one fit for all would have that, too.""",
         steps=(
             """One fit for all epochs; what stands between the calls becomes a callback:
             | class Between(keras.callbacks.Callback):
