@@ -105,6 +105,23 @@ COMPILED = """
 """
 
 
+VALIDATED = """
+    model = keras.Sequential([keras.Input((8,))] + [keras.layers.Dense(8) for _ in range(30)])
+    optimizer = keras.optimizers.SGD()
+    x, y = np.zeros((400, 8), "float32"), np.zeros((400, 8), "float32")
+    @tf.function
+    def step(a, b):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(a) - b) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+    for epoch in range(4):
+        for n in range(0, 400, 10):
+            step(x[n:n+10], y[n:n+10])
+        for n in range(0, 400, 5):  # over arrays: nothing says that it is a validation
+            model(x[n:n+5], training=False)  # LINE
+"""
+
+
 def trained(body: str, python: str) -> tuple[RunState, str, dict[str, Any]]:
     """The run as a reader sees it, `train.py:N` of the marked line, and what the script printed."""
     told, process = run_script(COMMON + body, python)
@@ -164,6 +181,19 @@ def test_what_an_eager_loop_does_before_it_records_is_its_own_python(python: str
     # Of the time before the tape, the part that iterates over the data set is a wait; the rest is the script's.
     assert 0.9 * printed["prepared"] < state.train.host_s < printed["prepared"] + 0.5 * printed["evaluated"]
     assert (state.train.compute_s or 0.0) < state.train.wall_s - 0.9 * printed["prepared"]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_validation_over_arrays_is_called_a_models_work_and_not_the_scripts_own(python: str) -> None:
+    state, place, _ = trained(VALIDATED, python)
+    first = loop_lines(state)[0]
+    assert (first.place, first.calls_model, first.waits) == (place, True, False)
+    assert first.share > 0.8
+    finding = only(diagnose(state), "host.python")
+    assert "mostly a model, called op by op" in finding.title
+    assert "tf.function" in finding.next and place in finding.next
+    assert state.train.steps == 160, "what is no training is no step"
+    assert not any(line.calls_model for line in loop_lines(trained(COMPILED, python)[0]))
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -22,6 +22,20 @@ def the(finding_id: str, state: RunState) -> Finding:
     return next(f for f in diagnose(state) if f.id == finding_id)
 
 
+def test_a_model_that_is_called_between_the_steps_is_not_called_the_scripts_own_python() -> None:
+    def told(**more: int) -> Finding:
+        line: Any = {"file": "/home/u/train.py", "line": 9, "text": "model(x)", "looks": 40, "waiting": 0, **more}
+        looks = ev.ScriptLines(t=T0 + 9, looks=100, loop_looks=50, loop=[line])
+        return the("host.python", state_of(start(), windows(10, host=0.4, loop="custom"), [looks]))
+
+    in_model = told(in_layer=30)
+    assert in_model.title.endswith("takes 40 % of each: mostly a model, called op by op")
+    assert "tf.function" in in_model.next and "train.py:9" in in_model.next
+    for other in (told(in_layer=15), told()):  # an older agent does not tell
+        assert other.title.startswith("The script's own Python takes 40 %")
+        assert other.next.startswith("Begin with train.py:9")
+
+
 # -- eager
 
 

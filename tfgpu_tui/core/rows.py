@@ -404,6 +404,8 @@ class ScriptLine(_ScriptLine, total=False):
     """A line of the script where its own Python was seen."""
 
     function: str | None
+    in_layer: int
+    """Of the looks, those in which a layer ran op by op, as in a model that is called outside of the step."""
 
 
 class _StoodAt(TypedDict):

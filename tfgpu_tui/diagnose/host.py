@@ -13,6 +13,8 @@ from tfgpu_tui.diagnose.lines import MOST, Seen, loop_lines
 SHORT_STEP_S = 0.020
 """Steps longer than this have work enough for a GPU, however small their ops."""
 IDLE_GPU_PERCENT = 50.0
+MOSTLY = 0.5
+"""Share of the looks from which what they saw is most of it."""
 EAGER = "eager"
 """The kind of a loop of the script's own whose steps no function holds."""
 BUSY_CORE_PERCENT = 85.0
@@ -79,7 +81,7 @@ def _python(state: RunState) -> Iterator[Finding]:
     yield Finding(
         id="host.python",
         severity=severity,
-        title=f"The script's own Python takes {units.share(share)} of each step, between two training steps",
+        title=_between(seen, units.share(share)),
         lines=[
             f"{units.duration(share * (steady.mean_s or 0.0))} of {units.duration(steady.mean_s)} a step",
             *(line.sentence() for line in seen[:3]),
@@ -95,11 +97,22 @@ def _python(state: RunState) -> Iterator[Finding]:
     )
 
 
+def _between(seen: list[Seen], share: str) -> str:
+    if sum(line.share for line in seen if line.calls_model) > MOSTLY:
+        return f"What is done between two training steps takes {share} of each: mostly a model, called op by op"
+    return f"The script's own Python takes {share} of each step, between two training steps"
+
+
 def _instead(seen: list[Seen]) -> str:
     """What to do about the line that takes most of it; where no line stands out, what usually takes it."""
     if not seen or seen[0].share < MOST:
         return "Log, print and convert tensors less often in the loop: each float(tensor) also waits for the device."
     first = seen[0]
+    if first.calls_model:
+        return (
+            f"Put @tf.function on a function that calls the model, and call that at {first.place}: called by itself, "
+            "a Keras model starts each of its ops from Python. If it is a validation: larger batches, or less often."
+        )
     if first.waits:
         return (
             f"The loop waits at {first.place}: let what it waits for work ahead (a longer queue, more processes), or "

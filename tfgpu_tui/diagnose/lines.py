@@ -29,12 +29,15 @@ class Seen:
     of_looks: int
     waits: bool
     """Whether it mostly waited there for another thread, process or machine."""
+    calls_model: bool
+    """Whether mostly a model ran there, op by op."""
 
     def sentence(self) -> str:
         """As a line of evidence."""
         what = f"{self.place}  {self.text}" if self.text else self.place
-        waits = ", waiting for another thread, process or machine" if self.waits else ""
-        return f"{what}  ({units.share(self.share)} of {self.of_looks} looks at its Python{waits})"
+        how = ", in a model that it calls op by op" if self.calls_model else ""
+        how = ", waiting for another thread, process or machine" if self.waits else how
+        return f"{what}  ({units.share(self.share)} of {self.of_looks} looks at its Python{how})"
 
     def evidence(self) -> dict[str, object]:
         """As the evidence of a finding has it."""
@@ -64,6 +67,7 @@ def _seen(lines: list[ScriptLine], looks: int) -> list[Seen]:
             looks=int(line["looks"]),
             of_looks=looks,
             waits=2 * (line.get("waiting") or 0) > line["looks"],
+            calls_model=2 * (line.get("in_layer") or 0) > line["looks"],
         )
         for line in lines
     ]

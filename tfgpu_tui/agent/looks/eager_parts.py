@@ -29,6 +29,7 @@ GRADIENTS = ("gradient", "jacobian", "batch_jacobian")
 UPDATES = ("apply_gradients", "apply", "minimize")
 LOSSES = ("losses", "metrics")
 LAYERS = ("layer.py", "base_layer.py")
+FORWARD = "forward"
 NOTE = "by looks at the stack, since the step runs op by op; by layer it is not known"
 
 _looks: "Counter[str]" = Counter()
@@ -37,11 +38,12 @@ _told = 0
 
 def seen(stack: Iterable[CodeType]) -> None:
     """One look at a step that computes, the innermost frame first."""
-    _looks[next((part for part in map(_part, stack) if part is not None), "unknown")] += 1
+    _looks[next((name for name in map(part, stack) if name is not None), "unknown")] += 1
     _tell()
 
 
-def _part(code: CodeType) -> Optional[str]:
+def part(code: CodeType) -> Optional[str]:
+    """What runs in a frame of this code; None for what is none of these."""
     file, name = code.co_filename, code.co_name
     if name in GRADIENTS and file.endswith(TAPE):
         return "backward"
@@ -52,7 +54,7 @@ def _part(code: CodeType) -> Optional[str]:
         return "optimizer"
     if any(folder in folders for folder in LOSSES):
         return "loss"
-    return "forward" if name == "__call__" and folders[-1] in LAYERS else None
+    return FORWARD if name == "__call__" and folders[-1] in LAYERS else None
 
 
 def _tell() -> None:

@@ -91,16 +91,18 @@ class _Seen:
         self.steps: Dict[int, Tuple[int, int]] = {}
         """Frame of the script from which a step of its own loop ran -> (its code's id, the instruction)."""
         self.lines: Dict[Line, List[int]] = {}
-        """Line -> [looks, looks in which it waited for another thread, process or machine]."""
+        """Line -> [looks, of these in which it waited for another thread, process or machine, of these in which a layer
+        ran op by op]."""
         self.functions: Dict[Line, str] = {}
 
-    def add(self, line: Line, function: str, waits: bool) -> None:
+    def add(self, line: Line, function: str, waits: bool, in_layer: bool) -> None:
         """One look."""
         if line not in self.lines and len(self.lines) >= MAX_LINES:
             return
-        counts = self.lines.setdefault(line, [0, 0])
+        counts = self.lines.setdefault(line, [0, 0, 0])
         counts[0] += 1
         counts[1] += waits
+        counts[2] += in_layer
         self.functions[line] = function
 
     def stepped(self, stack: List[At]) -> None:
@@ -177,8 +179,9 @@ def _look() -> None:
         if found is not None:
             kind, at = found
             waits = stack[0].code.co_filename in WAITING
+            in_layer = any(eager_parts.part(one.code) == eager_parts.FORWARD for one in stack)
             file, number, function = at.written
-            _seen.add(Line(kind, file, number), function, waits)
+            _seen.add(Line(kind, file, number), function, waits, in_layer)
 
 
 @every(TELL_S)
@@ -199,6 +202,7 @@ def _tell() -> None:
                 "text": linecache.getline(line.file, line.line).strip()[:MAX_TEXT],
                 "looks": counts[0],
                 "waiting": counts[1],
+                "in_layer": counts[2],
             }
             for line, counts in own[:TOLD]
         ]

@@ -161,8 +161,8 @@ def _fit_calls(p: Process, e: ev.FitCalls) -> None:
 
 
 def _between_epochs_s(p: Process, e: ev.FitCalls) -> float:
-    """Of what followed epochs so far, the part that one fit for all of them would have, too: what follows the last epoch
-    of a call belongs to its end."""
+    """Of what followed epochs so far, the part that one fit for all of them would have, too: what follows the last
+    epoch of a call belongs to its end."""
     return account.edges_s(p.account, p.account.spent) * max(0.0, 1.0 - e.count / max(1, p.epochs.epochs_done))
 
 

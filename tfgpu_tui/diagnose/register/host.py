@@ -64,7 +64,10 @@ ENTRIES = (
         Reading a tensor's value (float(loss), loss.numpy(), an f-string with a tensor in it) is the reason why the GPU
         then idles: it waits until the GPU has computed all that was queued. Without it, Python's own work would run
         beside the GPU's. And where a Python generator makes the batches, the loop waits for the interpreter lock, too,
-        whatever its line does.""",
+        whatever its line does.
+
+        A Keras model that is called by itself, model(x), starts each of its ops from Python. A validation over arrays
+        that does so lies between the steps, too; the finding says that a model takes the time.""",
         signal="""The time between the end of one training step and the beginning of the next, less what callbacks and
         calls of predict take, and less the waiting for results of the device, which counts as compute (np.array(tensor)
         apart, which can't be seen). The lines are told by looks at the thread, ten a second. What Keras' fit does
@@ -78,6 +81,10 @@ ENTRIES = (
             """Keep sums in the graph, and read them at the end of the epoch:
             | mean = keras.metrics.Mean()
             | mean.update_state(loss)      # within train_step""",
+            """Call the model within a function, for a validation or an action, too:
+            | @tf.function(reduce_retracing=True)
+            | def test(x):
+            |     return model(x, training=False)""",
             "Prepare data in a tf.data pipeline, which works beside the step.",
             "If the named line waits for another process or thread: a longer queue, or more of them.",
         ),
