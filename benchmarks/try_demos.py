@@ -2,12 +2,13 @@
 
     python -m benchmarks.try_demos [--repeats 10] [--budget 2m] [--only slow_map,healthy] [--long 60] [--results FILE]
 
-Each repeat is a line of JSON in the file of results as soon as it is over, so the benchmark may be stopped at any time
-and goes on where it was; `--show` prints the table of what is there. Two cases are scripts of `benchmarks/try_cases`: a
-model whose policy is float64 (the layer of `demo/float64.py` casts by itself, which no setting changes), and one with
-steps of a millisecond. The others compute in float32 in all trials: where the CPU has arithmetic for bfloat16, that is
-a gain of any model, and no answer would be known. With `--long` the script runs after each experiment for so many seconds as it is, and with what
-was to be kept, and the step times of these rows are compared with it.
+Each repeat is a line of JSON in the file of results as soon as it is over, so the benchmark may be stopped at any
+time and goes on where it was; `--show` prints the table of what is there. Two cases are scripts of
+`benchmarks/try_cases`: a model whose policy is float64 (the layer of `demo/float64.py` casts by itself, which no
+setting changes), and one with steps of a millisecond. The others compute in float32 in all trials: where the CPU has
+arithmetic for bfloat16, that is a gain of any model, and no answer would be known. With `--long` the script runs
+after each experiment for so many seconds as it is, and with what was to be kept, and the step times of these rows are
+compared with it.
 """
 
 from __future__ import annotations
