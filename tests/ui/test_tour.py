@@ -12,6 +12,7 @@ import pytest
 from tests.ui.conftest import FakeControl, rows_of, screen, shows, text_of, until
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui import tour
+from tfgpu_tui.ui.feed import ReplayClock
 
 HINTS = ("Hint: what costs most stands here", "Hint: Enter tries it", "Hint: d leaves the training running")
 
@@ -68,12 +69,40 @@ async def test_what_can_not_be_done_is_not_hinted_at(
     app = screen(training_run(), control, tour=tour.Tour(tmp_path / "file" / "seen"))
     (tmp_path / "file").write_text("where a folder should be")
     async with app.run_test(size=(60, 15)) as pilot:
-        await shows(pilot, HINTS[0])
+        await shows(pilot, "Hint: what costs most")
         await until(pilot, lambda: app.view.lost)
         await pilot.press("tab")
         await shows(pilot, "Hint: Enter")
         await pilot.press("tab")
         await until(pilot, lambda: not hints(text_of(app)))
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+async def test_the_tours_keys_stand_whole(
+    training_run: Callable[..., RunDir], control: FakeControl, columns: int
+) -> None:
+    app = screen(training_run(), control, tour=tour.of_new_user())
+    async with app.run_test(size=(columns, 24)) as pilot:
+        for number in range(len(HINTS)):
+            text = await shows(pilot, "Hint: ", "Esc no more")
+            assert ("Tab next" in text) == (number < 2)
+            await pilot.press("tab")
+        await until(pilot, lambda: not hints(text_of(app)))
+
+
+async def test_a_recording_says_what_the_keys_do_for_a_run_of_ones_own(
+    training_run: Callable[..., RunDir], control: FakeControl
+) -> None:
+    app = screen(training_run(), control, replay=ReplayClock(1000.0), tour=tour.of_new_user())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, HINTS[0], "Input-bound")
+        await pilot.press("tab")
+        await shows(pilot, "Hint: in your own run Enter tries input=")
+        await pilot.press("tab")
+        await shows(pilot, "Hint: d leaves your own run running; tfgpu-tui attach comes back   Esc no more")
+        await pilot.press("tab")
+        await until(pilot, lambda: not hints(text_of(app)))
+    assert tour.of_new_user() is None
 
 
 async def test_no_hint_without_a_tour(training_run: Callable[..., RunDir], control: FakeControl) -> None:

@@ -35,14 +35,14 @@ def run_screen(
 ) -> int:
     """Shows a run until its reader leaves. `mode` is `live` or `replay` (at `speed` times the recorded pace). `early`
     holds the signals that come before the screen can take them (see `opening`): with one, it leaves at once. `say` are
-    its first words; `tour` gives a new user of a live run three hints; `nested`: Esc leaves it. The trials of an
+    its first words; `tour` gives a new user three hints; `nested`: Esc leaves it. The trials of an
     `experiment` are shown one after the other; `left` is called with its id, or with that of one begun in the screen.
 
     Returns the script's exit status when it has ended, else 0 (detached: the training goes on). What went wrong in the
     screen is raised when the terminal is a terminal again.
     """
     theme = choose_theme(settings.theme)
-    hints = of_new_user() if tour and mode == "live" else None
+    hints = of_new_user() if tour else None
     replay = ReplayClock(speed) if mode == "replay" else None
     app = MonitorApp(run, settings, theme=theme, replay=replay, early=early, tour=hints, nested=nested,
                      experiment=experiment)  # fmt: skip

@@ -120,6 +120,10 @@ def note(title: Row, text: str, width: int, role: Role = "muted", right: Row = (
     return static(title, [((f" {line}", role),) for line in wrap(text, width - 1)], right)
 
 
+CORNERS = 6
+"""Cells of a frame's lower edge that are not for its text."""
+
+
 def width_of(row: Iterable[Span]) -> int:
     """Cells."""
     return sum(cell_len(text) for text, _ in row)
@@ -296,7 +300,7 @@ def frame(content: Content, box: Box, glyphs: Glyphs) -> list[Row]:
         rows += [(*left, *fit(row, inner.width), *right_side) for row in body]
         low: Row = ((c, edge), (glyphs.rule, edge))
         if content.bottom:
-            low = (*low, (" ", ""), *fit_loose(content.bottom, box.width - 6), (" ", ""))
+            low = (*low, (" ", ""), *fit_loose(content.bottom, box.width - CORNERS), (" ", ""))
         rows.append((*spread(low, (), box.width - 1, (glyphs.rule, edge)), (d, edge)))
     rows = rows[: box.height]
     return [to_ascii(row) for row in rows] if glyphs.ascii else rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tfgpu_tui.runs import files, rundir
@@ -19,14 +20,18 @@ def _verdict(view: View) -> Hint | None:
 
 
 def _try(view: View) -> Hint | None:
-    """At a finding with a setting."""
+    """At a finding with a setting. A recording can't be run again: what the key does for a run of one's own."""
     finding = view.findings[0][0] if view.findings else None
+    if finding is not None and finding.knob is not None and view.replay is not None:
+        return Hint("findings", f"Hint: in your own run {view.key('apply')} tries {finding.knob}")
     if finding is None or not offered(view, finding):
         return None
     return Hint("findings", f"Hint: {view.key('apply')} tries it: reruns with {finding.knob}")
 
 
 def _leave(view: View) -> Hint | None:
+    if view.replay is not None:
+        return Hint("footer", f"Hint: {view.key('detach')} leaves your own run running; tfgpu-tui attach comes back")
     if view.state.ended is not None or view.lost:
         return None
     return Hint("footer", f"Hint: {view.key('detach')} leaves the training running; tfgpu-tui attach comes back")
@@ -41,7 +46,8 @@ class Tour:
 
     def show(self, view: View) -> None:
         """Puts the hint that is due into the view: of those that are left, the first that the run has a place for."""
-        view.hint = next(filter(None, (hint(view) for hint in self._left)), None) if view.behind is None else None
+        due = next(filter(None, (hint(view) for hint in self._left)), None) if view.behind is None else None
+        view.hint = replace(due, last=len(self._left) == 1) if due is not None else None
 
     def takes(self, key: str, view: View) -> bool:
         """True for a key that was the tour's: the next hint, or no more of them."""

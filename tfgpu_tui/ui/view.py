@@ -9,7 +9,7 @@ from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.terminal.lines import TerminalLines
-from tfgpu_tui.ui.draw import UNICODE, Glyphs, Row
+from tfgpu_tui.ui.draw import UNICODE, Glyphs, Row, clip, width_of
 from tfgpu_tui.ui.keys import ALL, Key, by_name
 from tfgpu_tui.ui.plot import Axis, axis, time_row
 
@@ -58,10 +58,13 @@ class Hint:
     place: str
     """`findings` (its lower edge) or `footer`."""
     words: str
+    last: bool = False
 
-    @property
-    def spans(self) -> Row:
-        return ((self.words, "notice"), ("   Tab", "key"), (" next", ""), ("  Esc", "key"), (" no more", ""))
+    def row(self, width: int) -> Row:
+        """Its words, of which a narrow screen cuts the end, and the tour's keys whole."""
+        goes_on: Row = () if self.last else (("Tab", "key"), (" next  ", ""))
+        keys: Row = (("   ", ""), *goes_on, ("Esc", "key"), (" no more", ""))
+        return ((clip(self.words, width - width_of(keys)), "notice"), *keys)
 
 
 @dataclass(frozen=True)

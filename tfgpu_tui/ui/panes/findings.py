@@ -8,7 +8,7 @@ from tfgpu_tui.core import units
 from tfgpu_tui.core.state import STEADY_STEPS
 from tfgpu_tui.diagnose import Finding
 from tfgpu_tui.terminal.lines import printable
-from tfgpu_tui.ui.draw import Box, Content, Role, Row, Span, clip_words, wrap, wrap_clipped
+from tfgpu_tui.ui.draw import CORNERS, Box, Content, Role, Row, Span, clip_words, wrap, wrap_clipped
 from tfgpu_tui.ui.view import View
 
 LABEL = 9
@@ -28,7 +28,7 @@ def content(view: View, box: Box) -> Content:
     """The first finding with its evidence, the others in one line; zoomed, a list with a cursor."""
     shown = _content(view, box)
     if view.hint is not None and view.hint.place == "findings":
-        return replace(shown, bottom=view.hint.spans)
+        return replace(shown, bottom=view.hint.row(box.width - CORNERS))
     return shown
 
 

@@ -246,7 +246,7 @@ def _growth(view: View) -> list[Span]:
 def footer(view: View, width: int, zoomed: str | None = None) -> Row:
     """As many keys as fit; help and quit always. In their place a new user's hint."""
     if view.hint is not None and view.hint.place == "footer":
-        hint = fit(((" ", ""), *view.hint.spans), width)
+        hint = fit(((" ", ""), *view.hint.row(width - 1)), width)
         return to_ascii(hint) if view.glyphs.ascii else hint
     keys = {name: by_name(view.keys, name) for name in {*_LIVE, *_REPLAY, "off_gpu", "type", "profile", "explain"}}
     # Enter takes the first finding, or in the list the chosen one.
