@@ -20,7 +20,8 @@ os.environ["HOME"] = HOME
 os.environ.pop("XDG_CONFIG_HOME", None)
 
 from tfgpu_tui.cli import arguments, table  # noqa: E402
-from tfgpu_tui.core import knobs  # noqa: E402
+from tfgpu_tui.core import knobs, severity  # noqa: E402
+from tfgpu_tui.runs import configuration  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARE = ROOT / "share"
@@ -31,7 +32,22 @@ LISTS = {
     "NAME": "tfgpu-tui demo --list 2>/dev/null | sed -n 's/^  \\([a-z][A-Za-z0-9_-]*\\) .*/\\1/p'",
 }
 """Metavar of a verb's positional argument -> shell command that lists what it can be."""
+STATUSES = {
+    "a script": "its own once it has ended (128 and the signal where one ended it), 0 where the screen was left before",
+    "try": "0: something helps; 1: nothing that was tried does; 2: it could not be tried, or not to the end",
+    "doctor": "0: a GPU will be used; 1: it won't; 2: can't tell",
+    "compare --fail-if": "0: all limits are kept; 1: one is broken; 3: one can't be judged, and none is broken",
+    "all": "2: the command can't be carried out; 70: a mistake of the tool's own",
+}
 FILES, FOLDERS = ("PATH", "FILE"), ("DIR",)
+KNOBS = [f"{name}=" for name in knobs.ALL]
+VALUES = {
+    "theme": ["dark", "light", "ansi"],
+    "on_finding_severity": list(severity.SEVERITIES),
+    "set": KNOBS,
+    "knobs": KNOBS,
+}
+"""What an option's value can be, or how it begins; its own choices aside."""
 
 
 def parsers() -> dict[str, ArgumentParser]:
@@ -47,10 +63,23 @@ def _options(parser: ArgumentParser) -> list[Action]:
     return [action for action in parser._actions if action.option_strings]
 
 
+def _positional(parser: ArgumentParser) -> list[str]:
+    """The metavars of what stands behind a verb without an option's name."""
+    return [str(action.metavar) for action in parser._actions if not action.option_strings]
+
+
 def _listed(parser: ArgumentParser) -> str | None:
     """The metavar of the positional argument that can be listed."""
-    metavars = [str(action.metavar) for action in parser._actions if not action.option_strings]
-    return next((metavar for metavar in metavars if metavar in LISTS), None)
+    return next((metavar for metavar in _positional(parser) if metavar in LISTS), None)
+
+
+def _takes_files(name: str, parser: ArgumentParser) -> bool:
+    """Whether what stands behind a verb may be a path: a script, or a run by its own."""
+    return table.VERBS[name].script or "RUN" in _positional(parser)
+
+
+def _values(action: Action) -> list[str]:
+    return list(map(str, action.choices or VALUES.get(action.dest, [])))
 
 
 def _help(action: Action) -> str:
@@ -65,31 +94,32 @@ def _words(actions: list[Action]) -> str:
     return " ".join(word for action in actions for word in action.option_strings)
 
 
-def _knob_names() -> list[str]:
-    return list(knobs.ALL)
-
-
 # bash
 
 
 def bash() -> str:
-    """Completion for bash; also where bash-completion is not installed."""
+    """Completion for bash; also where bash-completion is not installed. Where it finds nothing and `default` is on,
+    readline goes on with files."""
     every = parsers()
-    valued = {word for parser in every.values() for a in _options(parser) if _takes(a) for word in a.option_strings}
-    of_kind = {
-        kind: sorted({w for p in every.values() for a in _options(p) if a.metavar in kind for w in a.option_strings})
-        for kind in (FILES, FOLDERS)
-    }
+    options = [action for parser in every.values() for action in _options(parser) if _takes(action)]
+    words = {action.dest: f"{'|'.join(action.option_strings)}" for action in options}
+    plain = sorted(
+        {w for a in options if not _values(a) and a.metavar not in FILES + FOLDERS for w in a.option_strings}
+    )
+    of_files = sorted({w for a in options if a.metavar in FILES for w in a.option_strings})
+    of_folders = sorted({w for a in options if a.metavar in FOLDERS for w in a.option_strings})
+    given = [
+        f'        {words[a.dest]}) COMPREPLY=($(compgen -W "{" ".join(_values(a))}" -- "$cur"))'
+        f"{'; compopt -o nospace' if _values(a) == KNOBS else ''}; return;;"
+        for a in {action.dest: action for action in options if _values(action)}.values()
+    ]
     cases = []
     for name, parser in every.items():
         if name:
             listed = _listed(parser)
             more = f"; more=$({LISTS[listed]})" if listed else ""
-            cases.append(f'        {name}) words="{_words(_options(parser))}"{more};;')
-    choices = [
-        f"        {'|'.join(a.option_strings)}) COMPREPLY=($(compgen -W \"{' '.join(map(str, a.choices))}\" -- \"$cur\")); return;;"
-        for p in every.values() for a in _options(p) if a.choices
-    ]  # fmt: skip
+            files = "; compopt -o default" if _takes_files(name, parser) else ""
+            cases.append(f'        {name}) words="{_words(_options(parser))}"{more}{files};;')
     return "\n".join([
         f"# Completion of {NAME} for bash. Made by `python -m tools.share`.",
         "_tfgpu_tui() {",
@@ -97,25 +127,26 @@ def bash() -> str:
         "    COMPREPLY=()",
         "    for ((i = 1; i < COMP_CWORD; i++)); do",
         "        case ${COMP_WORDS[i]} in",
-        f"            {'|'.join(sorted(valued))}) ((i++));;",
+        f"            {'|'.join(sorted({w for a in options for w in a.option_strings}))}) ((i++));;",
         "            -*) ;;",
         "            *) verb=${COMP_WORDS[i]}; break;;",
         "        esac",
         "    done",
         "    case $prev in",
-        f"        {'|'.join(of_kind[FILES])}) COMPREPLY=($(compgen -f -- \"$cur\")); compopt -o filenames; return;;",
-        f"        {'|'.join(of_kind[FOLDERS])}) COMPREPLY=($(compgen -d -- \"$cur\")); compopt -o filenames; return;;",
-        f"        --set) COMPREPLY=($(compgen -S = -W \"{' '.join(_knob_names())}\" -- \"$cur\")); compopt -o nospace; return;;",
-        *choices,
+        f"        {'|'.join(of_files)}) compopt -o default; return;;",
+        f"        {'|'.join(of_folders)}) compopt -o dirnames; return;;",
+        *given,
+        f"        {'|'.join(plain)}) return;;",
         "    esac",
         "    case $verb in",
-        f"        '') words=\"{' '.join(table.VERBS)} {_words(_options(every['']))}\";;",
+        f"        '') words=\"{' '.join(table.VERBS)} {_words(_options(every['']))}\"; compopt -o default;;",
         *cases,
-        '        *) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames; return;;',
+        "        *) compopt -o default; return;;",
         "    esac",
         '    [[ $cur == -* ]] || words="$words $more"',
         '    COMPREPLY=($(compgen -W "$words" -- "$cur"))',
-        '    if [[ -z $verb && $cur != -* ]]; then',
+        "    if [[ -z $verb && $cur != -* ]]; then",
+        "        local IFS=$'\\n'",
         '        COMPREPLY+=($(compgen -f -- "$cur")); compopt -o filenames',
         "    fi",
         "}",
@@ -134,9 +165,9 @@ def _zsh_spec(action: Action) -> str:
     value = ""
     if _takes(action):
         optional = ":" if action.nargs == "?" else ""
-        what = f"({' '.join(map(str, action.choices))})" if action.choices else ""
-        if action.dest == "set":
-            what = f"({' '.join(name + '=' for name in _knob_names())})"
+        what = f"({' '.join(_values(action))})" if _values(action) else ""
+        if _values(action) == KNOBS:
+            what = f'{{compadd -S "" {" ".join(KNOBS)}}}'
         elif action.metavar in FILES:
             what = "_files"
         elif action.metavar in FOLDERS:
@@ -156,12 +187,14 @@ def zsh() -> str:
         if not name:
             continue
         specs = [f"                {_zsh_spec(action)}" for action in _options(parser)]
-        listed = _listed(parser)
-        if listed:
-            specs.append(f"                '*:{listed}:_tfgpu_tui_{listed.lower()}'")
+        for place, metavar in enumerate(_positional(parser), 1):
+            if metavar in LISTS:
+                specs.append(f"                '{place}:{metavar}:_tfgpu_tui_{metavar.lower()}'")
+        if table.VERBS[name].script:
+            specs.append("                '*:script:_files'")
         cases += [f"            {name}) _arguments \\", " \\\n".join(specs), "                ;;"]
     functions = [
-        f'_tfgpu_tui_{name.lower()}() {{\n    local -a found\n    found=(${{(f)"$({command})"}})\n    compadd -a found\n}}\n'
+        f'_tfgpu_tui_{name.lower()}() {{\n    local -a found\n    found=(${{(f)"$({command})"}})\n    compadd -a found{" || _files" if name == "RUN" else ""}\n}}\n'
         for name, command in LISTS.items()
     ]
     return "\n".join([
@@ -194,26 +227,50 @@ def zsh() -> str:
 def fish() -> str:
     """Completion for fish."""
     every = parsers()
-    lines = [f"# Completion of {NAME} for fish. Made by `python -m tools.share`."]
+    valued = sorted({w for parser in every.values() for a in _options(parser) if _takes(a) for w in a.option_strings})
+    lines = [
+        f"# Completion of {NAME} for fish. Made by `python -m tools.share`.",
+        "function __tfgpu_tui_at --description 'the verb, or the script, is this; empty: there is none yet'",
+        "    set -l verb",
+        "    set -l value no",
+        "    for word in (commandline -opc)[2..-1]",
+        "        if test $value = yes",
+        "            set value no",
+        f"        else if contains -- $word {' '.join(valued)}",
+        "            set value yes",
+        "        else if not string match -q -- '-*' $word",
+        "            set verb $word",
+        "            break",
+        "        end",
+        "    end",
+        '    test "$verb" = "$argv[1]"',
+        "end",
+    ]
     for name, verb in table.VERBS.items():
-        lines.append(f"complete -c {NAME} -n __fish_use_subcommand -a {name} -d {_fish(verb.help)}")
+        lines.append(f"complete -c {NAME} {_at('')} -a {name} -d {_fish(verb.help)}")
     for name, parser in every.items():
-        where = f"-n '__fish_seen_subcommand_from {name}'" if name else "-n __fish_use_subcommand"
+        where = _at(name)
         for action in _options(parser):
             names = [f"-l {word[2:]}" if word.startswith("--") else f"-s {word[1:]}" for word in action.option_strings]
             value = ""
             if _takes(action) and action.nargs != "?":
                 value = " -r" if action.metavar in FILES + FOLDERS else " -x"
-            if action.choices:
-                value += f" -a '{' '.join(map(str, action.choices))}'"
-            elif action.dest == "set":
-                value += f" -a '{' '.join(f'{knob}=' for knob in _knob_names())}'"
+            if _values(action):
+                value += f" -a '{' '.join(_values(action))}'"
             lines.append(f"complete -c {NAME} {where} {' '.join(names)}{value} -d {_fish(_help(action))}")
         listed = _listed(parser)
+        found = ""
         if name and listed:
             command = LISTS[listed].replace("{ ", "begin; ").replace("; }", "; end").replace("'", "\\'")
-            lines.append(f"complete -c {NAME} {where} -f -a '({command.replace(chr(92) * 2, chr(92))})'")
+            found = f" -a '({command.replace(chr(92) * 2, chr(92))})'"
+        if name and (found or not _takes_files(name, parser)):
+            no_files = "" if _takes_files(name, parser) else " -f"
+            lines.append(f"complete -c {NAME} {where}{no_files}{found}")
     return "\n".join([*lines, ""])
+
+
+def _at(verb: str) -> str:
+    return f"-n '__tfgpu_tui_at \"{verb}\"'"
 
 
 def _fish(text: str) -> str:
@@ -239,27 +296,33 @@ def man() -> str:
         ".SH COMMANDS", "RUN is an id, the beginning of one, \\fBlast\\fR, or a path.",
     ]  # fmt: skip
     for name, verb in table.VERBS.items():
-        lines += [f".SS {NAME} {name} {_roff(verb.takes)}".rstrip(), _roff(verb.help), *_entries(every[name])]
+        lines += [
+            f".SS {NAME} {name} {_roff(verb.takes)}".rstrip(),
+            _roff(verb.help),
+            *_entries(every[name], with_help=False),
+        ]
     return "\n".join([
         *lines,
         ".SH EXIT STATUS",
-        "Headless: the script's own (128 + signal where one ended it). 2 for a command that can't be carried out, 70 for "
-        "a mistake of the tool.",
+        *(line for status, said in STATUSES.items() for line in (".TP", status, _roff(said))),
+        ".SH ENVIRONMENT",
+        "An option wins over its variable, which wins over the configuration file: "
+        + ", ".join(f"TFGPU_TUI_{key.upper()}" for key in configuration.KEYS)
+        + ". TFGPU_TUI_STATE_DIR names the folder of all that is recorded.",
         ".SH FILES",
         ".TP", "~/.config/tfgpu\\-tui/config.toml", "settings; --config names another file",
-        ".TP", "~/.local/state/tfgpu\\-tui/runs", "what was recorded; TFGPU_TUI_STATE_DIR names another folder "
-        "than ~/.local/state/tfgpu\\-tui",
+        ".TP", "~/.local/state/tfgpu\\-tui/runs", "what was recorded",
         "",
     ])  # fmt: skip
 
 
-def _entries(parser: ArgumentParser) -> list[str]:
+def _entries(parser: ArgumentParser, with_help: bool = True) -> list[str]:
     lines = []
     for action in parser._actions:
         value = f" \\fI{_roff(str(action.metavar or action.dest))}\\fR" if _takes(action) else ""
         names = ", ".join(f"\\fB{_roff(name)}\\fR" for name in action.option_strings)
         said = _help(action) + (f": {', '.join(map(str, action.choices))}" if action.choices else "")
-        if said != "==SUPPRESS==":
+        if with_help or action.dest != "help":
             lines += [".TP", f"{names}{value}".strip(), _roff(said)]
     return lines
 

@@ -78,28 +78,3 @@ def test_man_page_and_completions_are_what_the_parser_says(tmp_path: Path) -> No
     command = [sys.executable, "-m", "tools.share", "--check"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)})
     assert said.returncode == 0, said.stdout + said.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        (["de"], "demo"),
-        (["--hea"], "--headless"),
-        (["stop", "--stage", "in"], "interrupt"),
-        (["--set", "memory_g"], "memory_growth="),
-        (["report", "--ht"], "--html"),
-        (["--python", "x", "repl"], "replay"),
-        (["explain", "input.bo"], "input.bound"),
-        (["demo", "slow_m"], "slow_map"),
-    ],
-)
-def test_bash_completes(words: list[str], found: str, tmp_path: Path) -> None:
-    (tmp_path / "tfgpu-tui").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m tfgpu_tui \"$@\"\n")
-    (tmp_path / "tfgpu-tui").chmod(0o755)
-    script = (
-        f"source '{ROOT}/share/bash-completion/completions/tfgpu-tui'; compopt() {{ :; }}; cd '{tmp_path}'; "
-        'COMP_WORDS=(tfgpu-tui "$@"); COMP_CWORD=$#; _tfgpu_tui; echo "${COMPREPLY[*]}"'
-    )
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    said = subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, env=path)
-    assert said.stdout.split() == [found], said.stderr

@@ -29,7 +29,7 @@ def add_screen_options(parser: Any) -> None:
     default = str(configuration.default_path() or "none: there is no home folder").replace("%", "%%")
     add("--config", metavar="FILE", help=f"settings (default {default})")
     add("--ascii", action="store_true", default=None, help="draw with plain ASCII characters")
-    add("--theme", metavar="NAME", help="colours of the screen, e.g. ansi-dark, textual-dark, textual-light")
+    add("--theme", metavar="NAME", help="colours of the screen: dark, light, ansi, or a theme of Textual")
 
 
 def add_run_options(parser: Any) -> None:
@@ -118,8 +118,8 @@ def _report_arguments(parser: ArgumentParser) -> None:
 
 
 def _compare_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("before", metavar="RUN")
-    parser.add_argument("after", metavar="RUN")
+    parser.add_argument("before", metavar="RUN", help="to compare with: an id, the beginning of one, `last`, or a path")
+    parser.add_argument("after", metavar="RUN", help="the one that is judged")
     add_screen_options(parser)
     parser.add_argument("--svg", metavar="FILE", help="write a picture of the screen that compares them there")
     parser.add_argument("--fail-if", metavar="LIMIT", action="append", default=[],
@@ -167,7 +167,7 @@ def _try_arguments(parser: ArgumentParser) -> None:
         "chosen by itself without a terminal")  # fmt: skip
     add("--config", metavar="FILE", help="settings")
     add("--ascii", action="store_true", default=None, help="draw with plain ASCII characters")
-    add("--theme", metavar="NAME", help="colours of the screen")
+    add("--theme", metavar="NAME", help="colours of the screen: dark, light, ansi, or a theme of Textual")
     _add_json(parser)
 
 
