@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from tfgpu_tui.cli import bundling, command_line
+from tfgpu_tui.cli import command_line
+from tfgpu_tui.cli.replaced import Replaced
 from tfgpu_tui.core import events as ev
-from tfgpu_tui.core.rows import ReadFolder
+from tfgpu_tui.core.rows import ReadFolder, ScriptLine
 from tfgpu_tui.runs import rundir
 from tfgpu_tui.runs.journal import JournalWriter, part_path
 from tfgpu_tui.runs.rundir import RunDir
@@ -67,6 +69,45 @@ def test_names_are_replaced_the_same_in_all_files(run: RunDir, capfd: pytest.Cap
     assert "host-1" in found["journal.jsonl"]
 
 
+def test_what_a_run_says_of_its_user_in_passing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In messages and lines of code, in names of other runs and other machines; a folder with a blank, a short host."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFGPU_TUI_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("platform.node", lambda: "vm")
+    monkeypatch.setattr("getpass.getuser", lambda: "anna")
+    argv, cwd = ["tools/acme_train.py", "train", "--name=anna_7", "s3://acme-bucket/rows"], "/home/anna/Acme Project"
+    made = rundir.create(argv, cwd=cwd, python=sys.executable)
+    t = rundir.read_meta(made).started
+    lost = "[Errno 2] No such file or directory: 'acmedata/customers.csv'"
+    code = "model.save_weights('of_anna.acme.weights.h5')"
+    line: ScriptLine = {"file": f"{cwd}/tools/acme_train.py", "line": 7, "function": "save", "text": code, "looks": 9,
+                        "waiting": 0}  # fmt: skip
+    writer = JournalWriter(made.journal)
+    for event in (
+        ev.RunStarted(t=t, id=made.id, argv=argv, cwd=cwd, python=sys.executable, host="vm",
+                      parent="acme_train-20261120-101112"),
+        ev.Environment(t=t, src="host", host="vm", cpu_count=4),
+        ev.Member(t=t, src="agent", pid=7, job="acme-node9.example:2222", rank=0, launcher="environment"),
+        ev.Steps(t=t + 9, src="agent", pid=7, steps=90, wall_s=9.0, phase="train"),
+        ev.ScriptLines(t=t + 9, src="agent", pid=7, looks=9, loop_looks=9, loop=[line]),
+        ev.ScriptError(t=t + 9, src="agent", pid=7, exception="FileNotFoundError", message=lost,
+                       file=f"{cwd}/tools/acme_train.py", line=7, main=True),
+        ev.RunEnded(t=t + 9, exit_code=1),
+    ):  # fmt: skip
+        writer.append(event)
+    writer.close()
+    assert command_line.main(["bundle", made.id, "--yes"]) == 0
+    found = contents(Path("tfgpu-tui-report.tar.gz"))
+    for name, text in found.items():
+        assert not re.findall(r"anna|acme|customers|project|\"vm\"", text, re.IGNORECASE), name
+    events = [json.loads(row) for row in found["journal.jsonl"].splitlines()]
+    assert [event["phase"] for event in events if event["type"] == "steps"] == ["train"], "a word of the journal's own"
+    assert events[0]["argv"][1].startswith("argument-")
+    assert json.loads(found["report.json"])["findings"][0]["id"] == "run.failed"
+
+
 def test_the_parts_of_a_rolled_journal_are_in_it(run: RunDir) -> None:
     writer = JournalWriter(run.journal)
     writer.roll(part_path(run.journal, 1, ".jsonl"))
@@ -96,7 +137,7 @@ def test_nothing_is_written_unasked(run: RunDir, capfd: pytest.CaptureFixture[st
 
 
 def test_what_helps_to_read_it_is_kept() -> None:
-    replaced = bundling.Replaced()
+    replaced = Replaced()
     assert replaced.text("/usr/lib/x86_64/libcuda.so.1") == "/usr/lib/x86_64/libcuda.so.1"
     assert replaced.text("/home/a/venv/lib/python3.11/site-packages/keras/x.py:3").endswith(
         "/site-packages/keras/x.py:3"

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,82 +16,14 @@ from typing import Any
 
 from tfgpu_tui.cli import reading
 from tfgpu_tui.cli.refusals import UsageError
+from tfgpu_tui.cli.replaced import Replaced
 from tfgpu_tui.runs import files, rundir
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.terminal.lines import printable
 
 LARGEST_BYTES = 256 * 2**20
-SHORTEST = 4
-"""Characters of a name or an argument that is replaced within other words, too; a shorter one only where it stands
-alone in a list of arguments."""
 SHOWN = 40
-_PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"`,;:()\[\]<>|=]+/?)+")
-_OF_THE_SYSTEM = ("usr", "lib", "lib64", "bin", "sbin", "etc", "proc", "sys", "dev")
-_KEPT = re.compile(r"lib|bin|python[\d.]*|site-packages|dist-packages|[A-Z]+:\d+|(?:device|job|replica|task).*")
-
-
-class Replaced:
-    """What stands for what, the same in all files."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}
-
-    def name(self, name: str, kind: str) -> str:
-        """The stand-in of a name; a file's keeps its extension."""
-        if name not in self.names:
-            ending = os.path.splitext(name)[1] if kind == "path" else ""
-            number = sum(other.startswith(f"{kind}-") for other in self.names.values()) + 1
-            self.names[name] = f"{kind}-{number}{ending if len(ending) < 8 else ''}"
-        return self.names[name]
-
-    def path(self, path: str) -> str:
-        """The same path with other names; those of the system and of installed packages are kept."""
-        parts = path.split("/")
-        if len(parts) > 1 and parts[1] in _OF_THE_SYSTEM:
-            return path
-        out: list[str] = []
-        for i, part in enumerate(parts):
-            if part in ("site-packages", "dist-packages"):
-                return "/".join([*out, *parts[i:]])
-            out.append(part if not part or part in (".", "..") or _KEPT.fullmatch(part) else self.name(part, "path"))
-        return "/".join(out)
-
-    def text(self, text: str) -> str:
-        """Paths first; then the known names, wherever they stand as a word: of folders there only those of paths, for
-        `state` or `data` may be a folder's name."""
-        text = _PATH.sub(lambda found: self.path(found.group()), text)
-        known = sorted((name for name, new in self.names.items() if _stands_out(name, new)), key=len, reverse=True)
-        if not known:
-            return text
-        words = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w-])")
-        return words.sub(lambda found: self.names[found.group()], text)
-
-    def value(self, value: Any, key: str = "") -> Any:
-        """The same value with its texts replaced, in keys, too."""
-        if isinstance(value, str):
-            return self.source(value) if key == "source" else self.text(value)
-        if isinstance(value, list):
-            if key == "argv":
-                return [self.argument(word, i) for i, word in enumerate(value)]
-            return [self.value(part) for part in value]
-        if isinstance(value, dict):
-            return {self.text(name) if "/" in name else name: self.value(part, name) for name, part in value.items()}
-        return value
-
-    def source(self, value: str) -> str:
-        """Of a mount: the server of `me@server:/export` has a name, too."""
-        server, colon, path = value.partition(":")
-        return f"{self.name(server, 'server')}:{self.text(path)}" if colon else self.text(value)
-
-    def argument(self, word: Any, place: int) -> Any:
-        if not isinstance(word, str) or word in ("-m", "-c"):
-            return word
-        return self.path(word) if place == 0 else self.name(word, "argument")
-
-
-def _stands_out(name: str, new: str) -> bool:
-    return len(name) >= SHORTEST and (not new.startswith("path-") or "." in name[1:])
 
 
 def bundle(options: argparse.Namespace) -> int:
@@ -181,7 +112,8 @@ def printable_list(replaced: Replaced, contents: dict[str, bytes]) -> str:
         ["In the archive, with the words on the left in place of those on the right:", "",
          *map(printable, rows), *([f"  and {more} more"] if more > 0 else []), "",
          *(f"  {name:<16} {len(data) / 1024:.0f} KiB" for name, data in contents.items()), "",
-         "Names of layers, functions and metrics, and lines of the script that stand in", "findings, are as they were."]
+         "Names of layers, functions and metrics are as they were; so is what else stands",
+         "in lines of the script and in messages of its errors."]
     )  # fmt: skip
 
 
