@@ -103,6 +103,13 @@ def test_the_wheel_brings_what_is_no_module(built: dict[str, Path]) -> None:
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "docs/", "tools/"))]
 
 
+def test_the_recipe_renders() -> None:
+    rattler_build = pytest.importorskip("rattler_build", reason="pip install py-rattler-build")
+    recipe = rattler_build.Stage0Recipe.from_file(str(ROOT / "recipe" / "recipe.yaml"))
+    (rendered,) = recipe.render(rattler_build.VariantConfig(), rattler_build.RenderConfig())
+    assert rendered.recipe.to_dict()["build"]["noarch"] == "python"
+
+
 def works(environment: dict[str, str], share: Path, tmp_path: Path) -> None:
     """What a stranger tries first: the version, the demo without a TensorFlow, the manual, the completions."""
     assert ran(["tfgpu-tui", "--version"], env=environment).startswith("tfgpu-tui ")

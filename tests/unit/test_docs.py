@@ -6,9 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+
+import tfgpu_tui
+from tfgpu_tui.cli import arguments, table
+from tfgpu_tui.ui import keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +83,45 @@ def test_man_page_and_completions_are_what_the_parser_says(tmp_path: Path) -> No
     command = [sys.executable, "-m", "tools.share", "--check"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)})
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_each_key_stands_in_the_guide() -> None:
+    told = (ROOT / "docs" / "screen.md").read_text()
+    names = told.partition("\n## Your own keys")[2].partition("```toml")[2].partition("```\n")[2]
+    assert {key.name for key in keys.ALL} == set(re.findall(r"`(\w+)`", names))
+    of_keys = told.partition("\n## Keys")[2].partition("\n## ")[0]
+    written = {*re.findall(r"`([^`]+)`", of_keys), *"12345678", "Esc"}  # `1` … `9`; Esc leaves whatever is open
+    assert not {key.label for key in keys.ALL} - written
+
+
+def test_each_command_stands_in_the_quick_start() -> None:
+    told = (ROOT / "docs" / "index.md").read_text()
+    assert not [name for name in table.VERBS if not re.search(rf"tfgpu-tui {name}\b|`{name}\b", told)]
+
+
+def test_each_option_of_the_docs_is_one() -> None:
+    """Behind the tool's name, up to the script that it runs."""
+    options = {word for parser in (arguments.options_parser(), *map(_parser, table.VERBS)) for word in _words(parser)}
+    for page in PAGES:
+        for line in re.findall(r"tfgpu-tui((?: +(?![\w./]+\.py\b|-m )[^\s`|#]+)*)", page.read_text()):
+            assert set(re.findall(r"(?<= )--[a-z][a-z-]*", line)) <= options, f"{page.name}: {line}"
+
+
+def _parser(verb: str) -> ArgumentParser:
+    parser = ArgumentParser()
+    table.VERBS[verb].arguments(parser)
+    return parser
+
+
+def _words(parser: ArgumentParser) -> list[str]:
+    return [word for action in parser._actions for word in action.option_strings]
+
+
+def test_recipe_and_citation_are_of_this_version() -> None:
+    recipe, citation = (ROOT / "recipe" / "recipe.yaml").read_text(), (ROOT / "CITATION.cff").read_text()
+    assert f'version: "{tfgpu_tui.__version__}"' in recipe and f"version: {tfgpu_tui.__version__}\n" in citation
+    assert f"## {tfgpu_tui.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    needed = (ROOT / "pyproject.toml").read_text().partition("\ndependencies = [")[2].partition("\n]")[0]
+    wanted = {line.partition(";")[0] for line in re.findall(r'^ +"(.*)",$', needed, re.M)}
+    asked = recipe.partition("\n  run:\n")[2].partition("\n\n")[0]
+    assert {line.replace(" ", "") for line in re.findall(r"- (?!python |__)(.*)", asked)} == wanted
