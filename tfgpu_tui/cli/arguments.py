@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     """Refuses as the rest of the command line does, in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message:.{MOST_WORDS // 2}} (tfgpu-tui --help shows what there is)")
+        raise UsageError(f"{message:.{MOST_WORDS // 2}} ({self.prog} --help shows what there is)")
 
     def print_help(self, file: Any = None) -> None:
         print(_wrapped(self.format_help()), file=file)  # argparse's own passes over a full disk in silence

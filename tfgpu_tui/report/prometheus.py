@@ -17,10 +17,10 @@ from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.core.totals import StepTotals
 from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.report import extras
 
-MISSING = (
-    "metrics are written with Prometheus' own library, which is not installed beside tfgpu-tui: "
-    "pip install prometheus-client"
+MISSING = "metrics are written with Prometheus' own library, which is not installed beside tfgpu-tui: " + extras.how(
+    "prometheus-client"
 )
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histogram of step times, the same for every run: they can be summed over runs."""

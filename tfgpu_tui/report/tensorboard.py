@@ -13,11 +13,12 @@ from typing import Any
 from tfgpu_tui.core.measures import measures
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import diagnose
+from tfgpu_tui.report import extras
 from tfgpu_tui.report.plain import finding_lines
 
 MISSING = (
     "event files are written with TensorBoard's own library, which is not installed beside tfgpu-tui: "
-    "pip install tensorboard"
+    + extras.how("tensorboard")
 )
 
 
