@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 import tfgpu_tui
-from tfgpu_tui.cli import arguments, table
+from tfgpu_tui.cli import arguments, reading, table
+from tfgpu_tui.core.state import RunState
+from tfgpu_tui.report import compare
+from tfgpu_tui.runs import listing
+from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui import keys
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +119,32 @@ def _parser(verb: str) -> ArgumentParser:
 
 def _words(parser: ArgumentParser) -> list[str]:
     return [word for action in parser._actions for word in action.option_strings]
+
+
+RECORDED = sorted((ROOT / "demo" / "recordings").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("recording", RECORDED, ids=lambda path: str(path.stem))
+def test_each_field_of_a_report_stands_in_its_page(recording: Path) -> None:
+    """Of its parts and of their rows; deeper, most of a name says what it is."""
+    written = set(re.findall(r"\w+", (ROOT / "docs" / "report.md").read_text()))
+    report = reading.told(RunDir(recording.parent, recording.name)).built()
+    missing = {
+        f"{part}.{name}"
+        for part, content in report.items()
+        if part not in ("unknown", "schema")
+        for row in (content if isinstance(content, list) else [content or {}])
+        for name in (part, *row)
+        if name not in written
+    }
+    assert not missing
+
+
+def test_each_field_of_the_lists_for_scripts_stands_in_its_page() -> None:
+    written = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "report.md").read_text()))
+    run = listing.RunSummary("id", [], "ended", 0, None, 0.0, 1.0, ROOT)
+    assert not listing.as_json(run).keys() - written
+    assert not compare.as_json(RunState(), RunState()).keys() - written
 
 
 def test_recipe_and_citation_are_of_this_version() -> None:
