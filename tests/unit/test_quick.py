@@ -45,3 +45,25 @@ def test_it_is_a_dataclass_to_the_standard_library() -> None:
     assert dataclasses.replace(point, x=5).x == 5 and dataclasses.asdict(point)["seen"] == []
     with pytest.raises(TypeError):
         Point(at=1.0)  # type: ignore[call-arg]
+
+
+class Named(Base):
+    """No dataclass of its own."""
+
+
+@dataclass
+class Doubled:
+    total: int
+    twice: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.twice = 2 * self.total
+
+
+def test_the_first_object_of_a_class_is_made_as_every_other() -> None:
+    for _ in range(2):
+        assert Named(at=1.0, name="a").name == "a" and Doubled(2).twice == 4
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"Doubled\.__init__\(\) missing 1 required positional argument: 'total'"):
+            Doubled()  # type: ignore[call-arg]
+    assert type(Named(at=1.0)) is Named and type(Doubled(1)) is Doubled
