@@ -59,6 +59,7 @@ class Board:
                 widget.styles.offset = (place.x, place.y)
                 widget.styles.width, widget.styles.height = place.width, place.height
             if isinstance(widget, Pane):
+                widget.place_size = Size(0, 0) if place is None else Size(place.width, place.height)
                 widget.zoomed = widget.pane_name == self.zoomed
         if self.zoomed is None:
             self.output_width = places["output"].width if "output" in places else None

@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.color import Color
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -239,12 +239,14 @@ class Pane(RowsWidget, can_focus=True):
         self._make = content
         self._view = view
         self._drawn_from = drawn_from
+        self.place_size = Size(0, 0)
+        """What Textual's layout will give it: so its rows are there before that, and in the first paint."""
         self._drawn: object = None
         """What the rows that are shown were drawn from."""
 
     def redraw(self, anew: bool = True) -> None:
         """Draws the view as it is now; unless `anew`, only where that may look another way."""
-        if not self.display or not self.outer_size:
+        if not self.display or not (self.outer_size or self.place_size):
             return
         told = self._drawn_from(self._view()) if self._drawn_from is not None else None
         drawn = None if told is None else (told, self._outer())
@@ -262,7 +264,7 @@ class Pane(RowsWidget, can_focus=True):
         return 1 + len(content.pinned) + content.count
 
     def _outer(self) -> Box:
-        width, height = self.outer_size  # no pane has a border or padding of Textual's
+        width, height = self.outer_size or self.place_size  # no pane has a border or padding of Textual's
         return Box(width, height, self.scroll, self.cursor, self.has_focus, self.zoomed, self.shift)
 
     def _content(self) -> tuple[Content, Box]:
