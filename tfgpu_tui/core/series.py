@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 from tfgpu_tui.core.quick import dataclass
 
 BUCKETS = 720
@@ -140,6 +138,8 @@ class Series:
         """The median of the buckets whose middle lies in [begin, end]; None where nothing was measured. Several
         verdicts ask the same of it."""
         if self._typical_of != (begin, end):
+            from statistics import median  # late: 4 ms of the way to a screen's first paint
+
             width = self.bucket_s
             values = [b.total / b.weight for i, b in self._buckets.items() if begin <= (i + 0.5) * width <= end]
             self._typical_of, self._typical = (begin, end), median(values) if values else None

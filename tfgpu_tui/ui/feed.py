@@ -91,7 +91,7 @@ class Feed:
     def __post_init__(self) -> None:
         self.state, self._reader = self._begin()
         self._held: deque[Event] = deque()
-        self._look_at = 0
+        self._look_at = 1 + LOOK_AT_LEAST
         self._output: int | None = None
         self._output_at = 0
         self._output_read = 0.0

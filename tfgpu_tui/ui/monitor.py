@@ -161,15 +161,15 @@ class MonitorApp(App[int]):
     # Ticks.
 
     def _catch_up(self) -> None:
-        """Between ticks, while there is history to read."""
-        if self.session.behind:
+        """Between ticks, while there is history to read, and until a run that was just started has said its name."""
+        if self.session.hurries:
             self._read()
             self.post_message(Ticked())
 
     def _read(self) -> None:
         """The session, which says whether there is more: a timer that has nothing to do costs its wake-ups."""
         self.session.read()
-        if self.session.behind:
+        if self.session.hurries:
             self._catching_up.resume()
         else:
             self._catching_up.pause()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tfgpu_tui.core import knobs
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, FindingLog, diagnose
-from tfgpu_tui.report import compare
 from tfgpu_tui.runs.journal import last_event
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.ui.control import ERRORS, Control
@@ -89,6 +88,11 @@ class Session:
         return not self.feed.paused and (self.feed.behind or self._before_behind)
 
     @property
+    def hurries(self) -> bool:
+        """True where the next tick is too late: there is history to read, or a run that was just started is awaited."""
+        return self.behind or (self.view.state.run is None and not self.over)
+
+    @property
     def _before_behind(self) -> bool:
         return self._before_feed is not None and self._before_feed.behind
 
@@ -164,6 +168,8 @@ class Session:
             self._knows_run = True
             self.view.next_knobs = self.view.next_knobs or dict(state.run.knobs)
             self._find_parent(state.run.parent)
+        if not self.over and (state.wall_s or 0.0) < DIAGNOSE_PERIOD_S:
+            return  # a run that has just begun: there is nothing to say yet, and the first paint is not kept waiting
         now = time.monotonic()
         period_s = CALM_PERIOD_S if self._unchanged >= CALM_AFTER else DIAGNOSE_PERIOD_S
         if now - self._diagnosed_at >= period_s or state.ended is not None:
@@ -186,6 +192,8 @@ class Session:
         before = self.view.before
         if before is None or self._compared or self._before_behind or self.feed.behind:
             return
+        from tfgpu_tui.report import compare  # late: few runs have one before them
+
         if compare.ready(before, self.view.state):
             self._compared = self.compare_open = True
             self.say("c closes the comparison")
@@ -396,6 +404,8 @@ class Session:
         self._show_rerun(run, rerun.knobs)
 
     def _show_rerun(self, run: RunDir, asked: dict[str, str]) -> None:
+        from tfgpu_tui.report import compare
+
         before = self.view.state
         self.show(run, before=before)
         self.view.next_knobs = dict(asked)

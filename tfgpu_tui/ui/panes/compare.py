@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfgpu_tui.core import units
-from tfgpu_tui.report import compare as core
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui import table
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, note, wrap
 from tfgpu_tui.ui.table import Cell, Column
 from tfgpu_tui.ui.view import View
+
+if TYPE_CHECKING:
+    from tfgpu_tui.report.compare import Speed
 
 WORDS: dict[bool | None, tuple[str, Role]] = {True: ("better", "good"), False: ("worse", "warning"), None: ("", "")}
 
@@ -22,6 +26,8 @@ def content(view: View, box: Box) -> Content:
             f"first), and the new run is set against this one; {view.key('browse')} chooses another run",
             box.width,
         )
+    from tfgpu_tui.report import compare as core  # late: few runs have one before them
+
     old, new = view.before, view.state
     columns = (
         Column("", least=10, most=28),
@@ -36,7 +42,7 @@ def content(view: View, box: Box) -> Content:
                      (f"{row.change} {word}".rstrip(), role)])  # fmt: skip
     widths = table.layout(columns, rows, box.width - 1)
     words: list[Row] = [((f" {line}", "bold"),) for line in wrap(core.sentence(old, new), box.width - 1)]
-    bars = _bars(view, box.width) if box.height >= len(words) + 8 else []
+    bars = _bars(view, core.speed(old), core.speed(new), box.width) if box.height >= len(words) + 8 else []
     head: Row = ((" ", ""), *table.head(columns, widths))
     return Content(
         title=(("compare with the run before", ""),),
@@ -47,9 +53,9 @@ def content(view: View, box: Box) -> Content:
     )
 
 
-def _bars(view: View, width: int) -> list[Row]:
+def _bars(view: View, before: Speed | None, now: Speed | None, width: int) -> list[Row]:
     """Both step times as bars on one scale, with twice their error on both sides as noise."""
-    speeds = [("before", core.speed(view.before) if view.before else None), ("now", core.speed(view.state))]
+    speeds = [("before", before), ("now", now)]
     top = max((s.median_ms + 2 * s.error_ms for _, s in speeds if s is not None), default=0.0)
     if top <= 0:
         return []
