@@ -131,6 +131,7 @@ def test_the_start_of_fit_and_its_validations_are_told_as_the_script_clocks_them
         with monkeypatch.context() as sooner:
             sooner.setattr(judged, "LEAST_S", 0.1 * truth["started"])
             sooner.setattr(judged, "GREATEST_S", 0.1 * truth["started"])
+            sooner.setattr(judged, "NEEDLESS_S", 0.1 * truth["started"])
             sooner.setattr(judged, "MOST", 0.01)
             sooner.setattr(judged, "COMMON_S", 1e9)
             outside = told(state)["run.outside_training"]

@@ -222,6 +222,24 @@ def test_the_line_and_keras_own_function_are_named() -> None:
     assert "sample_weight" in found.next
 
 
+def test_what_is_known_to_be_needless_is_told_sooner() -> None:
+    def told(seconds: float, within: str) -> list[str]:
+        place: StoodAt = {"part": "preparing", "doing": "keras", "file": "/home/u/train.py", "line": 33,
+                          "text": "fit(x)", "seconds": seconds, "within": within}  # fmt: skip
+        spent = {"importing": 7.0, "preparing": seconds, "fit": 5.0}
+        end = 1.0 + sum(spent.values())
+        stood = ev.Stood(t=T0 + end, pid=4711, looks=100, places=[place])
+        journal = [phase(1.0, "importing"), phase(end, "idle", **spent), stood]
+        over = ev.RunEnded(t=T0 + end, exit_code=0, wall_s=end)
+        found = diagnose(state_of(start()[:-1], windows(20), [*journal, over]))
+        return [f.next for f in found if f.id == "run.outside_training"]
+
+    class_weights = "data_adapter_utils.py:134 class_weight_to_sample_weights"
+    assert "sample_weight" in told(10.0, class_weights)[0]
+    assert told(4.0, class_weights) == [], "that is not worth a word"
+    assert told(10.0, "epoch_iterator.py:111 _enumerate_iterator") == [], "short runs have long starts"
+
+
 def test_what_failed_or_goes_on_is_not_judged_as_a_whole() -> None:
     assert outside(steps(46.0, 20, 50.0))
     assert not outside(steps(46.0, 20, 50.0), exit_code=1)

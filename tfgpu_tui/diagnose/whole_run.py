@@ -22,6 +22,8 @@ LEAST_S = 20.0
 """Less than that outside of the steps is not worth a word: a trial run of a script, a demo."""
 GREATEST_S = 15.0
 """The greatest part must take so long."""
+NEEDLESS_S = 5.0
+"""Both, where the main thread stood in what is known to be needless."""
 COMMON = ("start", "import", "exit")
 COMMON_S = 60.0
 """Every run has these; so long is none of the usual."""
@@ -83,13 +85,14 @@ def _outside(found: WholeRun, process: Process, said: Collection[str]) -> Iterat
     usual = [part for part in found.parts if part.key in COMMON and part.seconds < COMMON_S]
     parts = [part for part in found.parts if part.key not in (*TRAINING, "unknown", *told) and part not in usual]
     outside = sum(part.seconds for part in parts)
-    if outside < max(LEAST_S, MOST * (found.wall_s - sum(part.seconds for part in usual))):
+    if not parts or outside < MOST * (found.wall_s - sum(part.seconds for part in usual)):
         return
     parts.sort(key=lambda part: -part.seconds)
     greatest = parts[0]
-    if greatest.seconds < GREATEST_S:
-        return
     place = _place(found, greatest.key)
+    least_s, greatest_s = (NEEDLESS_S, NEEDLESS_S) if _needless(place) else (LEAST_S, GREATEST_S)
+    if outside < least_s or greatest.seconds < greatest_s:
+        return
     lines = [] if place is None else [_stood(place)]
     count = process.epochs.epochs_done
     if greatest.key == "epoch_edges" and count:
@@ -133,8 +136,12 @@ def _stood(place: StoodAt) -> str:
     return f"{place_words(place)}: {units.duration(place['seconds'])} seen there"
 
 
+def _needless(place: StoodAt | None) -> bool:
+    return place is not None and CLASS_WEIGHTS in (place.get("within") or "")
+
+
 def _next(key: str, place: StoodAt | None) -> str:
-    if place is not None and CLASS_WEIGHTS in (place.get("within") or ""):
+    if _needless(place):
         return "Give fit(sample_weight=np.where(…)), an array: Keras goes through class_weight row by row."
     return NEXT[key]
 

@@ -8,7 +8,7 @@ from tfgpu_tui.diagnose.gpu_run import IDLE_PERCENT, LOOKED_AT_S, SLOW_CLOCK, WO
 from tfgpu_tui.diagnose.register.entry import JUDGED, Entry, Limit
 from tfgpu_tui.diagnose.run import NO_STEPS_AFTER_S, SLOW_EXIT_S
 from tfgpu_tui.diagnose.stalled import AT_END, PATIENCE
-from tfgpu_tui.diagnose.whole_run import GREATEST_S, LEAST_S, MOST, SLOW_START_S, SLOW_START_SHARE
+from tfgpu_tui.diagnose.whole_run import GREATEST_S, LEAST_S, MOST, NEEDLESS_S, SLOW_START_S, SLOW_START_SHARE
 
 ENTRIES = (
     Entry(
@@ -268,6 +268,10 @@ ENTRIES = (
             """Where fit() goes through class_weight: give it the weights of all rows as an array.
             | weights = np.where(y == 1, 9.0, 1.0)
             | model.fit(x, y, sample_weight=weights)""",
+            """Where it lies between epochs of a few steps each: one iterator for all of them.
+            | data = tf.data.Dataset.from_tensor_slices((x, y))
+            | data = data.shuffle(len(x)).batch(32).repeat()
+            | model.fit(data, steps_per_epoch=len(x) // 32, epochs=1000)""",
             "Save what is prepared (np.save, TFRecord, Dataset.save), and load that in later runs.",
         ),
         harmless="""In a short trial of a script that trains for hours otherwise; where the script's work is the rest,
@@ -276,6 +280,7 @@ ENTRIES = (
             Limit("from {} of the wall time on, less short imports and exit", MOST, units.share),
             Limit("and from {} outside of the steps", LEAST_S, units.duration),
             Limit("of which the greatest part takes {} or more", GREATEST_S, units.duration),
+            Limit("{} are enough for both where fit() goes through class_weight", NEEDLESS_S, units.duration),
         ),
         demo_note="a demo would have to run for longer than a reader wants to wait",
     ),
