@@ -37,6 +37,9 @@ class Feed:
 
 
 def dataset(source: Feed, e: ev.Dataset) -> None:
+    known = source.dataset
+    if e.phase == "train" and known is not None and (known.phase, known.kind) != ("train", e.kind):
+        source.pipeline = source.pipeline_told = None  # of a prediction before, or of another input
     if e.phase == "train" or source.dataset is None:
         source.dataset = e
     if e.phase == "train":
