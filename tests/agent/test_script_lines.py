@@ -68,6 +68,19 @@ GENERATOR = """
             yield batch()
     model_of().fit(batches(), steps_per_epoch=150, verbose=0)
 """
+WORKERS = """
+    class Rows(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__(workers=2)
+        def __len__(self):
+            return 150
+        def __getitem__(self, number):
+            time.sleep(0.04)  # LINE
+            return batch()
+    model = model_of()
+    model.predict(np.zeros((3200, 8), "float32"), verbose=0)  # whose pipeline is measured
+    model.fit(Rows(), verbose=0)
+"""
 EAGER = """
     model, optimizer = model_of(), keras.optimizers.SGD()
     data = tf.data.Dataset.from_tensors(batch()).repeat(60)
@@ -165,6 +178,15 @@ def test_the_line_that_makes_batches_is_named(python: str) -> None:
     seen = [*feed_lines(state), *loop_lines(state)]
     assert seen[0].place == place
     assert seen[0].share > 0.8
+
+
+def test_workers_that_make_batches_ahead_are_named_and_told_of_no_missing_prefetch() -> None:
+    state, _, _ = trained(WORKERS, sys.executable)
+    assert state.pipeline is not None and state.pipeline.options["autotune"] is False, "Keras' own doing"
+    found = {finding.id: finding for finding in diagnose(state)}
+    assert {"input.bound", "input.python"} <= set(found)
+    assert "input.no_prefetch" not in found
+    assert "Rows.__getitem__" in found["input.python"].title
 
 
 @pytest.mark.parametrize("python", PYTHONS)

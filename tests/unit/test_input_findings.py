@@ -111,6 +111,36 @@ def test_workers_that_are_processes_share_no_lock() -> None:
     assert "input.pydataset_single" in ids(run([one], pipeline(GENERATOR), host(1.0)))
 
 
+def test_workers_that_make_batches_ahead_need_no_prefetch_and_are_blamed_by_their_own_clock() -> None:
+    """Keras switches autotune off for them: then TensorFlow keeps no times."""
+    untimed: Stage = {**GENERATOR, "self_us": None, "per_batch_us": None}
+
+    def told(mean_us: float, workers: int = 2) -> list[str]:
+        user: UserFunction = {"name": "rows", "kind": "getitem", "calls": 40, "mean_us": mean_us, "line": 41}
+        user["file"] = "/home/u/data.py"
+        dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=workers, processes=workers > 1)
+        off: dict[str, bool | None] = {"autotune": False}
+        pipe = ev.Pipeline(t=T0 + 3, stages=[untimed], user=[user], note="autotune is off", options=off)
+        return ids(run([dataset, pipe], host(1.0)))
+
+    assert told(300_000.0) == ["input.bound", "input.python"]
+    assert told(3_000.0) == ["input.bound"], "what is waited for is not their work"
+    assert "input.no_prefetch" in told(3_000.0, workers=1)
+
+
+def test_a_pipeline_that_was_measured_before_the_training_is_not_blamed_for_it() -> None:
+    """A prediction over arrays, and then a fit whose pipeline has no times."""
+    before = [ev.Dataset(t=T0 + 1, kind="arrays", phase="predict"), *pipeline(SLOW_MAP)]
+    untimed: Stage = {**GENERATOR, "self_us": None, "per_batch_us": None}
+    told = ev.Pipeline(t=T0 + 5, source="graph", stages=[untimed], note="no times")
+    fit = [ev.Dataset(t=T0 + 4, kind="generator"), told]
+    assert run(before, host(1.0)).pipeline is not None
+    state = run(before, fit, host(1.0))
+    assert state.pipeline is not None and [stage["stage"] for stage in state.pipeline.stages] == ["Generator"]
+    again = run(fit[:1], pipeline(SLOW_MAP), fit, host(1.0)).pipeline
+    assert again is not None and again.stages == [SLOW_MAP], "what was measured of the same input stays"
+
+
 def test_the_advice_for_workers_fits_the_keras() -> None:
     dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=1)
     old = ev.Environment(t=T0 + 2, keras_flavour="keras2")

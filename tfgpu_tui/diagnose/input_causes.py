@@ -22,9 +22,11 @@ from tfgpu_tui.diagnose.input_machine import (
 from tfgpu_tui.diagnose.input_storage import storage
 from tfgpu_tui.diagnose.lines import feed_lines
 from tfgpu_tui.diagnose.stages import (
+    EXPLAINS,
     batch_s,
     explains,
     input_knob,
+    made_ahead,
     named,
     prefetch_off,
     python_stage,
@@ -62,7 +64,7 @@ def _stage(state: RunState, share: float) -> Iterator[Finding]:
     stage = slowest_stage(state)
     if stage is None:
         suspect = python_stage(state)
-        if suspect is not None:
+        if suspect is not None and not _quick(state, suspect):
             yield _python(state, share, suspect, "how long each stage takes is unknown: " + _no_times(state))
         return
     part = _part(state, stage)
@@ -77,6 +79,16 @@ def _stage(state: RunState, share: float) -> Iterator[Finding]:
         yield _python(state, share * part, stage, _WAITS_OR_COMPUTES if unsure else None)
     elif serial_map(stage):
         yield _slow_stage(state, share * part, stage, idle)
+
+
+def _quick(state: RunState, stage: Stage) -> bool:
+    """Whether a PyDataset's workers, by their own clocks, make its batches in less time than the steps leave them: then
+    they are not what is waited for."""
+    user = _user_time(state, stage)
+    each_s = None if user is None else _call_s(user)
+    if each_s is None or state.dataset is None or not made_ahead(state):
+        return False
+    return each_s / (state.dataset.workers or 1) < EXPLAINS * (state.judged.mean_s or 0.0)
 
 
 def _part(state: RunState, stage: Stage) -> float:

@@ -68,10 +68,21 @@ def serial_map(stage: Stage) -> bool:
     return str(stage.get("stage")) in ("Map", "MapAndBatch") and (not parallel or parallel == 1)
 
 
+def made_ahead(state: RunState) -> bool:
+    """Whether workers of a PyDataset make its batches ahead, into a queue: more than one, or in processes."""
+    dataset = state.dataset
+    if dataset is None or dataset.kind != "pydataset":
+        return False
+    return (dataset.workers or 1) > 1 or bool(dataset.processes)
+
+
 def prefetch_off(state: RunState) -> list[str]:
-    """The options by which the script keeps TensorFlow from adding a prefetch, where it has none of its own."""
+    """The options by which the script keeps TensorFlow from adding a prefetch, where it has none of its own. Where its
+    workers make batches ahead, Keras itself switches autotune off (`get_tf_dataset` in py_dataset_adapter.py, 3.15)."""
     pipeline = state.pipeline
-    if pipeline is None or any(str(stage.get("stage")).startswith("Prefetch") for stage in pipeline.stages):
+    if pipeline is None or made_ahead(state):
+        return []
+    if any(str(stage.get("stage")).startswith("Prefetch") for stage in pipeline.stages):
         return []
     return [name for name in ("autotune", "inject_prefetch") if pipeline.options.get(name) is False]
 

@@ -13,7 +13,7 @@ from tfgpu_tui.core.knobs import SCRIPT
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import Finding, diagnose
 from tfgpu_tui.diagnose.lines import feed_lines, loop_lines
-from tfgpu_tui.diagnose.stages import named, of_library, prefetch_off, python_stage, serial_map
+from tfgpu_tui.diagnose.stages import made_ahead, named, of_library, prefetch_off, python_stage, serial_map
 from tfgpu_tui.report.compare import SMALLEST_CHANGE
 from tfgpu_tui.trials.records import Candidate, LeftOut, Plan, words
 
@@ -115,7 +115,8 @@ def _input(state: RunState) -> Iterator[Candidate | LeftOut]:
         yield Candidate({"input": "prefetch"}, "nothing prepares the next batch while the model computes")
     else:
         what = "fetches ahead by itself" if stages else "has no pipeline to fetch ahead from"
-        yield LeftOut("input=prefetch", f"TensorFlow {what} here")
+        why = "the PyDataset's workers make batches ahead" if made_ahead(state) else f"TensorFlow {what} here"
+        yield LeftOut("input=prefetch", why)
     if wait is not None and wait >= WORTH_A_BOUND:
         yield Candidate({"input": "synthetic"}, "how fast the model is with free input: a limit to compare with", True)
     else:
