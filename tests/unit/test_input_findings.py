@@ -128,6 +128,19 @@ def test_workers_that_make_batches_ahead_need_no_prefetch_and_are_blamed_by_thei
     assert "input.no_prefetch" in told(3_000.0, workers=1)
 
 
+def test_the_function_that_worker_processes_run_is_named_in_place_of_keras_own() -> None:
+    kerass: Stage = {**GENERATOR, "self_us": None, "per_batch_us": None, "function": "_get_iterator", "line": 280}
+    kerass["name"] = "Generator _get_iterator (Keras)"
+    rows: Any = {"name": "Rows.__getitem__", "kind": "getitem", "calls": 20, "seconds": 9.0, "file": "a.py", "line": 7}
+    dataset = ev.Dataset(t=T0 + 2, kind="pydataset", workers=2, processes=True)
+    pipe = ev.Pipeline(t=T0 + 3, source="graph", stages=[kerass], note="autotune is off")
+    code = [ev.UserCode(t=T0 + 4, pid=pid, user=[rows], parent=4711) for pid in (5001, 5002)]
+    for told in ([dataset, pipe, *code], [dataset, *code, pipe]):
+        finding = the("input.python", run(told, host(1.0)))
+        assert "Rows.__getitem__ (a.py:7), in 2 processes" in finding.title
+        assert finding.evidence["user_ms_per_call"] == 450.0
+
+
 def test_a_pipeline_that_was_measured_before_the_training_is_not_blamed_for_it() -> None:
     """A prediction over arrays, and then a fit whose pipeline has no times."""
     before = [ev.Dataset(t=T0 + 1, kind="arrays", phase="predict"), *pipeline(SLOW_MAP)]

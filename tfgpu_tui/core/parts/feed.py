@@ -6,7 +6,7 @@ from dataclasses import field, replace
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.quick import dataclass
-from tfgpu_tui.core.rows import UserFunction, WorkerFunction
+from tfgpu_tui.core.rows import Stage, UserFunction, WorkerFunction
 
 WORKERS = 256
 
@@ -55,14 +55,31 @@ def pipeline(source: Feed, e: ev.Pipeline) -> None:
     # A graph without times never replaces what was measured.
     if source.pipeline is None or e.source == "model_proto" or source.pipeline.source != "model_proto":
         source.pipeline_told = e
-        source.pipeline = replace(e, user=_with_workers(source, e))
+        source.pipeline = _whole(source, e)
 
 
 def user_code(source: Feed, e: ev.UserCode) -> None:
     if e.pid in source.worker_code or len(source.worker_code) < WORKERS:
         source.worker_code[e.pid] = e.user
     if source.pipeline is not None and source.pipeline_told is not None:
-        source.pipeline = replace(source.pipeline, user=_with_workers(source, source.pipeline_told))
+        source.pipeline = _whole(source, source.pipeline_told)
+
+
+def _whole(source: Feed, e: ev.Pipeline) -> ev.Pipeline:
+    user = _with_workers(source, e)
+    return replace(e, user=user, stages=_named(e.stages, user) if source.worker_code else e.stages)
+
+
+def _named(stages: list[Stage], user: list[UserFunction]) -> list[Stage]:
+    """With the one function of the script's that workers run, where Keras' own stands around it: what is a library's is
+    told by its package in parentheses."""
+    if len(user) != 1:
+        return stages
+    (one,) = user
+    name, file, line = one.get("name"), one.get("file"), one.get("line")
+    named: Stage = {"stage": "Generator", "name": f"Generator {name}", "function": name, "file": file, "line": line}
+    kerass = [s["stage"] == "Generator" and str(s.get("name") or "").endswith(")") for s in stages]
+    return [{**stage, **named} if own else stage for stage, own in zip(stages, kerass, strict=True)]
 
 
 def _with_workers(source: Feed, e: ev.Pipeline) -> list[UserFunction]:
