@@ -34,14 +34,17 @@ class Control:
         recorder: Recorder,
         rerun: PendingRerun,
         own_children: Callable[[], set[int]],
+        trial: bool = False,
     ) -> None:
-        """`own_children()` are the processes of the monitor itself beside the script."""
+        """`own_children()` are the processes of the monitor itself beside the script. Of a `trial` nothing lives on:
+        the next one would be measured beside it."""
         self._script = script
         self._kept = kept
         self._server = server
         self._recorder = recorder
         self._rerun = rerun
         self._own_children = own_children
+        self._trial = trial
         self._stopper = Stopper(self._act, recorder.record)
         self._typing = Typing(script.terminal) if script.terminal is not None else None
 
@@ -56,10 +59,10 @@ class Control:
         self._stopper.progressed()
 
     def on_signal(self, number: signal.Signals, action: str) -> None:
-        """`relayed` signals are the script's own affair (see relay.py)."""
+        """`relayed` signals are the script's own affair (see relay.py), but the one that ends a trial."""
         if number == signal.SIGTERM:
             self._rerun.take_back()  # whoever ends the monitor wants no other one
-        if action == "stop":
+        if action == "stop" or (self._trial and number == signal.SIGTERM):
             self._stopper.begin("terminate", reason=f"the supervisor got {number.name}")
 
     def _act(self, stage: str) -> bool:
@@ -83,17 +86,19 @@ class Control:
         return children.left_behind(os.getpid(), self._own_children())
 
     async def close(self) -> None:
-        """The script ended: no further stage. After a stop no process of the run lives on: SIGTERM to what the script
-        left behind, SIGKILL later."""
+        """The script ended: no further stage. After a stop, and after a trial, no process of the run lives on: SIGTERM
+        to what the script left behind, SIGKILL later."""
         self._stopper.close()
         if self._typing is not None:
             self._typing.close()
-        if not self._stopper.begun or self._rerun.begun:  # what the script left behind was ended before the rerun began
+        asked = self._stopper.begun
+        if not (asked or self._trial) or self._rerun.begun:  # what was left behind was ended before the rerun began
             return
         for number, patience_s in ((signal.SIGTERM, CHILDREN_S), (signal.SIGKILL, KILLED_S)):
             if not (left := self._left_behind()):
                 return
-            self._recorder.record(self._stopper.children_stage(len(left), number))
+            if asked:
+                self._recorder.record(self._stopper.children_stage(len(left), number))
             children.signal_all(left, number)
             deadline = time.monotonic() + patience_s
             while self._left_behind() and time.monotonic() < deadline:

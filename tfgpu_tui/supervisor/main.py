@@ -84,9 +84,9 @@ class _Begun(NamedTuple):
     faults: list[tuple[str, str]]
 
 
-def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
+def run_foreground(run: RunDir, status_every_s: float | None = None, report: bool = True) -> int:
     """Runs the script with this process's own streams, and returns the exit status for the shell: the script's own,
-    or 128 + the signal that ended it. The report is on stderr afterwards; `status_every_s` are the seconds between
+    or 128 + the signal that ended it. The `report` is on stderr afterwards; `status_every_s` are the seconds between
     status lines there, None for none."""
     begun = _begin(run)
     try:
@@ -94,9 +94,10 @@ def run_foreground(run: RunDir, status_every_s: float | None = None) -> int:
             begun.relay.attach(begun.script.pid, [begun.meta.python, *begun.meta.argv])
             _let_go_of_callers(begun.meta.report_json)
         outcome = _monitor(begun, status_every_s)
-        from tfgpu_tui.terminal.lines import printable_lines
+        if report:
+            from tfgpu_tui.terminal.lines import printable_lines
 
-        _write(printable_lines(outcome.text))
+            _write(printable_lines(outcome.text))
         status = outcome.status
     except BaseException as error:  # a foreign module may do anything; the script's end and status are not ours to lose
         status = _without_monitor(begun, error)

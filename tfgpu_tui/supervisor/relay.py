@@ -35,7 +35,9 @@ class Relay:
 
     def __init__(self) -> None:
         self._on_child: Callable[[], object] = lambda: None
-        self._on_other: Callable[[signal.Signals], object] = lambda number: None
+        self._on_other: Callable[[signal.Signals], object] | None = None
+        self._untold: list[signal.Signals] = []
+        """Signals that came before anybody was to be informed of them."""
         self.witness: int | None = None
         """The witness's process, where there could be one."""
         self._script = 0
@@ -75,8 +77,10 @@ class Relay:
 
     def inform(self, on_child: Callable[[], object], on_other: Callable[[signal.Signals], object]) -> None:
         """Calls, in a thread of the relay's own, `on_child()` whenever a child ended or stopped, and `on_other(number)`
-        with each other signal that has a name. They may raise RuntimeError: their event loop is closed."""
+        with each other signal that has a name, also those before. They may raise RuntimeError: their event loop is
+        closed."""
         self._on_child, self._on_other = on_child, on_other
+        self._tell()
 
     def close(self) -> None:
         """The end: no signal changes the exit status from here on, and nothing is left behind."""
@@ -138,6 +142,12 @@ class Relay:
             self._decide(time.monotonic())
             self._stop_with_script()
 
+    def _tell(self) -> None:
+        """Two threads may be in here."""
+        with contextlib.suppress(IndexError):
+            while self._on_other is not None:
+                self._on_other(self._untold.pop(0))
+
     def _read(self, fd: int) -> bytes:
         with contextlib.suppress(BlockingIOError):
             return os.read(fd, 4096)
@@ -164,7 +174,8 @@ class Relay:
             if number == signal.SIGCHLD:
                 self._on_child()
             else:
-                self._on_other(signal.Signals(number))
+                self._untold.append(signal.Signals(number))
+                self._tell()
         if number == signal.SIGCHLD:
             return
         if number in _STOPPING:

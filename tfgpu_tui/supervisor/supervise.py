@@ -230,7 +230,9 @@ class _Run:
         self._dumps = MemoryDumps(recorder.record)
         self._output = Output(started.kept, started.run.output_log, self._read_output) if started.kept else None
         self._stderr = StderrFile(started.stderr_from)
-        self._control = Control(script, started.kept, self._server, recorder, rerun, self._own_children)
+        self._control = Control(
+            script, started.kept, self._server, recorder, rerun, self._own_children, self._meta.trial is not None
+        )
         self._closing = Closing(script.pid, recorder.state, recorder.record)
         self._standstill = StandstillWatch(
             script.pid, recorder.state, recorder.record, self._server.ask_agents, self._own_children

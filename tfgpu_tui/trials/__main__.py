@@ -43,7 +43,7 @@ def trial(folder: Path, experiment: int) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != experiment:  # it died before that
         return 1
-    return run_foreground(RunDir(folder))
+    return run_foreground(RunDir(folder), report=False)  # its output is the script's alone, and is read as that
 
 
 if sys.argv[1] == "conduct":

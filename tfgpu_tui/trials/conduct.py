@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from tfgpu_tui.runs import files, listing, rundir
 from tfgpu_tui.runs.journal import JournalReader
 from tfgpu_tui.runs.rundir import RunDir
 from tfgpu_tui.runs.search_path import own_python
-from tfgpu_tui.supervisor import launch
+from tfgpu_tui.supervisor import children, launch
 from tfgpu_tui.trials import edits, groups, plan, schedule, writes
 from tfgpu_tui.trials.measure import LEAST_S, MOST_S, Watched
 from tfgpu_tui.trials.records import Current, Group, Record, words
@@ -24,11 +25,13 @@ LOOK_EVERY_S = 0.2
 FIRST_PART = 0.5
 """Of the time, at most, for the first baseline: nothing is known of the script before it."""
 LEAST_SHARE_S = 10.0
-STAGES_S = (("batch", 12.0), ("interrupt", 6.0), ("terminate", 4.0), ("kill", 5.0))
+STAGES_S = (("batch", 12.0), ("interrupt", 6.0), ("terminate", 4.0), ("kill", 10.0))
 """How a trial that was measured is ended: so long after each stage the next one follows."""
 END_S = 3.0
 """What a trial's end usually takes."""
 LARGEST_SOURCE = 4 << 20
+LAST_BYTES = 4096
+LAST_WORDS = 200
 FREED_S = 120.0
 """For the run before the trials to end; its own supervisor uses harder signals before that."""
 ENTRY = Path(__file__).with_name("__main__.py")
@@ -78,7 +81,7 @@ class Experiment:
                 self._ended(self.group, record)
             if not setting and record.measured and self.group.plan is None:
                 self._plan(watched, before)
-        self._keep(ended=why, now=None)
+        self._keep(ended=why, now=None, left_s=round(max(0.0, self._deadline - time.monotonic()), 1))
         return self.group
 
     def _free_the_machine(self, run_id: str) -> None:
@@ -190,13 +193,13 @@ class Experiment:
         try:
             with JournalReader(run.journal) as reader:
                 why = self._watch(process, reader, watched, at)
-                watched.decided()
+                watched.decided(time.monotonic() - at)
                 _end(process, run, reader, watched, lambda: self._stops > 1)
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _kill(process)
         record = watched.record(setting, run.id, begun, time.monotonic() - at, why)
+        if record.failure is not None and why == "script" and watched.state.error is None:
+            record = replace(record, last_line=_last_line(run))
         self._keep(spent_s=round(group.spent_s + record.wall_s, 2))
         return record, watched
 
@@ -293,12 +296,38 @@ def _end(
 ) -> None:
     """Ends what still runs, stage by stage, and reads the rest of the journal."""
     for stage, grace_s in STAGES_S:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(launch.ControlError):
-            launch.stop(run, stage)
-        until = time.monotonic() + grace_s
+        until, heard = time.monotonic() + grace_s, False
         while process.poll() is None and time.monotonic() < until and not (hurry() and stage != "kill"):
+            heard = heard or _hears(run, stage)
             _read(reader, watched)
             time.sleep(LOOK_EVERY_S)
     _read(reader, watched)
+
+
+def _hears(run: RunDir, stage: str) -> bool:
+    """Asks a run to end; False where it does not listen yet, or has just ended."""
+    try:
+        launch.stop(run, stage)
+    except launch.ControlError:
+        return False
+    return True
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Of a trial whose monitor does not end as it was asked to: that, and all that it has started."""
+    if process.poll() is None:
+        left = children.left_behind(process.pid, set())
+        process.kill()
+        process.wait()
+        children.signal_all(left, signal.SIGKILL)
+
+
+def _last_line(run: RunDir) -> str | None:
+    """The last words of the script's output: where no exception was seen, they may say why it failed."""
+    try:
+        with open(files.open_regular(run.output_log), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_BYTES))
+            lines = log.read(LAST_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), None)
