@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.conftest import Workplace, processes_with, wait_until
-from tfgpu_tui.runs import rundir
+from tests.process.conftest import Workplace, of_type, processes_with, wait_until
+from tfgpu_tui.cli import watching
+from tfgpu_tui.core.events import RunEnded
+from tfgpu_tui.runs import configuration, rundir
 from tfgpu_tui.runs.rundir import RunDir
-from tfgpu_tui.trials import conduct, decide, groups, table
+from tfgpu_tui.trials import conduct, decide, groups, records, table
 from tfgpu_tui.trials.records import Group, Record, words
 
 SCRIPT = """
@@ -142,7 +145,7 @@ def test_a_trial_that_never_begins_is_a_row(place: Workplace, monkeypatch: pytes
     monkeypatch.setattr(trials, "_cost_s", lambda: 1.0)
     done = trials.conduct()
     assert [(row.name, row.verdict) for row in table.rows(done)] == [("baseline", "baseline"), ("threads=1", "failed")]
-    assert table.rows(done)[1].remarks == ["no step in its part of the time: it was still starting"]
+    assert table.rows(done)[1].remarks == ["no training step in the 2 s that it had: still starting"]
     assert done.ended in ("done", "budget")
 
 
@@ -211,14 +214,59 @@ def test_an_experiment_of_a_screen_goes_on_by_itself_until_it_is_stopped_by_its_
     assert place.tool("stop", group.id).returncode == 2
 
 
+STUBBORN = """
+import signal, subprocess, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+subprocess.Popen(["sleep", "600"])
+open("ready", "w").close()
+time.sleep(600)
+"""
+
+
 def test_the_trial_ends_with_its_experiment(place: Workplace) -> None:
-    script = place.script("import time\ntime.sleep(600)\n")
+    """Also one that hears no signal, and what it has started."""
+    script = place.script(STUBBORN)
     process = subprocess.Popen(place.command("try", script), cwd=place.folder, env=place.env, stderr=subprocess.PIPE)
-    script_runs = lambda: place.runs() and rundir.read_meta(place.only_run()).script_pid  # noqa: E731
-    wait_until(script_runs, "the first trial runs")
+    wait_until(lambda: (place.folder / "ready").exists() and place.runs(), "the first trial runs")
+    run = place.runs()[0].id
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_until(lambda: place.runs()[0].state == "ended", "its trial has ended, too")
+    wait_until(lambda: place.runs()[0].state == "ended" and not processes_with(run), "its trial has ended, too")
+
+
+def test_a_trial_leaves_nothing_behind_that_the_next_one_would_be_measured_beside(place: Workplace) -> None:
+    script = place.script("import subprocess\nsubprocess.Popen(['sleep', '600'])\nprint('no data here')\n")
+    done = tried(place, script)
+    run = place.only_run()
+    assert not processes_with(run.id)
+    assert run.output_log.read_text() == "no data here\n", "the report of a trial is no part of its output"
+    told = done.stdout.decode()
+    assert "Nothing could be tried: it ended without a training step; its output ends: no data here." in told
+    assert f"tfgpu-tui replay {run.id}" in told and done.returncode == 2
+
+
+def test_a_trial_that_has_just_begun_is_stopped_as_soon_as_it_listens(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "STAGES_S", (("batch", 60.0), ("kill", 20.0)))
+    trials = experiment(place, "import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(trials, "_began", lambda group, setting, run: trials.stop())
+    assert trials.conduct().ended == "stopped"
+    (ended,) = of_type(place.only_run(), RunEnded)
+    assert isinstance(ended, RunEnded) and ended.signal == signal.SIGINT
+
+
+def test_what_waits_for_an_answer_is_asked_on_the_screen_when_it_goes_on(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = place.script(SCRIPT)
+    assert tried(place, "--knobs", "run_eagerly=off", script, "--epochs", "3", writes="yes").returncode == 2
+    shown: list[RunDir] = []
+    monkeypatch.setattr(watching, "show", lambda run, *rest, **more: shown.extend([run]))
+    group = replace(records.to_go_on(groups.find("last")), budget_s=60.0)
+    watching.show_experiment(group.id, configuration.Settings(), conduct.begin(group))
+    assert [run.id for run in shown] == [place.only_run().id]
 
 
 @pytest.mark.slow

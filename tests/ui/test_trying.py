@@ -74,7 +74,7 @@ async def test_the_table_fills_and_the_screen_follows_the_trial(
     app = screen(first, control, experiment=Experiment("try-train-1", process))
     async with app.run_test(size=size) as pilot:
         text = await shows(
-            pilot, "try train.py", "1 trial measured", "of 05:00", "30.0 ms ± 4 %", "trial 2: input=parallel"
+            pilot, "try train.py", "1 trial done", "of 05:00", "30.0 ms ± 4 %", "trial 2: input=parallel"
         )
         assert "to come: why" in text and "threads=2" in text
         (row,) = [row for row in rows_of(app) if row.lstrip(" ▸").startswith("input=parallel")]
@@ -82,7 +82,7 @@ async def test_the_table_fills_and_the_screen_follows_the_trial(
         made("train-2")
         groups.save(group(records=[record({}, 30.0), record(PARALLEL, 15.0)], now=running({}, "train-2")))
         await until(pilot, lambda: app.session.feed.run.id == "train-2")
-        await shows(pilot, "2.0x ±", "faster so far", "2 trials measured")
+        await shows(pilot, "2.0x ±", "faster so far", "2 trials done")
         assert "input_wait" not in text and not control.started
 
 
@@ -130,11 +130,11 @@ async def test_files_that_the_script_writes_are_asked_about(made: Make, control:
     writer.append(ev.RunEnded(t=time.time(), src="child", exit_code=0, wall_s=34.0))
     writer.close()
     wrote = [f"/home/u/weights-{i}.bin" for i in range(9)]
-    asks = group(records=[record({}, 30.0)], ended="refused", may_write=False, wrote=wrote, spent_s=20.0)
+    asks = group(records=[record({}, 30.0)], ended="refused", may_write=False, wrote=wrote, left_s=280.0)
     groups.save(replace(asks, records=[], ended=None, now=running({})))
     app = screen(run, control, experiment=Experiment("try-train-1", process))
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "0 trials measured")
+        await shows(pilot, "0 trials done")
         groups.save(asks)
         process.over = True
         await shows(pilot, "go on?", "/home/u/weights-0.bin", "and 3 more", "TFGPU_TUI_TRIAL=1")
@@ -159,7 +159,7 @@ async def test_the_key_begins_an_experiment_with_the_script_of_this_run(made: Ma
         await shows(pilot, "try what could help?")
         groups.save(control.experiment)
         await pilot.press("enter")
-        await shows(pilot, "this run stops, then the experiment begins", "0 trials measured")
+        await shows(pilot, "this run stops, then the experiment begins", "0 trials done")
         assert control.tried == [("train-1", 300.0)]
         made("train-2")
         groups.save(replace(control.experiment, after=None, now=running({}, "train-2")))

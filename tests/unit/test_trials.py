@@ -148,7 +148,7 @@ def test_a_clear_gain_is_repeated_before_anything_else_is_tried() -> None:
     found = group(record({}, 20), record(PARALLEL, 10), record({}, 20))
     assert schedule.following(found) == PARALLEL
     over = replace(found, ended="budget", plan=Plan([Candidate(PARALLEL, "a test")]))
-    assert "Faster so far, but not repeated: input=parallel. Go on: tfgpu-tui try --resume" in table.text(over)
+    assert "Faster so far, but not proved: input=parallel.\nGo on: tfgpu-tui try --resume" in table.text(over)
     assert table.keep(over) == ["No gain is proved so far."]
 
 

@@ -147,6 +147,7 @@ def of_verb(command: Command, options: argparse.Namespace) -> argparse.Namespace
 def _with_script(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """The options of a verb that runs a script, with `words` and `python_options`: what stands behind them."""
     takes = [option for action in parser._actions for option in action.option_strings if action.nargs is None]
+    parser.usage = f"{parser.format_usage().removeprefix('usage: ').rstrip()}\n{' ' * 7}train.py [its arguments …]"
     inner = split(words, takes, verbs=False)
     chosen = parser.parse_args(inner.options)
     chosen.words, chosen.python_options = inner.rest, inner.python

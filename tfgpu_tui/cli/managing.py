@@ -37,6 +37,7 @@ def runs(options: argparse.Namespace) -> int:
         lasted = units.clock(run.ended - run.started if run.ended else None)
         notes = [f"({run.note})"] if run.note else []
         settings = [f"[{' '.join(run.knobs)}]"] if run.knobs else []
+        notes += [f"(trial of {run.trial_of})"] if run.trial_of is not None else []
         what = " ".join([*run.argv, *settings, *notes])
         print(printable(f"{name:<{width}}  {started:<16}  {lasted:>8}  {state:<{states}}  {what}"))
     return 0

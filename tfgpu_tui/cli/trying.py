@@ -114,8 +114,8 @@ def _say(text: str, end: str = "\n") -> None:
 
 
 def _agreed(files: list[str], group: str, may_ask: bool) -> bool:
-    """Whether the user lets the trials write what the first one wrote."""
-    _say("The script wrote these files, and each trial writes them again:")
+    """Whether the user lets the trials write what was written during the first one."""
+    _say("While the script ran, these files were written; each trial may write them again:")
     for file in files[:SHOWN]:
         _say(f"  {printable(file)}")
     if len(files) > SHOWN:

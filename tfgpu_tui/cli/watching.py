@@ -84,7 +84,7 @@ def show_experiment(group_id: str, settings: configuration.Settings, begun: subp
     run: RunDir | None = None
     while run is None and not early:
         told = experiment.read()
-        if told is not None and (begun is None or told.group.now is not None):
+        if told is not None and (begun is None or told.group.now is not None or told.asks):
             run = experiment.run()
         if run is None and told is not None and told.over and told.group.ended is not None:
             return _say_what_was_tried(group_id)

@@ -44,6 +44,8 @@ class RunSummary(NamedTuple):
     """Where it was started; '' where that is not known."""
     silent_s: float | None = None
     """Of one that is elsewhere: seconds since something of it was written, by the file server's clock."""
+    trial_of: str | None = None
+    """The experiment that it is a trial of."""
 
     @property
     def goes_on(self) -> bool:
@@ -81,7 +83,7 @@ def summary(run: RunDir) -> RunSummary:
     else:
         state, note, silent_s = _state(run, meta)
         found = RunSummary(run.id, meta.argv, state, None, None, meta.started, None, run.path, note, silent_s=silent_s)
-    return found._replace(knobs=knobs, host=meta.host)
+    return found._replace(knobs=knobs, host=meta.host, trial_of=(meta.trial or {}).get("group"))
 
 
 def _state(run: RunDir, meta: Meta) -> tuple[str, str, float | None]:

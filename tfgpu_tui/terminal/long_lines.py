@@ -9,16 +9,18 @@ import textwrap
 
 _HEAD = re.compile(r"\s*(?:\S+(?: \S+)*\s{2,}){0,2}")
 """Indentation and the words in front of a text, each with two blanks behind: `!! critical  `, `       next  `."""
+_COMMAND = re.compile(r"[^:`]*:\s+tfgpu-tui \S")
+"""A line that ends in a command, which would be two of them with a line break in it: it is left to the terminal."""
 LEAST_COLUMNS = 40
 MOST_INDENT = 28
 
 
 def folded(text: str, columns: int) -> str:
-    """The text with no line longer than `columns` where a blank allows it; what follows stands below the line's own
-    beginning."""
+    """The text with no line longer than `columns` where a blank allows it, but a command; what follows stands below the
+    line's own beginning."""
     out: list[str] = []
     for line in text.split("\n"):
-        if len(line) <= columns:
+        if len(line) <= columns or _COMMAND.match(line):
             out.append(line)
             continue
         head = _HEAD.match(line)

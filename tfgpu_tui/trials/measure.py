@@ -7,6 +7,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from tfgpu_tui.core import events as ev
+from tfgpu_tui.core import units
 from tfgpu_tui.core.run_words import PHASE_WORDS, end_words
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
@@ -45,6 +46,7 @@ class Watched:
         self._warm_s = 0.0
         self._losses: list[list[float]] = []
         self._phase: str | None = None
+        self._given_s = 0.0
         self._others: list[float] = []
         """Percent of the CPUs that other programs used, at each sample between steps after warm-up."""
 
@@ -76,9 +78,9 @@ class Watched:
         if isinstance(loss, (int, float)) and isfinite(loss) and len(self._losses) < MOST_LOSSES:
             self._losses.append([float(step), float(loss)])
 
-    def decided(self) -> None:
-        """The trial is ended now: what comes after this is its end."""
-        self._phase = self.state.phase
+    def decided(self, given_s: float) -> None:
+        """The trial is ended now, after so many seconds: what comes after this is its end."""
+        self._phase, self._given_s = self.state.phase, given_s
 
     @property
     def steady_s(self) -> float:
@@ -129,13 +131,16 @@ class Watched:
         shares = state.judged.shares()
         peaks = [m.get("peak_bytes") for device, m in state.tf_memory.items() if "GPU" in device]
         failure = self._failure(ended)
+        paces = {name: None if failure or not self._steady() else _pace(speed) for name, speed in speeds.items()}
         return Record(
             setting=setting,
             run=run,
             begun=begun,
             wall_s=round(wall_s, 2),
             steps=state.judged.steps,
-            **{name: None if failure or not self._steady() else _pace(speed) for name, speed in speeds.items()},
+            first=paces["first"],
+            later=paces["later"],
+            whole=paces["whole"],
             start_s=_start_s(state),
             warm_s=round(self._warm_s, 3),
             wait=shares["input_wait"],
@@ -170,11 +175,17 @@ class Watched:
 
     def _too_few(self, ended: str) -> str:
         steps = self.state.train.steps
+        count = f"{steps} step" + ("" if steps == 1 else "s")
+        if ended == "script" and steps:
+            took = units.duration(self._warm_s + self.steady_s)
+            enough = f"{STEADY_STEPS} steps and {MIN_STEADY_S:g} s of them after warm-up"
+            return f"it ended after {count} ({took}): too few to measure, which takes {enough}"
         if ended == "script":
-            return f"over after {steps} steps: too few to measure"
+            return "it ended without a training step"
         if steps:
-            return f"too few steps in its part of the time ({steps})"
-        return f"no step in its part of the time: {PHASE_WORDS.get(self._phase or '', 'it was still starting')}"
+            return f"only {count} in the {self._given_s:.0f} s that it had: too few to measure"
+        doing = PHASE_WORDS.get(self._phase or "", "still starting")
+        return f"no training step in the {self._given_s:.0f} s that it had: {doing}"
 
 
 def _pace(speed: Speed | None) -> Pace | None:

@@ -139,8 +139,11 @@ def _jit_compile(state: RunState) -> Iterator[Candidate | LeftOut]:
 def _precision(state: RunState) -> Iterator[Candidate | LeftOut]:
     now = _in_force(state, "precision")
     able = [gpu.get("capability") for gpu in state.environment.tf_gpus or []]
+    compute = state.judged.shares()["compute"]
     if now is None:
         yield LeftOut("precision", _note(state, "precision", "it is not known in which precision the model computes"))
+    elif _too_small(compute):
+        yield LeftOut("precision", f"compute is only {units.share(compute)} of the step")
     elif now == "float64":
         yield Candidate({"precision": "float32"}, "the model computes in float64")
     elif now == "float32" and able and all(isinstance(each, list) and each and each[0] >= 7 for each in able):

@@ -90,6 +90,8 @@ class Record:
     """Why the setting was not in force."""
     failure: str | None = None
     """Why nothing was measured, or what became of the script."""
+    last_line: str | None = None
+    """Of the script's output, where it ended by itself, without an exception that could be told."""
     ended: str = "enough"
     """Why the trial ended: `enough`, `share` (of the budget), `script` (by itself), `stopped` (by the user), `unkept`
     (the disk took no more)."""
@@ -98,6 +100,13 @@ class Record:
     def measured(self) -> bool:
         """Whether it says something of its setting."""
         return self.whole is not None and self.failure is None and self.not_applied is None
+
+    @property
+    def why_not(self) -> str | None:
+        """Why it says nothing of its setting, in words."""
+        if self.failure is not None and self.last_line is not None:
+            return f"{self.failure}; its output ends: {self.last_line}"
+        return self.failure or self.not_applied
 
     @property
     def shown(self) -> Pace | None:
@@ -148,7 +157,7 @@ class Group:
     """None before the first baseline was measured."""
     records: list[Record] = field(default_factory=list)
     wrote: list[str] = field(default_factory=list)
-    """Files of the script's folder that the baseline wrote."""
+    """Files of the script's folder that were written during the baseline."""
     may_write: bool = False
     """The user agreed to that, or nothing was written."""
     places: dict[str, str] = field(default_factory=dict)
@@ -163,6 +172,8 @@ class Group:
     """Of the stretch that goes on, or was the last one."""
     until: float | None = None
     """Unix seconds at which that is used up."""
+    left_s: float | None = None
+    """Of it, when no trial followed."""
     after: str | None = None
     """A run of the script that is stopped, and waited for, before the first trial."""
     now: Current | None = None

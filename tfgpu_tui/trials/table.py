@@ -125,8 +125,7 @@ def _remarks(
     group: Group, setting: dict[str, str], every: Sequence[Record], effect: Effect | None, verdict: str
 ) -> Iterator[str]:
     yield from _in_words(effect, verdict)
-    for why in dict.fromkeys(r.failure or r.not_applied for r in every if r.failure or r.not_applied):
-        yield str(why)
+    yield from dict.fromkeys(why for r in every if (why := r.why_not) is not None)
     good = [r for r in every if r.measured]
     if setting and good:
         yield from _beside(group, good)
@@ -276,7 +275,7 @@ def untried(group: Group) -> list[dict[str, str]]:
 
 
 def undecided(group: Group) -> list[dict[str, str]]:
-    """Settings that looked faster, and for which the time was over before that was repeated."""
+    """Settings that looked faster, and for which the time was over before that was proved."""
     if group.ended not in ("budget", "stopped", "unkept"):
         return []
     return [e.setting for e in decide.effects(group.records) if e.open and not is_bound(group, e.setting)]
@@ -298,25 +297,28 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
         yield f"The machine's own speed changed meanwhile: the baseline took {low} to {high} a step."
     others = [r.others_cpu for r in group.records if r.measured and r.others_cpu is not None]
     if others and max(others) >= BUSY_PERCENT:
-        low, high = units.percent(min(others)), units.percent(max(others))
-        yield f"Other programs used {low} to {high} of the machine's CPUs meanwhile: a quieter one decides sooner."
+        span = " to ".join(dict.fromkeys((units.percent(min(others)), units.percent(max(others)))))
+        yield f"Other programs used {span} of the machine's CPUs meanwhile: a quieter one decides sooner."
     if group.plan is not None:
         yield from group.plan.remarks
     if group.unkept is not None:
         yield f"No trial follows: {group.unkept}."
-    if not go_on:
-        return
+    if go_on:
+        yield from _open(group)
+
+
+def _open(group: Group) -> Iterator[str]:
+    """What was not reached, and how to go on."""
     if group.ended == "refused":
         more = f" and {len(group.wrote) - 1} more" if len(group.wrote) > 1 else ""
-        yield f"Each trial writes files of the script again: {', '.join(group.wrote[:1])}{more}."
+        yield f"Each trial may write files of the script's folder again: {', '.join(group.wrote[:1])}{more}."
         yield f"Go on all the same: tfgpu-tui try --yes --resume {group.id}"
-    elif waiting := untried(group):
-        yield f"Not reached: {', '.join(map(words, waiting))}. Go on: tfgpu-tui try --resume {group.id}"
-    if short := too_short(group):
-        yield f"Too little time for: {', '.join(map(words, short))}. Go on: tfgpu-tui try --resume {group.id}"
-    if again := undecided(group):
-        names = ", ".join(words(setting) for setting in again)
-        yield f"Faster so far, but not repeated: {names}. Go on: tfgpu-tui try --resume {group.id}"
+        return
+    told = {"Not reached": untried(group), "Too little time for": too_short(group),
+            "Faster so far, but not proved": undecided(group)}  # fmt: skip
+    yield from (f"{what}: {', '.join(map(words, settings))}." for what, settings in told.items() if settings)
+    if any(told.values()) or (group.plan is None and group.ended == "stopped"):
+        yield f"Go on: tfgpu-tui try --resume {group.id}"
 
 
 def keep(group: Group) -> list[str]:
@@ -325,7 +327,7 @@ def keep(group: Group) -> list[str]:
     if best is None:
         bases = [r for r in group.records if r.is_baseline]
         if bases and not any(r.measured for r in bases):
-            return [f"Nothing could be tried: {bases[-1].failure}."]
+            return [f"Nothing could be tried: {bases[-1].why_not}.", _without_baseline(group, bases[-1])]
         if not any(not r.is_baseline for r in group.records) and not untried(group) and group.plan is not None:
             return ["Nothing to try: no setting could matter here."]
         if undecided(group):
@@ -338,11 +340,18 @@ def keep(group: Group) -> list[str]:
     return lines
 
 
+def _without_baseline(group: Group, failed: Record) -> str:
+    """What to do where the script as it is could not be measured."""
+    if failed.ended == "share":
+        return f"With more time: tfgpu-tui try --resume {group.id} --budget {round(2 * group.budget_s)}s"
+    return f"What it printed and did: tfgpu-tui replay {failed.run}"
+
+
 def line(number: int, record: Record) -> str:
     """A trial that ended, in one line."""
     pace = record.shown
-    if record.failure is not None or record.not_applied is not None or pace is None:
-        return f"{number:>3}  {words(record.setting):<28} {record.failure or record.not_applied}"
+    if record.why_not is not None or pace is None:
+        return f"{number:>3}  {words(record.setting):<28} {record.why_not}"
     waits = "" if record.wait is None else f"   waits {units.share(record.wait)}"
     step = f"{units.duration(pace.ms / 1e3):>8} a step"
     return f"{number:>3}  {words(record.setting):<28} {step}{waits}   {record.steps} steps"

@@ -457,7 +457,7 @@ class Session:
         if self.experiment is None or self.experiment.group is None:
             return
         group = replace(self.experiment.group, may_write=True)
-        left_s = max(LEAST_BUDGET_S, group.budget_s - group.spent_s)
+        left_s = max(LEAST_BUDGET_S, group.left_s or 0.0)
         try:
             self.experiment.go_on(self.control.go_on_trying(replace(group, budget_s=left_s)))
         except ERRORS as error:

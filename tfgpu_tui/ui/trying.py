@@ -113,7 +113,7 @@ class Trying:
         if len(group.wrote) > SHOWN:
             files.append(f"and {len(group.wrote) - SHOWN} more")
         words = [
-            "The script wrote these files, and each trial writes them again:",
+            "While the script ran, these files were written; each trial may write them again:",
             *files,
             "It can leave that out where TFGPU_TUI_TRIAL=1 stands in its environment.",
         ]

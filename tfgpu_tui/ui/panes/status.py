@@ -15,8 +15,8 @@ from tfgpu_tui.ui.panes.findings import offered
 from tfgpu_tui.ui.view import Trials, View
 
 _LIVE = (
-    "growth", "rerun", "apply", "findings", "zoom", "explain", "detach", "help", "quit", "compare", "settings", "copy",
-    "search", "try_settings", "freeze", "axis", "export", "browse", "next_metric",
+    "growth", "rerun", "apply", "findings", "zoom", "explain", "detach", "help", "quit", "try_settings", "compare",
+    "settings", "copy", "search", "freeze", "axis", "export", "browse", "next_metric",
 )  # fmt: skip
 _TRYING = ("quit", "detach", "findings", "zoom", "explain", "help", "search", "freeze", "axis", "export", "next_metric")
 _REPLAY = (
@@ -37,7 +37,7 @@ FROZEN = "FROZEN, the run goes on"
 _ZOOMED = {
     "placement": ("off_gpu", "search", "profile"),
     "output": ("search", "type"),
-    "findings": ("apply", "copy", "explain"),
+    "findings": ("apply", "try_settings", "copy", "explain"),
 }
 """What a narrow footer keeps, from the left; a zoomed pane's own keys come first."""
 
@@ -177,10 +177,12 @@ def _trial(trials: Trials) -> str:
 
 
 def _next_stage(view: View) -> str:
-    """`, SIGINT in 24 s`: what follows where a stop does not work."""
+    """`, SIGINT in 24 s`: what follows where a stop does not work. The end of a trial is hurried by its experiment."""
     stopping = view.state.stopping
     following = {"batch": "SIGINT", "interrupt": "SIGTERM", "terminate": "SIGKILL"}
     if stopping is None or stopping.grace_s is None or view.state.ended is not None or stopping.stage not in following:
+        return ""
+    if view.trials is not None and view.trials.group.now is not None:
         return ""
     left = max(0, round(stopping.t + stopping.grace_s - view.now))
     return f", {following[stopping.stage]} in {left} s"
@@ -258,6 +260,8 @@ def footer(view: View, width: int, zoomed: str | None = None) -> Row:
         skip |= {"copy", "explain"}
     if view.state.ended is not None or view.replay is not None:
         skip |= {"type", "detach", "profile"}
+    if view.replay is not None or view.trials is not None:
+        skip |= {"try_settings"}
     usual = _REPLAY if view.replay else _LIVE if view.trials is None else _TRYING
     if view.trials is not None:
         skip = (skip - {"detach"} if view.trials.alive else skip | {"detach"}) | {"apply", "type"}

@@ -72,7 +72,7 @@ def _script(group: Group) -> str:
 def _progress(trials: Trials, now: float) -> str:
     """`4 trials, 1:20 of 5:00`."""
     group = trials.group
-    count = f"{len(group.records)} trial{'' if len(group.records) == 1 else 's'} measured"
+    count = f"{len(group.records)} trial{'' if len(group.records) == 1 else 's'} done"
     if trials.over:
         return f"{count}, {ENDS.get(group.ended or '', 'its process is gone')}"
     if group.until is None:
@@ -141,7 +141,7 @@ def _words(trials: Trials, key: str, everything: bool) -> list[tuple[str, Role]]
 
     group, out = trials.group, list[tuple[str, Role]]()
     if trials.asks:
-        out.append((f"Each trial writes the script's files again: {key} asks whether to go on.", "notice"))
+        out.append((f"Each trial may write the script's files again: {key} asks whether to go on.", "notice"))
     elif trials.over:
         out += [(line, "good" if line.startswith("Keep:") else "bold") for line in told.keep(group)]
     if (trials.over and not trials.asks) or everything:
