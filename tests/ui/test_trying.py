@@ -167,6 +167,17 @@ async def test_the_key_begins_an_experiment_with_the_script_of_this_run(made: Ma
         assert not control.reruns and not control.stopped, "its conductor stops the run"
 
 
+@pytest.mark.parametrize(("size", "keys"), [((120, 40), []), ((80, 24), ["f"])])
+async def test_the_footer_names_the_key_beside_that_of_one_setting(
+    made: Make, control: FakeControl, size: tuple[int, int], keys: list[str]
+) -> None:
+    app = screen(made(), control)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "Input-bound")
+        await pilot.press(*keys)
+        await shows(pilot, "Enter try ", "a try all ")
+
+
 async def test_somebody_elses_run_is_not_tried(training_run: Make, control: FakeControl) -> None:
     control.command = "cd / && python3 evil.py"
     app = screen(training_run(), control)

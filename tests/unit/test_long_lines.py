@@ -15,3 +15,9 @@ def test_what_fits_and_what_has_no_blank_stays_as_it_is() -> None:
     text = "a  b\n\n  c"
     assert folded(text, 40) == text
     assert folded("/" + "x" * 60, 40) == "/" + "x" * 60
+
+
+def test_a_command_is_not_broken_in_two() -> None:
+    line = "Go on: tfgpu-tui try --resume try-train-20261128-001131 --budget 10m"
+    assert folded(line, 40) == line
+    assert "\n" in folded("Once more, with `tfgpu-tui doctor`: it says whether TensorFlow will use a GPU here", 40)

@@ -193,9 +193,16 @@ def test_a_trial_that_failed_is_no_end_and_needs_no_baseline() -> None:
 
 
 def test_a_baseline_that_can_not_be_measured_ends_it() -> None:
-    found = group(record({}, 0, whole=None, later=None, failure="no step in its part of the time"))
+    failed = record({}, 0, whole=None, later=None, failure="it ended without a training step", ended="script",
+                    last_line="usage: train.py DATA")  # fmt: skip
+    found = group(failed)
     assert schedule.following(found) is None and schedule.untriable(found)
-    assert "Nothing could be tried: no step in its part of the time." in table.text(found)
+    assert table.keep(found) == [
+        "Nothing could be tried: it ended without a training step; its output ends: usage: train.py DATA.",
+        "What it printed and did: tfgpu-tui replay train-1",
+    ]
+    short = replace(group(replace(failed, last_line=None, ended="share")), budget_s=90.0)
+    assert table.keep(short)[1] == "With more time: tfgpu-tui try --resume try-train-1 --budget 180s"
 
 
 def test_synthetic_input_is_a_limit_and_never_what_to_keep() -> None:
@@ -249,6 +256,11 @@ def test_batches_that_python_makes_are_said_to_be_out_of_reach() -> None:
     assert "Python makes the batches, in batches (data.py:41)" in reasons(made)["input=parallel"]
     assert any("No setting makes that faster" in remark for remark in made.remarks)
     assert planned(pipeline(), in_force(), windows(30, wait=0.6, step_ms=30)).remarks == [], "there one may"
+
+
+def test_where_hardly_anything_is_computed_no_precision_is_tried() -> None:
+    made = planned(pipeline(), in_force(precision="float64"), windows(30, wait=0.985, step_ms=30))
+    assert "precision" in reasons(made) and not any("precision" in name for name in settings(made))
 
 
 def test_short_steps_are_tried_together_and_float64_as_float32() -> None:
@@ -330,6 +342,21 @@ def test_a_script_that_fails_is_a_row_with_its_reason() -> None:
     ]
     found = watched(start(XLA), failed).record(XLA, "train-1", 0.0, 5.0, "script")
     assert found.failure == "The script failed: ValueError: no"
+
+
+def test_too_few_steps_are_said_with_their_number_and_the_time_that_they_had() -> None:
+    def why(ended: str, *parts: list[ev.Event], given_s: float = 45.0) -> str | None:
+        found = watched(*parts)
+        found.decided(given_s)
+        return found.record({}, "train-1", 0.0, 50.0, ended).failure
+
+    few: list[ev.Event] = [steps(2.0, 5, 100, warmup=True), steps(3.0, 10, 30)]
+    assert why("script", few) == (
+        "it ended after 15 steps (800 ms): too few to measure, which takes 20 steps and 1.5 s of them after warm-up"
+    )
+    assert why("script") == "it ended without a training step"
+    assert why("share", few) == "only 15 steps in the 45 s that it had: too few to measure"
+    assert why("share") == "no training step in the 45 s that it had: still starting"
 
 
 # -- what is told

@@ -294,7 +294,7 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
     found = decide.drift(group.records)
     if found is not None:
         low, high = (units.duration(ms / 1e3) for ms in found)
-        yield f"The machine's own speed changed meanwhile: the baseline took {low} to {high} a step."
+        yield f"The script as it is took {low} to {high} a step: the machine's speed changed meanwhile, or its runs differ."
     others = [r.others_cpu for r in group.records if r.measured and r.others_cpu is not None]
     if others and max(others) >= BUSY_PERCENT:
         span = " to ".join(dict.fromkeys((units.percent(min(others)), units.percent(max(others)))))
