@@ -195,6 +195,12 @@ def test_a_conductor_that_is_gone_is_seen(made: Make) -> None:
     assert told is not None and told.alive and groups.goes_on(alive)
     gone = replace(alive, conductor=replace(groups.me(), started=1))
     groups.save(gone)
+    dead = Conductor()
+    dead.over = True
+    groups.save(alive)
+    told = Experiment("try-train-1", dead).read()
+    assert told is not None and told.alive, "another process goes on with it"
+    groups.save(gone)
     told = Experiment("try-train-1").read()
     assert told is not None and told.over and not groups.goes_on(gone) and not groups.stop(gone)
     assert os.getpid() == groups.me().pid

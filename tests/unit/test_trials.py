@@ -59,6 +59,24 @@ def test_a_gain_counts_when_a_second_trial_repeats_it() -> None:
     assert best is not None and best.setting == PARALLEL and best.times == pytest.approx(1.98, rel=0.01)
 
 
+def test_what_a_setting_changes_besides_the_time_stands_before_the_command_to_keep() -> None:
+    together = {"steps_per_execution": "32"}
+    found = group(record({}, 20), record(together, 10), record({}, 20), record(together, 10), record({}, 20))
+    assert table.keep(found)[:2] == [
+        "Note:  callbacks run once for 32 steps", "Keep:  tfgpu-tui --set steps_per_execution=32 train.py",
+    ]  # fmt: skip
+
+
+def test_what_is_faster_each_time_and_not_proved_is_not_called_noise() -> None:
+    uneven = [record({}, ms) for ms in (20, 22, 19.5, 21)]
+    found = group(uneven[0], record(PARALLEL, 17), uneven[1], record(PARALLEL, 16), uneven[2], *uneven[3:])
+    (effect,) = decide.effects(found.records)
+    row = table.rows(found)[1]
+    assert effect.promising and effect.mean > effect.bound and not effect.proved
+    assert row.verdict == "so_far" and "no gain is claimed" in row.remarks[0]
+    assert row.times is not None and row.times_noise is not None and row.times - row.times_noise > 1
+
+
 def test_a_gain_that_is_not_repeated_is_none() -> None:
     found = group(record({}, 20), record(PARALLEL, 16), record({}, 20), record(PARALLEL, 20.1), record({}, 20))
     assert decide.best(found) is None
@@ -74,7 +92,7 @@ def test_a_machine_that_becomes_slower_is_not_taken_for_the_setting() -> None:
         effect = decide.effect(drifting.records, setting)
         assert effect is not None and abs(effect.mean) < 0.01
     assert decide.best(drifting) is None
-    assert "own speed changed meanwhile" in table.text(drifting)
+    assert "the machine's speed changed meanwhile" in table.text(drifting)
 
 
 def test_the_noise_is_learned_from_the_baselines() -> None:
@@ -190,6 +208,12 @@ def test_a_trial_that_failed_is_no_end_and_needs_no_baseline() -> None:
     assert schedule.following(found) == PARALLEL
     row = table.rows(found)[1]
     assert (row.verdict, row.remarks) == ("failed", ["The script failed: Oops"])
+
+
+def test_what_was_killed_says_how_to_go_on() -> None:
+    gone = replace(group(), plan=None, ended=None)
+    assert "Go on: tfgpu-tui try --resume try-train-1" in table.text(gone)
+    assert "Go on" not in table.text(gone, go_on=False), "it goes on by itself"
 
 
 def test_a_baseline_that_can_not_be_measured_ends_it() -> None:

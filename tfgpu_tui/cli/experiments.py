@@ -36,9 +36,12 @@ def stop(group: Group) -> bool:
 
 def show(group: Group, as_json: bool) -> None:
     """On stdout; of one that goes on, so far."""
-    told = json.dumps(table.as_json(group), indent=1, allow_nan=False) if as_json else None
-    print(for_output(printable_lines(table.text(group))) if told is None else told)
-    if told is None and groups.goes_on(group):
+    if as_json:
+        print(json.dumps(table.as_json(group), indent=1, allow_nan=False))
+        return
+    alive = groups.goes_on(group)
+    print(for_output(printable_lines(table.text(group, go_on=not alive))))
+    if alive:
         print(f"\nIt goes on: tfgpu-tui attach {group.id}")
 
 

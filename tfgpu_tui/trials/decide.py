@@ -61,8 +61,8 @@ class Effect:
 
     @property
     def noise(self) -> float:
-        """Of `times`, at 95 %."""
-        return self.times * (exp(self.bound) - 1)
+        """Of `times`, at 95 %, downwards: upwards it is more."""
+        return self.times * (1 - exp(-self.bound))
 
     @property
     def promising(self) -> bool:

@@ -22,10 +22,10 @@ BUSY_PERCENT = 15.0
 NUMBERS = {
     "precision": "changes the numbers that the model computes",
     "jit_compile": "XLA may round differently",
-    "steps_per_execution": "callbacks run once for so many steps",
+    "steps_per_execution": "callbacks run once for {} steps",
     "determinism": "two runs no longer give the same numbers",
 }
-"""What a knob changes besides the time."""
+"""What a knob changes besides the time, with its value."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Row:
 
     setting: dict[str, str]
     verdict: str
-    """baseline | faster | once (faster, but measured once) | not_repeated | slower | nothing | unsure | failed |
-    bound"""
+    """baseline | faster | once (faster, but measured once) | so_far (faster each time, but not proved) | not_repeated |
+    slower | nothing | unsure | failed | bound"""
     trials: int
     step_ms: float | None
     noise_ms: float | None
@@ -118,6 +118,8 @@ def _verdict(group: Group, setting: dict[str, str], effect: Effect | None, measu
         return "nothing"
     if len(effect.each) < decide.TIMES:
         return "once" if effect.promising and effect.beyond else "unsure"
+    if effect.promising and effect.mean > effect.bound:
+        return "so_far"
     return "not_repeated" if effect.each[0] > decide.LEAST_GAIN and not effect.promising else "unsure"
 
 
@@ -129,9 +131,13 @@ def _remarks(
     good = [r for r in every if r.measured]
     if setting and good:
         yield from _beside(group, good)
-        if verdict != "bound":
-            yield from (NUMBERS[name] for name in setting if name in NUMBERS)
-        yield from _of_losses(group, good)
+        yield from _cautions(group, {} if verdict == "bound" else setting, good)
+
+
+def _cautions(group: Group, setting: dict[str, str], good: Sequence[Record]) -> Iterator[str]:
+    """What changes besides the time."""
+    yield from (NUMBERS[name].format(value) for name, value in setting.items() if name in NUMBERS)
+    yield from _of_losses(group, good)
 
 
 def _in_words(effect: Effect | None, verdict: str) -> Iterator[str]:
@@ -145,6 +151,8 @@ def _in_words(effect: Effect | None, verdict: str) -> Iterator[str]:
         yield f"faster at each of {len(effect.each)} times: {each}"
     elif verdict == "once":
         yield "faster, but at one trial only: no gain is claimed"
+    elif verdict == "so_far":
+        yield f"faster each time ({each}), but not by more than the noise at two of them: no gain is claimed"
     elif verdict == "not_repeated":
         yield f"not repeated: {each}"
     elif verdict == "nothing":
@@ -242,8 +250,8 @@ def cells(row: Row) -> tuple[str, ...]:
     return name, step, times, units.share(row.wait), units.percent(row.gpu_busy), memory, loss
 
 
-def text(group: Group) -> str:
-    """The table, what was left out, and what to keep: that is read last."""
+def text(group: Group, go_on: bool = True) -> str:
+    """The table, what was left out, and what to keep: that is read last. See `circumstances`."""
     found = rows(group)
     lines = [f"{group.id}: {' '.join(group.argv)}", ""]
     table = [HEAD, *map(cells, found)]
@@ -257,7 +265,7 @@ def text(group: Group) -> str:
             lines += [f"    {remark}" for remark in found[i - 1].remarks]
     if out := list(left_out(group)):
         lines += ["", "Not tried:", *(f"  {line}" for line in out)]
-    return "\n".join([*lines, "", *circumstances(group), *keep(group)])
+    return "\n".join([*lines, "", *circumstances(group, go_on), *keep(group)])
 
 
 def left_out(group: Group) -> Iterator[str]:
@@ -276,7 +284,7 @@ def untried(group: Group) -> list[dict[str, str]]:
 
 def undecided(group: Group) -> list[dict[str, str]]:
     """Settings that looked faster, and for which the time was over before that was proved."""
-    if group.ended not in ("budget", "stopped", "unkept"):
+    if group.ended not in ("budget", "stopped", "unkept", None):
         return []
     return [e.setting for e in decide.effects(group.records) if e.open and not is_bound(group, e.setting)]
 
@@ -294,7 +302,7 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
     found = decide.drift(group.records)
     if found is not None:
         low, high = (units.duration(ms / 1e3) for ms in found)
-        yield f"The script as it is took {low} to {high} a step: the machine's speed changed meanwhile, or its runs differ."
+        yield f"The baseline took {low} to {high} a step: the machine's speed changed meanwhile, or its runs differ."
     others = [r.others_cpu for r in group.records if r.measured and r.others_cpu is not None]
     if others and max(others) >= BUSY_PERCENT:
         span = " to ".join(dict.fromkeys((units.percent(min(others)), units.percent(max(others)))))
@@ -317,7 +325,7 @@ def _open(group: Group) -> Iterator[str]:
     told = {"Not reached": untried(group), "Too little time for": too_short(group),
             "Faster so far, but not proved": undecided(group)}  # fmt: skip
     yield from (f"{what}: {', '.join(map(words, settings))}." for what, settings in told.items() if settings)
-    if any(told.values()) or (group.plan is None and group.ended == "stopped"):
+    if any(told.values()) or (group.plan is None and group.ended != "untriable"):
         yield f"Go on: tfgpu-tui try --resume {group.id}"
 
 
@@ -337,7 +345,8 @@ def keep(group: Group) -> list[str]:
         return ["Nothing that was tried is faster beyond the noise."]
     lines = [f"Keep:  {edits.command(group, best.setting)}"]
     lines += [f"{'Edit: ' if i == 0 else '      '} {line}" for i, line in enumerate(edits.edit(group, best.setting))]
-    return lines
+    good = [r for r in group.records if r.setting == best.setting and r.measured]
+    return [f"Note:  {caution}" for caution in _cautions(group, best.setting, good)] + lines
 
 
 def _without_baseline(group: Group, failed: Record) -> str:

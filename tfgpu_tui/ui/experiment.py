@@ -51,9 +51,8 @@ class Experiment:
         return Trials(self.group, self._alive, self.stops > 0)
 
     def _lives(self, group: Group) -> bool:
-        if self._begun is not None:
-            return self._begun.poll() is None
-        return groups.goes_on(group)
+        # Its own process is not in the record at once; and another one may go on with it.
+        return (self._begun is not None and self._begun.poll() is None) or groups.goes_on(group)
 
     @property
     def asks(self) -> bool:

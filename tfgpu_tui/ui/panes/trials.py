@@ -27,8 +27,9 @@ COLUMNS = (
 )
 VERDICTS: dict[str, tuple[str, Role]] = {
     "baseline": ("as it is", "muted"), "faster": ("faster each time", "good"),
-    "once": ("faster so far", "notice"), "not_repeated": ("not repeated", "warning"),
-    "slower": ("slower", "warning"), "nothing": ("no gain", "muted"), "unsure": ("within the noise", "muted"),
+    "once": ("faster so far", "notice"), "so_far": ("faster, not proved", "notice"),
+    "not_repeated": ("not repeated", "warning"), "slower": ("slower", "warning"), "nothing": ("no gain", "muted"),
+    "unsure": ("within the noise", "muted"),
     "failed": ("failed", "critical"), "bound": ("only a limit", "info"),
 }  # fmt: skip
 ENDS = {
