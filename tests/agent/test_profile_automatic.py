@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import subprocess
 from typing import Any
+
+from tests.installed import version_of
 
 from .conftest import Event, of_type, run_script
 
@@ -100,7 +101,7 @@ def test_an_op_by_op_training_says_once_why_there_is_none() -> None:
 def test_a_step_that_xla_compiles_is_told_by_instruction() -> None:
     events, _ = run("    m.compile('sgd', 'mse', jit_compile=True)\n" + SOON)
     times = of_type(events, "layer_times")[0]
-    if importlib.metadata.version("tensorflow-cpu").startswith("2.15."):  # its profiler names no instruction of XLA's
+    if version_of("tensorflow").startswith("2.15."):  # its profiler names no instruction of XLA's
         assert times["refused"] == "the profiler names no op of a layer"
         return
     assert "XLA compiles the whole step" in times["note"]

@@ -11,12 +11,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.installed import version_of
 from tests.timed import timed
 
 pytestmark = timed
@@ -66,7 +66,7 @@ def has_stage_times(report: dict[str, Any]) -> bool:
 def needs_keras_3(why: str) -> None:
     """Skips the test of a demo that is about what only Keras 3 has, or no longer has. The demos import `keras`, in the
     interpreter that runs the tests."""
-    version = metadata.version("keras")
+    version = version_of("keras")
     if not version.startswith("3"):
         pytest.skip(f"Keras {version}: {why}")
 
