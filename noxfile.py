@@ -45,7 +45,8 @@ print("Python", platform.python_version(), *shown)
 
 LOWEST = """
 from importlib import metadata
-print(*(f"{name} {metadata.version(name)}" for name in ("textual", "psutil", "nvidia-ml-py", "tomli")))
+names = ("textual", "psutil", "nvidia-ml-py", "tomli", "prometheus-client")
+print(*(f"{name} {metadata.version(name)}" for name in names))
 """
 
 
@@ -111,8 +112,8 @@ def session_of(row: Row) -> Callable[[nox.Session], None]:
 
 @nox.session(python=interpreter(("3.10",)), venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Python 3.10, the oldest versions of what the tool itself needs: its core and its screen."""
-    session.install("--resolution", "lowest-direct", ".")
+    """Python 3.10, the oldest versions of what the tool itself needs: its core, its screen and its metrics."""
+    session.install("--resolution", "lowest-direct", ".[prometheus]")
     session.install(*NEEDED, "tensorflow-cpu==2.16.*")
     session.run("python", "-c", LOWEST)
     session.run("python", "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "tests/unit", "tests/ui")
