@@ -3,18 +3,21 @@
 A trial is compared with the baselines right before and after it, so that a machine that becomes slower does not
 count. How much two runs of the same script differ is learned from the baselines themselves: the windows within a run
 say less. Effects are differences of the logarithms of step times: 0.69 is twice as fast.
+
+On a machine that other programs use, the calm quarter of the steps is compared, which they disturb least; what is
+faster there and slower on the whole is no gain.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, hypot, log
 from statistics import mean, median
 
 from tfgpu_tui.report.compare import SMALLEST_CHANGE
-from tfgpu_tui.trials.records import Group, Record
+from tfgpu_tui.trials.records import STRETCHES, Group, Record
 
 LEAST_GAIN = log(1 + SMALLEST_CHANGE)
 """Differences under 3 % are never called one."""
@@ -30,6 +33,8 @@ FAR = 1.5
 """Bounds of the mean of `MOST_TIMES` trials at which no single one has to be beyond the noise. In simulated experiments
 with runs that differ by 10 % it finds a gain of 1.5 in 72 of a hundred instead of 58, and one of 1.3 in 36 instead of
 26; of those with four settings that do nothing, 1.8 instead of 1.4 in a hundred say that one helps."""
+CROWDED = 15.0
+"""Percent of the machine's CPUs that others use in a trial, from which the calm quarter of the steps is compared."""
 Z = 1.96
 NORMAL = 1.4826
 """Standard deviations in a median of absolute values, for a normal distribution."""
@@ -44,6 +49,8 @@ class Effect:
     """Of each trial that was measured: the logarithm of how many times faster it was."""
     bounds: list[float]
     """Of each, two-sided, at 95 %."""
+    whole: float
+    """The mean over all steps, those that others disturbed, too."""
 
     @property
     def mean(self) -> float:
@@ -67,7 +74,7 @@ class Effect:
     @property
     def promising(self) -> bool:
         """Faster at each time, by what would count."""
-        return all(value > LEAST_GAIN for value in self.each)
+        return self.whole > 0 and all(value > LEAST_GAIN for value in self.each)
 
     @property
     def beyond(self) -> int:
@@ -107,17 +114,36 @@ def effects(records: Sequence[Record]) -> list[Effect]:
 
 def effect(records: Sequence[Record], setting: dict[str, str]) -> Effect | None:
     """Of one setting; None where no trial of it can be compared with a baseline."""
-    compared = [_compared(records, i) for i, r in enumerate(records) if r.setting == setting and r.measured]
-    told = [each for each in compared if each is not None]
+    told = _trials(compared(records), setting)
     if not told:
         return None
-    t = _quantile(records)
-    return Effect(setting, [value for value, _ in told], [t * variance**0.5 for _, variance in told])
+    t, whole = _quantile(records), [value for value, _ in _trials(records, setting)]
+    return Effect(setting, [value for value, _ in told], [t * variance**0.5 for _, variance in told], mean(whole))
 
 
-def _compared(records: Sequence[Record], i: int) -> tuple[float, float] | None:
+def _trials(records: Sequence[Record], setting: dict[str, str]) -> list[tuple[float, float]]:
+    """(effect, its variance) of each trial with a baseline beside it."""
+    told = [_beside_baselines(records, i) for i, r in enumerate(records) if r.setting == setting and r.measured]
+    return [each for each in told if each is not None]
+
+
+def crowded(records: Sequence[Record]) -> bool:
+    """Whether other programs used much of the machine in any trial, and the calm quarter of each is known."""
+    known = [r for r in records if r.measured]
+    busy = any(r.others_cpu is not None and r.others_cpu >= CROWDED for r in known)
+    return busy and all(r.whole is not None and r.whole.calm is not None for r in known)
+
+
+def compared(records: Sequence[Record]) -> Sequence[Record]:
+    """The records with the paces that are compared, and shown."""
+    if not crowded(records):
+        return records
+    return [replace(r, **{name: pace.calm for name in STRETCHES if (pace := getattr(r, name))}) for r in records]
+
+
+def _beside_baselines(records: Sequence[Record], i: int) -> tuple[float, float] | None:
     """(effect, its variance) of one trial; None without a baseline beside it."""
-    trial, sigma = records[i], noise(records)
+    trial, sigma = records[i], _noise(records)
     before = next((r for r in reversed(records[:i]) if r.is_baseline and r.measured), None)
     after = next((r for r in records[i + 1 :] if r.is_baseline and r.measured), None)
     beside = [r for r in (before, after) if r is not None]
@@ -134,7 +160,7 @@ def _compared(records: Sequence[Record], i: int) -> tuple[float, float] | None:
 def _logs(base: Record, trial: Record) -> tuple[float, float]:
     """Logarithms of both step times over the same stretch: after the first pass over the data where both came so far,
     else in it."""
-    for stretch in ("later", "first", "whole"):
+    for stretch in STRETCHES:
         a, b = getattr(base, stretch), getattr(trial, stretch)
         if a is not None and b is not None:
             return log(a.ms), log(b.ms)
@@ -152,6 +178,10 @@ def noise(records: Sequence[Record]) -> float:
     deviation. What the windows within the runs say counts as `BELIEVED` differences of baselines. Of these the median
     counts: a machine that others used for the time of one of them says little of the trials that were far from it, and
     those beside it have their own jump."""
+    return _noise(compared(records))
+
+
+def _noise(records: Sequence[Record]) -> float:
     within = [r.whole.error_ms / r.whole.ms for r in records if r.measured and r.whole is not None]
     prior = max(LEAST_NOISE, median(within) if within else 0.0)
     seen = [abs(each) for each in _differences(records)]
@@ -167,7 +197,7 @@ def _quantile(records: Sequence[Record]) -> float:
 
 def drift(records: Sequence[Record]) -> tuple[float, float] | None:
     """(shortest, longest) step time of the baselines in ms, where they differ by more than their noise would."""
-    bases = [r.shown for r in records if r.is_baseline and r.measured]
+    bases = [r.shown for r in compared(records) if r.is_baseline and r.measured]
     known = [pace.ms for pace in bases if pace is not None]
     if len(known) < 2 or log(max(known) / min(known)) < max(0.05, 3 * LEAST_NOISE):
         return None

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 BASELINE: dict[str, str] = {}
 """The script as it is (with the settings that all trials have)."""
 
+STRETCHES = ("later", "first", "whole")
+"""Of a trial, as in `Record`: two trials are compared over the first of them that both have."""
+
 T = TypeVar("T")
 
 
@@ -47,6 +50,8 @@ class Pace:
 
     ms: float
     error_ms: float
+    calm: Pace | None = None
+    """Of the quarter of its steps that was disturbed least. None where there were too few."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +235,11 @@ def _plan(told: dict[str, Any]) -> Plan:
 
 
 def _record(told: dict[str, Any]) -> Record:
-    paces = {
-        name: None if (pace := told.get(name)) is None else _made(Pace, pace) for name in ("first", "later", "whole")
-    }
-    return _made(Record, told, **paces)
+    return _made(Record, told, **{name: _pace(told.get(name)) for name in STRETCHES})
+
+
+def _pace(told: dict[str, Any] | None) -> Pace | None:
+    return None if told is None else _made(Pace, told, calm=_pace(told.get("calm")))
 
 
 def _made(kind: type[T], told: dict[str, Any], **better: Any) -> T:

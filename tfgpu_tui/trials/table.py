@@ -17,8 +17,6 @@ from tfgpu_tui.trials.records import Group, Record, words
 OUTSIDE = 0.10
 """A loss so far outside of the range of the baselines' is flagged."""
 SLOW_START_S = 2.0
-BUSY_PERCENT = 15.0
-"""Of a machine's CPUs, used by other programs: from there on it is said."""
 NUMBERS = {
     "precision": "changes the numbers that the model computes",
     "jit_compile": "XLA may round differently",
@@ -63,7 +61,7 @@ def rows(group: Group) -> list[Row]:
 
 
 def _row(group: Group, setting: dict[str, str]) -> Row:
-    every = [r for r in group.records if r.setting == setting]
+    every = [r for r in decide.compared(group.records) if r.setting == setting]
     good = [r for r in every if r.measured]
     effect = decide.effect(group.records, setting) if setting else None
     paces = [pace for r in good if (pace := r.shown) is not None]
@@ -304,9 +302,11 @@ def circumstances(group: Group, go_on: bool = True) -> Iterator[str]:
         low, high = (units.duration(ms / 1e3) for ms in found)
         yield f"The baseline took {low} to {high} a step: the machine's speed changed meanwhile, or its runs differ."
     others = [r.others_cpu for r in group.records if r.measured and r.others_cpu is not None]
-    if others and max(others) >= BUSY_PERCENT:
+    if others and max(others) >= decide.CROWDED:
         span = " to ".join(dict.fromkeys((units.percent(min(others)), units.percent(max(others)))))
         yield f"Other programs used {span} of the machine's CPUs meanwhile: a quieter one decides sooner."
+        if decide.crowded(group.records):
+            yield "So the step times here are of the quarter of each trial that they disturbed least."
     if group.plan is not None:
         yield from group.plan.remarks
     if group.unkept is not None:
