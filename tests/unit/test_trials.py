@@ -16,7 +16,7 @@ from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import knobs
 from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
-from tfgpu_tui.trials import decide, edits, groups, plan, records, schedule, table
+from tfgpu_tui.trials import decide, edits, groups, measure, plan, records, schedule, table
 from tfgpu_tui.trials.measure import Watched
 from tfgpu_tui.trials.records import BASELINE, Candidate, Current, Group, LeftOut, Pace, Plan, Record, words
 
@@ -201,6 +201,49 @@ def test_a_baseline_on_a_busy_machine_hides_no_gain_far_from_it() -> None:
     assert decide.noise(busy) < 0.06
     best = decide.best(group(*busy))
     assert best is not None and best.setting == PARALLEL
+
+
+def crowded(setting: dict[str, str], ms: float, chance: random.Random, others: float = 60.0) -> Record:
+    """A trial of 26 windows, of which other programs disturbed a third to two thirds, to up to five times as long."""
+    share = chance.uniform(1 / 3, 2 / 3)
+    slowed = [1 + 4 * chance.random() * (chance.random() < share) for _ in range(26)]
+    pace = measure.pace([ms * exp(chance.gauss(0, 0.03)) * each for each in slowed])
+    return record(setting, ms, first=None, later=pace, whole=pace, others_cpu=others)
+
+
+def test_on_a_machine_that_others_use_the_quarter_that_they_disturb_least_is_compared() -> None:
+    """Experiments of eleven trials: with all of their steps, a gain of 1.5 is hardly ever told from the noise."""
+    chance, plain, calm = random.Random(3), 0, 0
+    for _ in range(40):
+        found: list[Record] = []
+        for i in range(11):
+            found.append(crowded(PARALLEL if i % 2 else {}, 20 / 1.5 if i % 2 else 20, chance))
+        best = decide.best(group(*found))
+        calm += best is not None and 1.35 < best.times < 1.65
+        plain += decide.helped(group(*(replace(r, others_cpu=5.0) for r in found)))
+    assert calm >= 36 > 10 > plain
+
+
+def test_what_others_disturb_is_not_taken_for_a_gain() -> None:
+    chance, wrong = random.Random(5), 0
+    for _ in range(100):
+        now = group(candidates=(PARALLEL, XLA, {"c": "1"}))
+        while len(now.records) < 30 and (setting := schedule.following(now)) is not None:
+            now = replace(now, records=[*now.records, crowded(setting, 20, chance)])
+        wrong += decide.helped(now)
+    assert wrong <= 3
+
+
+def test_what_is_faster_in_its_calm_quarter_only_is_no_gain() -> None:
+    """A setting that makes every second stretch faster, and the others slower by more."""
+    base = record({}, 20, others_cpu=50.0, whole=Pace(20, 0.2, Pace(20, 0.2)), later=None)
+    half = record(PARALLEL, 30, others_cpu=50.0, whole=Pace(30, 0.2, Pace(10, 0.2)), later=None)
+    mixed = group(base, half, base, half, base)
+    effect = decide.effect(mixed.records, PARALLEL)
+    assert effect is not None and effect.times == pytest.approx(2.0)
+    assert decide.best(mixed) is None
+    quicker = replace(half, whole=Pace(15, 0.2, Pace(10, 0.2)))
+    assert decide.helped(group(base, quicker, base, quicker, base))
 
 
 def test_a_trial_that_failed_is_no_end_and_needs_no_baseline() -> None:
@@ -423,7 +466,10 @@ def test_a_machine_that_others_use_is_said() -> None:
     assert busy.measured and busy.others_cpu == 40.0
     said = "Other programs used 5 % to 40 % of the machine's CPUs meanwhile"
     assert said in table.text(group(trial(5.0), busy))
+    assert "disturbed least" in table.text(group(trial(5.0), busy))
     assert "Other programs" not in table.text(group(trial(5.0), trial(10.0)))
+    short = replace(busy, whole=Pace(20, 0.2))
+    assert "disturbed least" not in table.text(group(trial(5.0), busy, short))
 
 
 def test_what_to_keep_is_read_last_below_what_was_left_out() -> None:
