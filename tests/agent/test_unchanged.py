@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .conftest import Event, of_type, other_pythons, run_script
+from .conftest import Event, of_type, other_pythons, run_script, takes_batches_outside
 
 SCRIPT = """
     import hashlib, logging, os, struct, sys, tempfile
@@ -131,7 +131,11 @@ def test_a_scripts_results_are_unchanged(python: str) -> None:
 
 
 def test_where_tensorflow_forbids_clocks_in_graphs_the_wait_is_unknown() -> None:
-    """`enable_op_determinism()` makes a clock in a graph an error: there must be none."""
+    """`enable_op_determinism()` makes a clock in a graph an error: there must be none. Keras 3.16's first fit, of two
+    epochs of 11 steps, needs none; the next one's graph takes its batches itself."""
     events = compare(sys.executable, DETERMINISM="1")
     windows = of_type(events, "steps", phase="train", loop="fit")
-    assert all(w["wait_s"] is None and "determinism" in w["wait_bound"] for w in windows[1:])
+    known = 22 if takes_batches_outside(events) else 0
+    assert all(w["wait_s"] is not None for w in windows if w["first_step"] <= known)
+    later = [w for w in windows[1:] if w["first_step"] > known]
+    assert later and all(w["wait_s"] is None and "determinism" in w["wait_bound"] for w in later)
