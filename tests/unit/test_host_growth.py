@@ -227,6 +227,40 @@ def test_memory_that_each_new_model_keeps_is_named_by_the_training(count: int, s
     assert report_json.build(state)["memory"]["host_growth_mib_per_training"] == pytest.approx(6.0, rel=0.05)
 
 
+def stair(*levels_mib: int) -> RunState:
+    """A training on each of these levels, which keeps what it takes at once."""
+    journal: list[ev.Event] = [*start()]
+    for fit, level in enumerate(levels_mib, 1):
+        journal.append(steps(2 + fit, 150, 5, fit=fit, traces=1, first_step=(fit - 1) * 150 + 1))
+        memory = [[(fit - 1) * 150 + i * 15, (600 + level) * MIB + i % 3 * 50_000, fit] for i in range(1, 11)]
+        journal.append(ev.ProcessMemory(t=T0 + 2 + fit, src="agent", pid=4711, points=memory))
+    return state_of(journal)
+
+
+def test_memory_that_is_given_back_now_and_then_is_told_by_the_trainings() -> None:
+    """Windows of steps end within the trainings: it scatters there as much as it grows."""
+    state = stair(0, 45, 30, 75, 85, 130, 175, 160, 205)
+    by_steps = host_growth(state.process_memory[4711].points)
+    assert by_steps is not None and not by_steps.growing
+    (found,) = growths(diagnose(state))
+    assert "with each training (9 so far)" in found.title
+    assert found.evidence["mib_per_training"] == pytest.approx(205 / 8, rel=0.2)
+    assert report_json.build(state)["memory"]["growing"] is True
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        (0, 60, 90, 105, 112, 116, 118, 119, 120, 120),  # levels off
+        (0, 40, 80, 120, 160, 10, 50, 90, 130, 170),  # given back
+        (0, 1, 2, 3, 4, 5, 6, 7, 8, 9),  # little
+        (0, 40, 80, 60),  # too few to tell
+    ],
+)
+def test_other_stairs_are_no_leak(levels: tuple[int, ...]) -> None:
+    assert growths(diagnose(stair(*levels))) == []
+
+
 def test_the_same_model_is_not_blamed() -> None:
     (found,) = growths(diagnose(trained(8, 6.0, traces=0)))
     assert "with each training" in found.title

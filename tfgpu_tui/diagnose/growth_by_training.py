@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import combinations, pairwise
-from statistics import median
+from statistics import mean, median
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.quick import dataclass
@@ -18,9 +18,17 @@ MIN_PAIRS = 12
 """Of samples within one and the same training: with fewer it can't be told from growth with the steps."""
 WITHIN_SHARE = 0.5
 """Of all growth, what may still come within the trainings."""
+RISING = 2 / 3
+"""Of the trainings, those that must begin with more memory than the one before: now and then one gives some back."""
 MOST = 0.75
-"""Of the trainings, those that must begin with more memory than the one before, or with a new model."""
+"""Of the trainings, those that must begin with a new model."""
 NOTICEABLE_BYTES = 64 * 1024
+MIN_JUMPS = 5
+"""From one training to the next, from which it can be told whether it goes on."""
+STILL_SHARE = 0.5
+"""Of the mean jump, what those of the later half must still be: what levels off is kept once, and no leak."""
+DROP_SHARE = 0.3
+"""Of all growth, what may be given back at once."""
 LARGE_BYTES = 256 * 2**20
 LARGE_SHARE = 0.1
 """Of the memory that is still free on the machine."""
@@ -33,8 +41,12 @@ class ByTraining:
     bytes_each: float
     new_models: bool
     """Whether (nearly) each of them traced a train function of its own: a new model, or one compiled anew."""
+    goes_on: bool = False
+    """Whether they are enough to tell that it does not level off."""
 
 
+Level = tuple[int, float, float]
+"""(number of the fit, step, bytes) of a training."""
 Points = Callable[[Training], list[tuple[float, float]]]
 """(steps, bytes) of a training."""
 
@@ -70,10 +82,18 @@ def _of_process(trainings: list[Training], points: Points) -> ByTraining | None:
     (_, first_step, first), (_, last_step, last) = levels[0], levels[-1]
     if last <= first or within * (last_step - first_step) > WITHIN_SHARE * (last - first):
         return None
-    jumps = [(y2 - y1 - within * (x2 - x1)) / (fit2 - fit1) for (fit1, x1, y1), (fit2, x2, y2) in pairwise(levels)]
-    if sum(jump > NOTICEABLE_BYTES for jump in jumps) < MOST * len(jumps):
+
+    def rises(pairs: Iterable[tuple[Level, Level]]) -> list[float]:
+        return [(y2 - y1 - within * (x2 - x1)) / (fit2 - fit1) for (fit1, x1, y1), (fit2, x2, y2) in pairs]
+
+    jumps = rises(pairwise(levels))
+    if sum(jump > NOTICEABLE_BYTES for jump in jumps) < RISING * len(jumps):
         return None
-    return ByTraining(median(jumps), _new_models(trainings))
+    # Over half of them, what some give back is in it.
+    each = median(rises(zip(levels, levels[len(levels) // 2 :], strict=False)))
+    later = jumps[len(jumps) // 2 :]
+    still = mean(later) >= STILL_SHARE * mean(jumps) and -min(jumps) <= DROP_SHARE * (last - first)
+    return ByTraining(each, _new_models(trainings), still and len(jumps) >= MIN_JUMPS)
 
 
 def of_short_ones(state: RunState, total_bytes: float) -> ByTraining | None:

@@ -76,9 +76,14 @@ def host_growth(points: Points) -> Growth | None:
     rises = sum(b > a + NOTICEABLE_BYTES for a, b in pairwise(medians))
     still = (medians[-1] - medians[-3]) / 2 >= STILL_SHARE * total / (WINDOWS - 1)
     drop = max((a - b for a, b in pairwise(medians)), default=0.0)
-    enough = total > max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * medians[0])
-    leaks = rises >= WINDOWS - 2 and still and enough and drop <= DROP_SHARE * total and total > SCATTER * scatter
+    steady = rises >= WINDOWS - 2 and still and drop <= DROP_SHARE * total
+    leaks = steady and _large(total, medians[0]) and total > SCATTER * scatter
     return Growth(total, leaks, thin)
+
+
+def _large(total: float, first: float) -> bool:
+    """More than what allocators do by themselves."""
+    return total > max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * first)
 
 
 def training_growth(state: RunState) -> Growth | None:
@@ -92,7 +97,12 @@ def _own_growth(state: RunState) -> Growth | None:
     if _still_caching(state):
         return None
     found = [g for g in (host_growth(_after_caching(state, s.points)) for s in state.process_memory.values()) if g]
-    return max(found, key=lambda growth: (growth.growing, growth.bytes_per_step), default=None)
+    growth = max(found, key=lambda growth: (growth.growing, growth.bytes_per_step), default=None)
+    if growth is None or growth.growing or not _large(growth.total_bytes, growth.samples[0][1]):
+        return growth
+    # Windows of steps that do not end with the trainings see a stair as a scatter.
+    each = growth_by_training.by_training(state)
+    return replace(growth, growing=each is not None and each.goes_on)
 
 
 def _children_growth(state: RunState) -> Growth | None:

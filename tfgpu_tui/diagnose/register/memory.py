@@ -179,7 +179,8 @@ ENTRIES = (
         whose graphs stay; datasets or iterators made anew in each step; workers of the pipeline that keep what they
         have read.""",
         signal="""The process's own memory, several times a second, over the steps: a median of slopes after the first
-        third, and it must still rise at the end, without giving much back in between. What grows is looked for in
+        third, and it must still rise at the end, without giving much back in between. Of many trainings, the level of
+        each against that of the one before. What grows is looked for in
         Python's containers and in the traces counted; what is not found is said to be not known. The children's memory
         is told apart.""",
         steps=(
