@@ -219,10 +219,11 @@ def test_an_interpreter_that_is_no_program_ends_the_run(place: Workplace) -> Non
 def test_what_the_keeper_is_told_survives_its_line() -> None:
     command = ["python", "train.py", "--", "A=B", ""]
     additions = {"TFGPU_TUI_KNOBS": '{"a": "b=c"}', "EMPTY": ""}
-    words = Order.words("/a run", 7, 80, 24, command)
+    words = Order.words("/a run", 7, 80, 24, {15, 34}, command)
     environment = Order.environment({"HOME": "/root"}, additions)
     assert not any("b=c" in word for word in words), "every user sees the command line"
     order = Order(words, environment)
+    assert order.blocked == {15, 34} and Order(Order.words("/a run", 7, 80, 24, (), command), {}).blocked == set()
     assert environment == {"HOME": "/root"}
     assert (order.run_folder, order.listener, order.columns, order.rows) == ("/a run", 7, 80, 24)
     assert (order.additions, order.command) == (additions, command)

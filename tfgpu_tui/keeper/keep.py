@@ -244,22 +244,16 @@ class Keeper:
 
 
 def _wake_on_signals() -> int:
-    """A pipe that becomes readable with each SIGCHLD. The signals that end processes are not for us."""
+    """A pipe that becomes readable with each SIGCHLD, which is the only signal for us: `spawn` has blocked them all."""
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, _do_nothing)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     return read_end
-
-
-def _do_nothing(number: int, frame: object) -> None:
-    pass
 
 
 def main(order: Order, child: Spawned | str) -> int:
     """Keeps what `spawn` has started."""
-    # Functions, not SIG_IGN: an ignored signal would be inherited by the supervisor.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, _do_nothing)
     run = RunDir(Path(order.run_folder))
     listener = socket.socket(fileno=order.listener) if order.listener >= 0 else None
     return Keeper(run, rundir.read_meta(run), listener, child).keep()

@@ -9,7 +9,7 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 
 _OF_A_TERMINAL = (
     signal.SIGINT,
@@ -36,21 +36,26 @@ class Spawned:
 
 class Order:
     """What the keeper is to start. Its command line, which every user of the machine can read, says RUN_FOLDER LISTENER
-    COLUMNS ROWS COMMAND …, where LISTENER is the descriptor of the run's socket (-1: there is none); its environment,
-    which is its user's alone, holds what the script's has besides ours. The current folder is the script's."""
+    COLUMNS ROWS BLOCKED COMMAND …, where LISTENER is the descriptor of the run's socket (-1: there is none) and BLOCKED
+    are the signals that the launcher's caller blocks, numbers with commas between them; its environment, which is its
+    user's alone, holds what the script's has besides ours. The current folder is the script's."""
 
     def __init__(self, words: list[str], environment: MutableMapping[str, str]) -> None:
         """Takes the additions out of `environment`, which is our own."""
         self.run_folder = words[0]
         self.listener, self.columns, self.rows = map(int, words[1:4])
-        self.command = words[4:]
+        self.blocked = set(map(int, filter(None, words[4].split(","))))
+        self.command = words[5:]
         names = [name for name in environment if name.startswith(_ADDITION)]
         self.additions = {name[len(_ADDITION) :]: environment.pop(name) for name in names}
 
     @staticmethod
-    def words(run_folder: str, listener: int, columns: int, rows: int, command: list[str]) -> list[str]:
+    def words(
+        run_folder: str, listener: int, columns: int, rows: int, blocked: Collection[int], command: list[str]
+    ) -> list[str]:
         """The command line that says this."""
-        return [run_folder, *(str(number) for number in (listener, columns, rows)), *command]
+        numbers = [str(number) for number in (listener, columns, rows)]
+        return [run_folder, *numbers, ",".join(str(int(number)) for number in blocked), *command]
 
     @staticmethod
     def environment(base: Mapping[str, str], additions: Mapping[str, str]) -> dict[str, str]:
@@ -63,7 +68,7 @@ def carry_out(order: Order) -> Spawned | str:
     if order.listener >= 0:
         os.set_inheritable(order.listener, False)
     try:
-        return in_terminal(order.command, order.additions, order.columns, order.rows)
+        return in_terminal(order)
     except OSError as error:
         return reason(error, order.command[0])
     finally:
@@ -106,12 +111,12 @@ def script_environment(base: Mapping[str, str], additions: Mapping[str, str]) ->
     return env
 
 
-def in_terminal(command: list[str], additions: dict[str, str], columns: int, rows: int) -> Spawned:
+def in_terminal(order: Order) -> Spawned:
     """Starts the script as the leader of its own session, with a new PTY as its controlling terminal, so that its
-    output is as live as in a shell and SIGWINCH, Ctrl+C and hang-ups mean what they mean there. `additions` are what
-    its environment has besides ours. Raises OSError where the interpreter can't be started."""
+    output is as live as in a shell and SIGWINCH, Ctrl+C and hang-ups mean what they mean there. Raises OSError where
+    the interpreter can't be started."""
     started = time.monotonic()
-    env = script_environment(os.environ, additions)
+    env = script_environment(os.environ, order.additions)
     master, slave = os.openpty()
 
     def enter_terminal() -> None:
@@ -123,8 +128,8 @@ def in_terminal(command: list[str], additions: dict[str, str], columns: int, row
             signal.signal(number, signal.SIG_DFL)
 
     try:
-        set_window_size(master, columns, rows)
-        pid = start(command, env, enter_terminal)
+        set_window_size(master, order.columns, order.rows)
+        pid = start(order.command, env, order.blocked, enter_terminal)
     except BaseException:
         os.close(master)
         raise
@@ -134,20 +139,21 @@ def in_terminal(command: list[str], additions: dict[str, str], columns: int, row
     return Spawned(pid, master, started)
 
 
-def start(command: list[str], env: dict[str, str], prepare: Callable[[], None] = lambda: None) -> int:
+def start(command: list[str], env: dict[str, str], blocked: Collection[int], prepare: Callable[[], None]) -> int:
     """Starts the script by fork and exec, `prepare()` between the two; returns its process. Raises OSError.
 
-    To the script goes what our caller handed down to us: blocked and ignored signals, an alarm clock. This process
-    itself blocks none from here on, and hears of its children's ends: a caller that ignores SIGCHLD would have the
-    kernel throw exit statuses away. By hand, because `subprocess` takes some milliseconds to import, and because the
-    script is told its own number. This process has one thread.
+    To the script goes what our caller handed down to us: ignored signals, an alarm clock, and those that it has
+    `blocked`. This process itself blocks every signal from here on, until it says what it makes of them, and hears of
+    its children's ends: a caller that ignores SIGCHLD would have the kernel throw exit statuses away. By hand, because
+    `subprocess` takes some milliseconds to import, and because the script is told its own number. This process has one
+    thread.
     """
     answer, failed = os.pipe()  # closed by an exec that works
     on_child = signal.getsignal(signal.SIGCHLD)
     if on_child == signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     alarm = signal.setitimer(signal.ITIMER_REAL, 0)  # survives an exec, and not a fork
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
     if pid == 0:
         try:
@@ -163,7 +169,6 @@ def start(command: list[str], env: dict[str, str], prepare: Callable[[], None] =
             os.write(failed, str(error.errno).encode())
         finally:
             os._exit(127)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(failed)
     with open(answer, "rb") as pipe:
         number_text = pipe.read()

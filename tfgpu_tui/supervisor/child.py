@@ -131,4 +131,8 @@ def spawn_inherited(meta: Meta, ignored: Collection[int] = ()) -> Child:
             signal.signal(number, signal.SIG_IGN)
         os.chdir(meta.cwd)
 
-    return Child(start([meta.python, *meta.argv], env, prepare))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        return Child(start([meta.python, *meta.argv], env, blocked, prepare))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,28 +91,29 @@ def begin(run: RunDir, descriptors: Sequence[int] = ()) -> None:
     The keeper leads its own session, so neither a closed terminal nor the end of this process reaches it. It is
     started by the path of its `__main__.py`, not by `-m`: that way the current folder, which is the user's, is not
     where Python looks first for its modules. All that it needs for the script stands in its command line and its
-    environment, and the run's socket is passed on: so it starts the script before it imports anything. `descriptors`
-    are open ones of this process that the script gets, too. Raises rundir.StateDirError, rundir.RunNotFound; then the
-    run's folder is gone again.
+    environment, and the run's socket is passed on: so it starts the script before it imports anything. It is born with
+    every signal blocked: a Ctrl+C in this terminal reaches it, too, until it has that session. `descriptors` are open
+    ones of this process that the script gets, too. Raises rundir.StateDirError, rundir.RunNotFound; then the run's
+    folder is gone again.
     """
     meta = rundir.read_meta(run)
-    main = Path(__file__).parents[1] / "keeper" / "__main__.py"
+    keeper = [*own_python(), "-S", str(Path(__file__).parents[1] / "keeper" / "__main__.py")]
+    command = [meta.python, *meta.argv]
     try:
         listener = listening.listen(Path(meta.socket))
     except OSError:
         listener = None  # the keeper tries again, and says why
     fd = -1 if listener is None else listener.fileno()
-    command = [meta.python, *meta.argv]
-    order = Order.words(str(run.path), fd, meta.columns, meta.rows, command)
     try:
-        with run.supervisor_log.open("ab") as log:
+        environment = Order.environment(os.environ, child.additions(meta, os.environ))
+        with run.supervisor_log.open("ab") as log, _all_blocked() as blocked:
             subprocess.Popen(
-                [*own_python(), "-S", str(main), *order],
+                [*keeper, *Order.words(str(run.path), fd, meta.columns, meta.rows, blocked, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=meta.cwd,
-                env=Order.environment(os.environ, child.additions(meta, os.environ)),
+                env=environment,
                 pass_fds=[*descriptors, *([] if listener is None else [fd])],
                 start_new_session=True,
             )
@@ -121,6 +123,16 @@ def begin(run: RunDir, descriptors: Sequence[int] = ()) -> None:
     finally:
         if listener is not None:
             listener.close()
+
+
+@contextlib.contextmanager
+def _all_blocked() -> Iterator[set[int]]:
+    """No signal is delivered to this thread, nor to what it starts; the signals that were blocked before."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield set(blocked)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def discard(run: RunDir) -> None:

@@ -36,6 +36,7 @@ def run_kept(run: RunDir, channel: socket.socket, listener: socket.socket | None
     hold_signals()
     signals: dict[signal.Signals, str] = {signal.SIGTERM: "stop"}
     early = _note_signals(signals)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the keeper blocks them all, so that none came too early
     told = kept.told
     meta = rundir.read_meta(run)._replace(
         supervisor_pid=os.getpid(),
