@@ -1,6 +1,6 @@
 """From the start of a run to its screen: a signal in between must not leave a training that nobody knows of.
 
-The script starts first, and Textual takes some 0.4 s to load and paint. Until then signals are noted, not raised: out
+The script starts first, and Textual takes some 0.3 s to load and paint. Until then signals are noted, not raised: out
 of a handler, an exception would come up anywhere in the modules that are being loaded.
 """
 
