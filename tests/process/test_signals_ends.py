@@ -29,7 +29,7 @@ import multiprocessing, os, signal, subprocess, sys, time
 
 def work(kind):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    print(kind, os.getpid(), flush=True)
+    os.write(1, f"{kind} {os.getpid()}\\n".encode())  # at once: others write lines, too
     time.sleep(300)
 
 def main():
@@ -37,7 +37,7 @@ def main():
         multiprocessing.get_context(kind).Process(target=work, args=(kind,)).start()
     # Leaves the script's session, and its parent ends at once: nobody's child any more.
     away = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid(); "
-    away += "print('away', os.getpid(), flush=True); time.sleep(300)"
+    away += "os.write(1, b'away %d' % os.getpid() + bytes([10])); time.sleep(300)"
     subprocess.run([sys.executable, "-c",
                     f"import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', {away!r}])"])
     os.system("sleep 300 & echo shell $!")
