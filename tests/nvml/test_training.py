@@ -40,7 +40,7 @@ def slow(a, b):
     return c, b
 m = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
 m.compile("sgd", "mse")
-m.fit(data.map(slow), steps_per_epoch=150, verbose=0)
+m.fit(data.map(slow), steps_per_epoch=400, verbose=0)
 """
 )
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import time
 
 import pytest
 
@@ -48,7 +47,8 @@ data = tf.data.Dataset.range(100_000).map(load).batch(4 if ALONE else 32)
 model.fit(data, epochs=100, verbose=0, callbacks=[Stop()])
 print("saved", flush=True)
 """
-"""Its own end hangs, without the monitor too: the closing interpreter waits for a call of `read` (TensorFlow 2.21)."""
+"""Its own end hangs, without the monitor too: the closing interpreter waits for a call of `read` (TensorFlow 2.21; not
+with `alone`, in 1 of 8 tries)."""
 
 STUCK = """
 import atexit, threading, time
@@ -118,22 +118,29 @@ def test_stop_after_of_a_training_that_python_feeds_needs_no_signal(place: Workp
 
 
 def test_what_a_script_left_when_it_ended_by_itself_is_not_touched(place: Workplace) -> None:
-    """Plain python does not end then, and neither does it here: the run is another's to stop."""
-    script = place.script(FED_BY_PYTHON)
-    plain = subprocess.Popen([sys.executable, str(script), "alone"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert plain.stdout is not None
-    run = place.start(script, "alone")
-    assert plain.stdout.readline() == b"saved\n"
-    wait_until(lambda: "saved" in run.output_log.read_text(), "the script was over", 120)
-    with pytest.raises(subprocess.TimeoutExpired):
-        plain.wait(6)
-    plain.kill()
-    plain.communicate()
-    assert stages(run) == []
+    """Plain python does not end then (now and then it does), and neither does it here: the run is another's to stop."""
+    for _ in range(6):
+        run = place.start(place.script(FED_BY_PYTHON), "alone")
+        still = hangs(run)
+        assert stages(run) == []
+        if still:
+            break
+        assert wait_for_state(run, "ended").exit_code == 0
+    else:
+        pytest.fail("it ended by itself each time")
     wait_for_state(run, "running")
     launch.stop(run)
     ended = wait_for_state(run, "ended")
     assert (ended.exit_code, ended.ending) == (0, f"stopped after {steps_of(run)} steps")
+
+
+def hangs(run: RunDir) -> bool:
+    """Whether the script is there still, six seconds after its last line."""
+    wait_until(lambda: run.output_log.exists() and "saved" in run.output_log.read_text(), "the script was over", 120)
+    end = time.monotonic() + 6
+    while time.monotonic() < end and not of_type(run, RunEnded):
+        time.sleep(0.1)
+    return not of_type(run, RunEnded)
 
 
 def steps_of(run: RunDir) -> int:

@@ -335,6 +335,11 @@ def test_short_steps_are_tried_together_and_float64_as_float32() -> None:
     assert {"steps_per_execution=32", "precision=float32", "jit_compile=on"} <= set(settings(made))
 
 
+@pytest.mark.parametrize(("step_ms", "first"), [(1, "steps_per_execution=32"), (9, "precision=float32")])
+def test_what_may_gain_most_in_steps_so_long_is_tried_first(step_ms: float, first: str) -> None:
+    assert settings(planned(in_force(precision="float64"), windows(30, step_ms=step_ms)))[0] == first
+
+
 def test_a_loop_of_the_scripts_own_has_no_settings_of_keras() -> None:
     made = planned(in_force(jit_compile=None, steps_per_execution=None, precision=None), windows(30))
     assert settings(made) == []

@@ -22,6 +22,8 @@ WORTH_A_BOUND = 0.10
 WORTH_COMPILING = 0.20
 """Share of compute from which XLA is tried: it makes compute faster, and takes none of it away."""
 PYTHON_HOST = 0.10
+SHORT_STEP_S = 0.002
+"""In steps so short the return to Python takes more than other arithmetic gains."""
 LONG_STEP_S = 0.02
 """A return to Python takes some tenths of a millisecond, with Keras' own callbacks: in longer steps that is nothing."""
 MANY_TOGETHER = 32
@@ -41,7 +43,7 @@ def plan(state: RunState, base: dict[str, str], asked: Iterable[dict[str, str]] 
     if wanted := list(asked):
         return Plan([Candidate(setting, "asked for", _is_bound(setting)) for setting in wanted])
     told: list[Candidate | LeftOut] = [*_of_findings(diagnose(state))]
-    for rule in RULES:
+    for rule in _rules(state):
         told += rule(state)
     candidates: list[Candidate] = []
     left_out: list[LeftOut] = [LeftOut(name, why) for name, why in NEVER.items()]
@@ -219,9 +221,11 @@ def _switches(state: RunState) -> Iterator[Candidate | LeftOut]:
     yield LeftOut("library_path", "no library of CUDA is missing" if _gpus(state) else "no finding offers it here")
 
 
-RULES: tuple[Rule, ...] = (
-    _input, _steps_per_execution, _precision, _jit_compile, _threads, _gpu_settings, _switches,
-)  # fmt: skip
+def _rules(state: RunState) -> tuple[Rule, ...]:
+    """What may gain most comes first: what is proved early needs no more of the time."""
+    short = state.judged.mean_s is not None and state.judged.mean_s < SHORT_STEP_S
+    two = (_steps_per_execution, _precision) if short else (_precision, _steps_per_execution)
+    return (_input, *two, _jit_compile, _threads, _gpu_settings, _switches)
 
 
 def _remarks(state: RunState, tried: Collection[str]) -> Iterator[str]:
