@@ -102,7 +102,7 @@ def bash() -> str:
     readline goes on with files."""
     every = parsers()
     options = [action for parser in every.values() for action in _options(parser) if _takes(action)]
-    words = {action.dest: f"{'|'.join(action.option_strings)}" for action in options}
+    words = {action.dest: "|".join(action.option_strings) for action in options}
     plain = sorted(
         {w for a in options if not _values(a) and a.metavar not in FILES + FOLDERS for w in a.option_strings}
     )

@@ -28,7 +28,7 @@ MIN_JUMPS = 5
 STILL_SHARE = 0.5
 """Of the mean jump, what those of the later half must still be: what levels off is kept once, and no leak."""
 DROP_SHARE = 0.3
-"""Of all growth, what may be given back at once."""
+"""Of all growth, what may be given back at once: what is given back now and then is a cycle."""
 LARGE_BYTES = 256 * 2**20
 LARGE_SHARE = 0.1
 """Of the memory that is still free on the machine."""
@@ -74,8 +74,10 @@ def by_training(state: RunState, points: Points = host_memory) -> ByTraining | N
 def _of_process(trainings: list[Training], points: Points) -> ByTraining | None:
     # The first third of each training is its own warm-up.
     settled = [(t.fit, of[len(of) // 3 :]) for t in trainings if (of := points(t))]
+    if len(settled) < MIN_TRAININGS:
+        return None
     slopes = [(y2 - y1) / (x2 - x1) for _, of in settled for (x1, y1), (x2, y2) in combinations(of, 2) if x2 > x1]
-    if len(settled) < MIN_TRAININGS or len(slopes) < MIN_PAIRS:
+    if len(slopes) < MIN_PAIRS:
         return None
     within = max(0.0, median(slopes))
     levels = [(fit, median(x for x, _ in of), median(y for _, y in of)) for fit, of in settled]

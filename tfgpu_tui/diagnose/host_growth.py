@@ -15,19 +15,17 @@ from tfgpu_tui.core.rows import Container
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import growth_by_training
 from tfgpu_tui.diagnose.finding import Finding
+from tfgpu_tui.diagnose.growth_by_training import DROP_SHARE, NOTICEABLE_BYTES
 
 MIN_POINTS = 30
 MIN_STEPS = 400
 WARMUP_SHARE = 0.3
 WINDOWS = 6
-NOTICEABLE_BYTES = 64 * 1024
 MIN_GROWTH_BYTES = 14 * 2**20
 MIN_GROWTH_SHARE = 0.02
 """Of the memory that the process has: allocators and libraries creep by less for a long time."""
 STILL_SHARE = 0.8
 """How much of the mean rise the last windows must still show: what levels off is no leak."""
-DROP_SHARE = 0.3
-"""How much of all growth may be given back between two windows: what is given back now and then is a cycle."""
 SCATTER = 1.5
 """Times as much as nine tenths of a window spread, in the second widest, must have come together: memory that goes up
 and down by as much with each batch has no level to rise yet."""

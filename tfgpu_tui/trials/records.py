@@ -51,7 +51,7 @@ class Pace:
     ms: float
     error_ms: float
     calm: Pace | None = None
-    """Of the quarter of its steps that was disturbed least. None where there were too few."""
+    """Of its lower quartile, where the steps that were disturbed least end. None where there were too few."""
 
 
 @dataclass(frozen=True)
