@@ -37,6 +37,13 @@ SOON = """
     profile._state.plan = when.Plan()
 """
 """As after minutes of training."""
+COSTLY_LOSS = """
+    def far(y, p):
+        return tf.reduce_mean(tf.square(tf.repeat(y - p, 4096, axis=1)))
+
+    m.compile("sgd", far)
+"""
+"""On a quick machine the ops of a mean squared error of so few numbers are too cheap to be told by the profiler."""
 FIT = """
     m.fit(x, y, batch_size=64, epochs=1000, verbose=0, callbacks=[Until()])
     assert time.time() < deadline, "it never came"
@@ -57,7 +64,7 @@ def run(
 def test_it_comes_by_itself_and_its_parts_sum_to_compute() -> None:
     # A second after it the training still runs: steps that are as they were.
     after = f"{LOOKED} and (DONE.__dict__.setdefault('t', time.time()) + 1 < time.time())"
-    events, _ = run(SOON, after)
+    events, _ = run(COSTLY_LOSS + SOON, after)
     times = of_type(events, "layer_times")[0]
     assert times["asked"] == "automatic"
     assert times["whole_steps"] >= 1
@@ -72,6 +79,23 @@ def test_it_comes_by_itself_and_its_parts_sum_to_compute() -> None:
     assert profiled, "the slower steps are told apart"
     assert not steps[-1]["profiled"]
     assert not [window for window in steps if window["t"] < times["t"] - 30 and window["profiled"]]
+
+
+def test_a_look_between_two_epochs_waits_for_the_next_one() -> None:
+    between = (
+        SOON
+        + """
+    class Edge(Until):
+        def on_epoch_end(self, epoch, logs=None):
+            profile._want(3, "automatic")
+            while time.time() < deadline and profile._state.wanted and profile._state.idle < 5:
+                time.sleep(0.01)
+    Until = Edge
+"""
+    )
+    events, _ = run(between, "profile._state.plan.spent_s", knobs={"profile": "off"})
+    times = of_type(events, "layer_times")[0]
+    assert "refused" not in times and times["parts"]["forward"] > 0
 
 
 def test_a_short_run_gets_none() -> None:

@@ -148,3 +148,23 @@ def test_a_real_gpus_step_sums_up_with_its_gaps() -> None:
     assert found.parts["forward"] == pytest.approx(3.051, abs=0.001)
     assert found.parts["gaps"] == pytest.approx(1.566, abs=0.01), "between kernels, and before the first"
     assert found.by_layer["conv2_1"]["forward"] == pytest.approx(0.204, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("ran", "count"),
+    [
+        ({"adam/Mul": 3, "m/a/MatMul": 30}, 3),
+        ({"m/a/MatMul": 3, "m/b/Conv2D": 3, "grad/b": 30}, 3),
+        ({"loss/Sum": 2}, 0),
+        ({}, 0),
+    ],
+    ids=["a-loop", "no-optimizer", "between-two-epochs", "nothing"],
+)
+def test_steps_are_counted_by_the_optimizer_or_by_layers(ran: dict[str, int], count: int) -> None:
+    times = profile_trace.Times({name: profile_trace.Op("Op", 1.0, runs) for name, runs in ran.items()}, {})
+    assert profile_split.steps_in(times, OWNERS) == count
+
+
+def test_steps_of_a_graph_without_layers_are_counted_by_any_op() -> None:
+    times = profile_trace.Times({"loss/Sum": profile_trace.Op("Sum", 1.0, 4)}, {})
+    assert profile_split.steps_in(times, {"loss/Sum": ("(loss)", False)}) == 4

@@ -14,7 +14,6 @@ import functools
 import sys
 import threading
 import time
-from collections import Counter
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 from ..hooks.link import Event, is_main
@@ -22,7 +21,6 @@ from ..hooks.runtime import asked_knobs, every, guarded, on_command, on_import, 
 from ..hooks.tf_context import initialised_context
 from ..steps import windows
 from . import placement, profile_gpu, profile_split, profile_trace, profile_when
-from .names import OPTIMIZER
 
 HOOK = "profile"
 POLL_S = 0.1
@@ -31,7 +29,10 @@ AFTER_STEPS = 20
 SEEN_S = 5.0
 MIN_WINDOW_S = 0.1
 TRIES = 5
-"""A window may fall between two epochs, where nothing trains; each further one is twice as long."""
+"""A window may hold no whole step; each further one is twice as long."""
+IDLE_TRIES = 50
+"""A window may lie between two epochs, where no step runs: it costs next to nothing, and is no try. So many take longer
+than `SEEN_S`, after which steps are waited for anyway."""
 WHOLE = 2
 """An optimizer that ran so often had every layer run between: less may be the end of a step, without its beginning."""
 MAX_WINDOW_S = 20.0
@@ -60,7 +61,9 @@ class _State:
         """A step's time before it."""
         self.told_refusals: Set[str] = set()
         self.tries = 0
-        """Windows so far."""
+        """Windows so far in which a step ran."""
+        self.idle = 0
+        """Those in which none did."""
         self.seen: List[Tuple[float, int]] = []
         """(time, training steps so far), the last seconds of it: for the time of one step."""
         self.session: Any = None
@@ -80,7 +83,8 @@ def _refuse(reason: str) -> None:
 
 
 def _want(steps: int, asked: str) -> None:
-    _state.wanted, _state.asked, _state.tries, _state.cost_s = steps, asked, 0, 0.0
+    _state.wanted, _state.asked, _state.cost_s = steps, asked, 0.0
+    _state.tries = _state.idle = 0
 
 
 def _over_with(told: bool) -> None:
@@ -215,9 +219,13 @@ def _read(raw: bytes, wall_s: float) -> None:
     split = profile_split.split(found, attribution, placement.devices())
     gpus = None if split is None else profile_gpu.look(found.runs, attribution, split.window, split.steps)
     _state.cost_s += time.thread_time() - begun_s
+    steps = profile_split.steps_in(times, attribution)
+    if not (steps or found.calls or any(run.compiled for run in found.runs)) and _state.idle < IDLE_TRIES:
+        _state.idle += 1
+        return
     _state.tries += 1
     most = TRIES if _state.asked == "user" else AUTOMATIC_TRIES
-    whole = steps_in(times, attribution) >= WHOLE or (split is not None and profile_split.all_compiled(split))
+    whole = steps >= WHOLE or (split is not None and profile_split.all_compiled(split))
     if not whole and _state.tries < most:
         return
     tell(times, split, attribution, wall_s, gpus)
@@ -231,7 +239,7 @@ def tell(
     gpus: Optional[profile_gpu.Gpus] = None,
 ) -> None:
     """Sends the time by layer, where the trace's ops are those of the training's graph."""
-    count = steps_in(times, attribution)
+    count = profile_split.steps_in(times, attribution)
     total = sum(op.ms for op in times.ops.values())
     known = sum(op.ms for name, op in times.ops.items() if name in attribution)
     note = None
@@ -283,13 +291,6 @@ def _fields(split: Optional[profile_split.Split]) -> Dict[str, Any]:
         "idle": {part: round(ms, 5) for part, ms in split.idle.items()},
         "turns": split.turns,
     }
-
-
-def steps_in(times: profile_trace.Times, attribution: Dict[str, Tuple[str, bool]]) -> int:
-    """How many steps the window held: what the optimizer's ops run once each. Loops run their ops more often."""
-    runs = Counter(op.runs for name, op in times.ops.items() if attribution.get(name, ("",))[0] == OPTIMIZER)
-    runs = runs or Counter(op.runs for name, op in times.ops.items() if name in attribution)
-    return runs.most_common(1)[0][0] if runs else 0
 
 
 @on_import("tensorflow.python.profiler.profiler_v2")

@@ -24,7 +24,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 from . import profile_silent
 from .names import INPUT, LOSS, OPTIMIZER
 from .profile_silent import Group
-from .profile_trace import Run, Trace, own_node
+from .profile_trace import Run, Times, Trace, own_node
 
 Attribution = Mapping[str, Tuple[str, bool]]
 """Node -> (row of the placement, whether it is of the backward pass)."""
@@ -185,6 +185,17 @@ def step_starts(runs: List[Run], attribution: Attribution) -> List[float]:
             chosen = max((node for node in begins if len(begins[node]) == usual), key=lambda node: us[node])
             return sorted(begins[chosen])
     return []
+
+
+def steps_in(times: Times, attribution: Attribution) -> int:
+    """How many steps the window held: what the optimizer's ops run once each; without them the layers', or any op where
+    the graph has no layers. Loops run their ops more often. Between two epochs ops of the input and the loss run alone.
+    """
+    ran = [(attribution[name][0], op.runs) for name, op in times.ops.items() if name in attribution]
+    layers = {row for row, _ in attribution.values() if not row.startswith("(")}
+    runs = Counter(count for row, count in ran if row == OPTIMIZER)
+    runs = runs or Counter(count for row, count in ran if not layers or row in layers)
+    return runs.most_common(1)[0][0] if runs else 0
 
 
 def group_of(run: Run, attribution: Attribution, placed: Mapping[str, str]) -> Group:
