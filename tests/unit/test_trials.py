@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -193,6 +194,23 @@ def test_three_trials_whose_mean_is_far_beyond_the_noise_prove_a_gain() -> None:
     assert thrice is not None and thrice.setting == PARALLEL and not thrice.beyond
     slower_once = [*times, record(PARALLEL, 24), record({}, 23)]
     assert decide.best(replace(twice, records=slower_once)) is None
+
+
+@pytest.mark.parametrize(("fastest_baseline", "proved"), [(12.0, True), (10.5, False)])
+def test_trials_that_are_all_faster_than_all_baselines_need_no_noise_to_be_known(
+    fastest_baseline: float, proved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of ten are the fastest three once in 120 orders."""
+    bases = [20.0, fastest_baseline, 32, 14, 27, 13, 24]
+    wild = group(record({}, bases[0]))
+    for base, ms in itertools.zip_longest(bases[1:], (10.0, 9.0, 11.0)):
+        trial = [] if ms is None else [record(PARALLEL, ms)]
+        wild = replace(wild, records=[*wild.records, *trial, record({}, base)])
+    effect = decide.effect(wild.records, PARALLEL)
+    assert effect is not None and effect.promising and effect.proved is proved
+    monkeypatch.setattr(decide, "BY_CHANCE", 121)
+    effect = decide.effect(wild.records, PARALLEL)
+    assert effect is not None and not effect.proved
 
 
 def test_a_baseline_on_a_busy_machine_hides_no_gain_far_from_it() -> None:
