@@ -134,9 +134,8 @@ def _apart(records: Sequence[Record], setting: dict[str, str]) -> bool:
     known = [r for r in records if r.measured]
     bases, trials = [r for r in known if r.is_baseline], [r for r in known if r.setting == setting]
     pairs = (_logs(base, trial) for base in bases for trial in trials)
-    return comb(len(bases) + len(trials), len(trials)) >= BY_CHANCE and all(
-        base - own > LEAST_GAIN for base, own in pairs
-    )
+    orders = comb(len(bases) + len(trials), len(trials))
+    return orders >= BY_CHANCE and all(base - own > LEAST_GAIN for base, own in pairs)
 
 
 def _trials(records: Sequence[Record], setting: dict[str, str]) -> list[tuple[float, float]]:
