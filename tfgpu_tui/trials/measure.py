@@ -14,6 +14,7 @@ from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import diagnose
 from tfgpu_tui.diagnose.input_wait import gpu_busy
 from tfgpu_tui.report.compare import MIN_STEADY_S, SMALLEST_CHANGE, Speed, speed_of
+from tfgpu_tui.trials.decide import CROWDED
 from tfgpu_tui.trials.records import Pace, Record, words
 
 PRECISE = 0.015
@@ -22,6 +23,9 @@ LEAST_S = 3.0
 """Of steps after warm-up: short stretches hide what comes now and then."""
 MOST_S = 20.0
 """Of steps after warm-up in one trial: how runs differ from each other is not seen by a longer one."""
+BUSY_S = 8.0, 12.0
+"""Both on a machine that other programs use. What they do in bursts of seconds is seen by a short trial whole or not at
+all; and the time that long ones would take is better spent on one more trial."""
 CLEAR = 4.0
 """Standard errors at which a difference needs no more steps."""
 CALM_BLOCKS = 4
@@ -107,9 +111,10 @@ class Watched:
 
     def enough(self, reference_ms: float | None, left_s: float, most_s: float = MOST_S) -> bool:
         """Whether more steps would say no more: the step time is precise, or differs clearly from the `reference_ms`,
-        or `most_s` of steps were measured. `left_s` is the rest of the trial's time: a second pass over the data is
-        waited for where it comes within."""
-        if not self._steady() or self.steady_s < LEAST_S:
+        or `most_s` of steps were measured, or the most that a trial may have. `left_s` is the rest of the trial's time:
+        a second pass over the data is waited for where it comes within."""
+        least_s, longest_s = BUSY_S if self._others and mean(self._others) >= CROWDED else (LEAST_S, MOST_S)
+        if not self._steady() or self.steady_s < min(least_s, most_s):
             return False
         speeds = self.speeds()
         speed = speeds["later"]
@@ -117,7 +122,7 @@ class Watched:
             speed = speeds["first"]
             if speed is None or self._pass_left_s(speed) < left_s:
                 return False
-        if self.steady_s >= min(most_s, MOST_S):
+        if self.steady_s >= min(most_s, longest_s):
             return True
         error = max(speed.error_ms / speed.median_ms, 1e-9)
         if error <= PRECISE:
