@@ -475,12 +475,12 @@ def test_what_to_keep_is_a_command_and_a_line_of_the_script() -> None:
     assert said[1] == "Edit:  dataset.map(…, num_parallel_calls=tf.data.AUTOTUNE)   (at train.py:12)"
 
 
-def test_a_machine_that_others_use_is_said() -> None:
-    def sample(others: float) -> ev.Event:
-        return ev.HostSample(
-            t=3.0, src="host", cpu_percent=25 + others, cores_percent=[0.0] * 4, tree_cpu_percent=100.0
-        )
+def sample(others: float) -> ev.Event:
+    """A machine of four CPUs: the training uses one of them."""
+    return ev.HostSample(t=3.0, src="host", cpu_percent=25 + others, cores_percent=[0.0] * 4, tree_cpu_percent=100.0)
 
+
+def test_a_machine_that_others_use_is_said() -> None:
     def trial(others: float) -> Record:
         before = [sample(70.0)]  # imports, beside whatever: not measured
         return watched(start(), before, windows(30), [sample(others)]).record({}, "train-1", 0.0, 9.0, "enough")
@@ -555,6 +555,20 @@ def test_a_group_reads_as_it_was_written_also_that_of_an_older_version(state_fol
         del old[name]
     read = records.from_json(json.loads(json.dumps(old)))
     assert read.records == whole.records and read.run == "train-1" and not groups.goes_on(read)
+
+
+def test_on_a_busy_machine_a_trial_is_longer_than_others_bursts_and_no_longer_than_that() -> None:
+    def enough(seconds: float, others: float, most_s: float = 20.0) -> bool:
+        noisy: list[ev.Event] = [
+            steps(3 + i / 10, 10, 10 * (1 + 0.3 * (i % 3)), epoch=2) for i in range(round(seconds / 0.13))
+        ]
+        found = watched(start(), noisy[:1], [sample(others)], noisy[1:])
+        return found.enough(60 if seconds < 10 else 13, left_s=60, most_s=most_s)
+
+    assert [enough(5, others) for others in (5.0, 40.0)] == [True, False], "a clear difference"
+    assert enough(9, 40.0)
+    assert enough(5, 40.0, most_s=3.0), "no more time"
+    assert [enough(14, others) for others in (5.0, 40.0)] == [False, True], "an unclear one"
 
 
 def test_what_had_too_little_time_is_tried_again() -> None:
