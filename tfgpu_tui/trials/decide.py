@@ -55,7 +55,7 @@ class Effect:
     """Of each, two-sided, at 95 %."""
     whole: float
     """The mean over all steps, those that others disturbed, too."""
-    apart: bool = False
+    apart: bool
     """Whether each trial was faster by what counts than each baseline, and they are `BY_CHANCE`'s many."""
 
     @property
@@ -122,12 +122,13 @@ def effects(records: Sequence[Record]) -> list[Effect]:
 
 def effect(records: Sequence[Record], setting: dict[str, str]) -> Effect | None:
     """Of one setting; None where no trial of it can be compared with a baseline."""
-    told = _trials(compared(records), setting)
+    shown = compared(records)
+    told = _trials(shown, setting)
     if not told:
         return None
     t, whole = _quantile(records), [value for value, _ in _trials(records, setting)]
     bounds = [t * variance**0.5 for _, variance in told]
-    return Effect(setting, [value for value, _ in told], bounds, mean(whole), _apart(compared(records), setting))
+    return Effect(setting, [value for value, _ in told], bounds, mean(whole), _apart(shown, setting))
 
 
 def _apart(records: Sequence[Record], setting: dict[str, str]) -> bool:

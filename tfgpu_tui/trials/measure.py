@@ -94,6 +94,11 @@ class Watched:
         """Seconds in steps after warm-up."""
         return sum(window.wall_s for window in self._windows)
 
+    @property
+    def others_cpu(self) -> float | None:
+        """Percent of the machine's CPUs that other programs used in them; None where that was not sampled."""
+        return round(mean(self._others), 1) if self._others else None
+
     def _step_ms(self) -> dict[str, list[float]]:
         """Of each window: in the first pass over the data, in those after it, and in all."""
         return {
@@ -113,7 +118,7 @@ class Watched:
         """Whether more steps would say no more: the step time is precise, or differs clearly from the `reference_ms`,
         or `most_s` of steps were measured, or the most that a trial may have. `left_s` is the rest of the trial's time:
         a second pass over the data is waited for where it comes within."""
-        least_s, longest_s = BUSY_S if self._others and mean(self._others) >= CROWDED else (LEAST_S, MOST_S)
+        least_s, longest_s = BUSY_S if (self.others_cpu or 0.0) >= CROWDED else (LEAST_S, MOST_S)
         if not self._steady() or self.steady_s < min(least_s, most_s):
             return False
         speeds = self.speeds()
@@ -158,7 +163,7 @@ class Watched:
             wait=shares["input_wait"],
             host=shares["host"],
             gpu_busy=gpu_busy(state),
-            others_cpu=round(mean(self._others), 1) if self._others else None,
+            others_cpu=self.others_cpu,
             memory_bytes=state.rss_peak_bytes,
             gpu_memory_bytes=max((peak for peak in peaks if peak is not None), default=None),
             losses=self._losses,

@@ -33,6 +33,11 @@ _INLINED = re.compile(r"((?:^|/)[^/]*PartitionedCall[^/]*/|/(?:body|cond|then|el
 """What inlining puts in front of an op's own name: the call's or the loop's name."""
 
 
+def is_layer(row: str) -> bool:
+    """Not the input, the loss or the optimizer, which run beside the layers."""
+    return not row.startswith("(")
+
+
 @functools.lru_cache(maxsize=256)
 def short_device(name: str) -> str:
     """`/job:localhost/replica:0/task:0/device:GPU:0` -> `GPU:0`; `?` where there is none."""

@@ -228,18 +228,18 @@ def _read(raw: bytes, wall_s: float) -> None:
     whole = steps >= WHOLE or (split is not None and profile_split.all_compiled(split))
     if not whole and _state.tries < most:
         return
-    tell(times, split, attribution, wall_s, gpus)
+    tell(steps, times, split, attribution, wall_s, gpus)
 
 
 def tell(
+    count: int,
     times: profile_trace.Times,
     split: Optional[profile_split.Split],
     attribution: Dict[str, Tuple[str, bool]],
     wall_s: float,
     gpus: Optional[profile_gpu.Gpus] = None,
 ) -> None:
-    """Sends the time by layer, where the trace's ops are those of the training's graph."""
-    count = profile_split.steps_in(times, attribution)
+    """Sends the time by layer, where the trace's ops are those of the training's graph. `count`: of steps in them."""
     total = sum(op.ms for op in times.ops.values())
     known = sum(op.ms for name, op in times.ops.items() if name in attribution)
     note = None

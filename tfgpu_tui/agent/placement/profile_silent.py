@@ -11,6 +11,7 @@ import bisect
 from collections import Counter
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from .names import is_layer
 from .profile_trace import Process, Run
 
 
@@ -42,13 +43,13 @@ def resolved(
     """The group of each process, None where nothing follows; and row of the placement -> turns of the loop in it.
     `looped` are the rows that have a loop in the graph."""
     following = _Following([(run.begin_us, group) for run, group in grouped])
-    layers = _Following([(run.begin_us, group) for run, group in grouped if is_layer(group) and not run.turn])
+    layers = _Following([(run.begin_us, group) for run, group in grouped if _of_layer(group) and not run.turn])
     groups = [following.after(process.begin_us) for process in processes]
     turned = [_Turn(run.begin_us, run.turn, group, -1) for run, group in grouped if run.turn]
     turned += [_Turn(p.begin_us, p.turn, None, index) for index, p in enumerate(processes) if p.turn]
     counts: Dict[Tuple[str, bool], List[int]] = {}
     for loop in _loops(sorted(turned, key=lambda turn: (turn.begin_us, turn.turn)), layers):
-        known = Counter(turn.group for turn in loop if turn.group is not None and is_layer(turn.group))
+        known = Counter(turn.group for turn in loop if turn.group is not None and _of_layer(turn.group))
         owner = known.most_common(1)[0][0] if known else _with_loop(layers.after(loop[-1].begin_us), looped)
         if owner is None or owner.layer is None:
             continue
@@ -70,9 +71,8 @@ def _with_loop(follows: Optional[Group], looped: Set[str]) -> Optional[Group]:
     return follows._replace(layer=next(iter(looped))) if len(looped) == 1 else None
 
 
-def is_layer(group: Group) -> bool:
-    """Not the input, the loss or the optimizer, which run beside the layers."""
-    return group.layer is not None and not group.layer.startswith("(")
+def _of_layer(group: Group) -> bool:
+    return group.layer is not None and is_layer(group.layer)
 
 
 class _Following:

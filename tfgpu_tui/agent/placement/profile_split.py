@@ -22,7 +22,7 @@ from collections import Counter
 from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from . import profile_silent
-from .names import INPUT, LOSS, OPTIMIZER
+from .names import INPUT, LOSS, OPTIMIZER, is_layer
 from .profile_silent import Group
 from .profile_trace import Run, Times, Trace, own_node
 
@@ -125,8 +125,7 @@ def all_compiled(split: Split) -> bool:
 def looped(attribution: Attribution) -> Set[str]:
     """The rows of layers with a loop in the graph: TensorFlow names its node `while`, `while_1`, `map_while_grad`, and
     what is in it after that. Whether the loop's own node is left depends on how it was lowered."""
-    found = (row for node, (row, _) in attribution.items() if "while" in node)
-    return {row for row in found if row not in (INPUT, LOSS, OPTIMIZER)}
+    return {row for node, (row, _) in attribution.items() if "while" in node and is_layer(row)}
 
 
 def _sums(spent: Spent, nobodys: str, scale: float) -> Tuple[Dict[str, float], Dict[str, Dict[str, float]]]:
@@ -192,9 +191,9 @@ def steps_in(times: Times, attribution: Attribution) -> int:
     the graph has no layers. Loops run their ops more often. Between two epochs ops of the input and the loss run alone.
     """
     ran = [(attribution[name][0], op.runs) for name, op in times.ops.items() if name in attribution]
-    layers = {row for row, _ in attribution.values() if not row.startswith("(")}
+    layers = any(is_layer(row) for row, _ in attribution.values())
     runs = Counter(count for row, count in ran if row == OPTIMIZER)
-    runs = runs or Counter(count for row, count in ran if not layers or row in layers)
+    runs = runs or Counter(count for row, count in ran if not layers or is_layer(row))
     return runs.most_common(1)[0][0] if runs else 0
 
 
