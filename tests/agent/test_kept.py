@@ -106,6 +106,7 @@ WAYS = """
 
     def from_arrays(watch):
         x, y = arrays(watch)
+        watch.until = time.monotonic() + 10 * LONG_S  # metrics are told once a second
         fit(watch, (x, y), validation_data=(x[:64], y[:64]))
 
     def from_arrays_eagerly(watch):
