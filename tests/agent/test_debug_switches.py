@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_each_turn_of_a_switch_is_told_with_its_line(tf32: bool, python: str, tm
         "dump_debug_info": (True, "train.py:6"),
         "tensor_float_32_off": (not tf32, "train.py:7"),
     }
+
+
+@pytest.mark.parametrize("started_in", ["project", "elsewhere"])
+def test_its_line_is_named_as_seen_from_the_runs_folder_or_the_scripts(started_in: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "settings").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    source = (
+        "import os, tensorflow as tf\n\ndef strict():\n    os.chdir('/')\n    tf.debugging.enable_check_numerics()\n"
+    )
+    (project / "settings" / "checks.py").write_text(source)
+    (project / "train.py").write_text("from settings.checks import strict\nstrict()\n")
+    events, process = run_script(project / "train.py", cwd=tmp_path / started_in)
+    assert process.returncode == 0, process.stderr
+    assert [event["place"] for event in of_type(events, "debug_switch")] == ["settings/checks.py:5"]
 
 
 DETERMINISTIC = """

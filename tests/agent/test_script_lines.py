@@ -143,6 +143,7 @@ def trained(body: str, python: str) -> tuple[RunState, str, dict[str, Any]]:
     assert process.returncode == 0, process.stderr[-2000:]
     assert of_type(told, "hook_off") == []
     decoded: list[Any] = [events.from_dict(event) for event in told]
+    decoded.insert(0, events.RunStarted(t=decoded[0].t, id="run", argv=process.args[1:], cwd="/", python=python))
     marked = next(number for number, line in enumerate((COMMON + body).splitlines(), 1) if "# LINE" in line)
     printed = json.loads(process.stdout) if process.stdout.startswith("{") else {}
     return fold([event for event in decoded if event is not None]), f"train.py:{marked}", printed

@@ -85,6 +85,15 @@ def test_a_tight_table_drops_what_matters_least_and_never_overflows() -> None:
     assert 2 not in table.layout(columns, cells, 22) and 1 in table.layout(columns, cells, 22)
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(20, "src/vision/data.py:7"), (19, "vision/data.py:7"), (16, "vision/data.py:7"), (15, "data.py:7"), (5, "data…")],
+)
+def test_a_path_that_is_too_long_loses_folders_and_keeps_its_line(width: int, shown: str) -> None:
+    row = table.body([Column("where", path=True)], [("src/vision/data.py:7", "")], {0: width})
+    assert lines([row]) == [shown.ljust(width)]
+
+
 def test_rows_fit_exactly_with_wide_characters() -> None:
     for width in range(1, 30):
         assert width_of(fit((("日本語 text", ""), (" more", "")), width)) == width

@@ -167,12 +167,13 @@ def test_reserved_memory_is_not_use() -> None:
 
 
 def test_a_failed_script_shows_the_users_own_line() -> None:
-    error = ev.ScriptError(t=T0 + 5, exception="ValueError", message="bad shape\nmore", file="/h/u/net.py", line=12,
+    error = ev.ScriptError(t=T0 + 5, exception="ValueError", message="bad shape\nmore",
+                           file="/home/u/models/net.py", line=12,
                            function="call")  # fmt: skip
     finding = diagnose(state_of(start(), windows(5), [error, ev.RunEnded(t=T0 + 6, exit_code=1)]))[0]
     assert finding.id == "run.failed"
     assert "ValueError: bad shape" in finding.title
-    assert "net.py:12 in call" in finding.next
+    assert "models/net.py:12 in call" in finding.next
 
 
 def test_a_signal_is_a_finding_unless_we_sent_it() -> None:
@@ -183,7 +184,7 @@ def test_a_signal_is_a_finding_unless_we_sent_it() -> None:
     assert "run.killed" in ids(state_of(start(), windows(5), [early, killed])), "out of memory after it, say"
     interrupted = ev.RunEnded(t=T0 + 6, signal=2)
     assert "run.killed" not in ids(state_of(start(), windows(5), [early, interrupted])), "a loop of one's own"
-    error = ev.ScriptError(t=T0 + 6, exception="OSError", message="disk full", file="/h/u/net.py", line=12)
+    error = ev.ScriptError(t=T0 + 6, exception="OSError", message="disk full", file="/home/u/models/net.py", line=12)
     failed = ev.RunEnded(t=T0 + 7, exit_code=1)
     for asked in (early, ev.Stopping(t=T0 + 5, stage="batch")):
         assert "run.failed" in ids(state_of(start(), windows(5), [asked, error, failed])), "by itself, after the stop"
@@ -193,10 +194,12 @@ def test_an_interpreter_that_does_not_close_is_said() -> None:
     exiting = ev.Phase(t=T0 + 8, src="agent", phase="exiting")
     later = ev.HostSample(t=T0 + 40)
     assert "run.slow_exit" not in ids(state_of(start(), windows(5), [exiting, ev.HostSample(t=T0 + 20)]))
-    error = ev.ScriptError(t=T0 + 7, exception="ValueError", message="file 37 is broken", file="/h/u/net.py", line=12)
+    error = ev.ScriptError(
+        t=T0 + 7, exception="ValueError", message="file 37 is broken", file="/home/u/models/net.py", line=12
+    )
     finding = the("run.slow_exit", state_of(start(), pipeline(SLOW_MAP), windows(5), [error, exiting, later]))
     assert "32" in finding.title
-    assert "file 37 is broken, at net.py:12" in finding.lines[0]
+    assert "file 37 is broken, at models/net.py:12" in finding.lines[0]
     assert "load_image (data.py:41)" in finding.lines[-2] and "fault of TensorFlow" in finding.lines[-1]
     assert "kill -TERM 4711" in finding.next
     ended = ev.RunEnded(t=T0 + 41, exit_code=0)
@@ -261,7 +264,7 @@ def test_what_ends_a_server_is_its_end(signal: int, serves: bool, found: bool) -
 
 def test_crashed_children_are_told_with_their_reason() -> None:
     gone = "module 'tensorflow._api.v2.train' has no attribute 'Server'"
-    error = ev.ScriptError(t=T0, exception="AttributeError", message=gone, file="/w.py", line=7, main=False)
+    error = ev.ScriptError(t=T0, exception="AttributeError", message=gone, file="/home/u/w.py", line=7, main=False)
     crashed = ev.ChildEnded(t=T0, child=7, exit_code=1)
     ended = ev.RunEnded(t=T0 + 30, exit_code=0, signal=None, wall_s=30)
     finding = the("run.failed", state_of(start(), [error, crashed, ended]))

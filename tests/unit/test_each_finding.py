@@ -68,7 +68,7 @@ def cluster(workers: int, flavour: str = "keras3") -> RunState:
     data = ev.Dataset(t=T0 + 2, src="agent", kind="tf.data", strategy=strategy, strategy_workers=workers)
     keras = ev.Environment(t=T0 + 2, src="agent", keras="3.15.1", keras_flavour=flavour)
     message = "Attempt to convert a value (PerReplica:{…}) with an unsupported type"
-    error = ev.ScriptError(t=T0 + 3, exception="ValueError", message=message, file="/h/u/train.py", line=17)
+    error = ev.ScriptError(t=T0 + 3, exception="ValueError", message=message, file="/home/u/train.py", line=17)
     return state_of(start(), [keras, data, error, *FAILED])
 
 
@@ -186,7 +186,7 @@ def switched(*events: ev.Event) -> RunState:
 
 
 def failing(exception: str, message: str, ended: list[ev.Event]) -> RunState:
-    error = ev.ScriptError(t=T0 + 5, exception=exception, message=message, file="/h/u/train.py", line=17)
+    error = ev.ScriptError(t=T0 + 5, exception=exception, message=message, file="/home/u/train.py", line=17)
     return state_of(start(), windows(5), [error, *ended])
 
 
@@ -202,7 +202,7 @@ def gpu_grown(a_step: float) -> RunState:
 def unrolled(seconds: float) -> RunState:
     """Of 10 s in all, so long in tracing a loop of 80 turns."""
     loop = ev.UnrolledLoop(
-        t=T0 + 5, function="call", file="/h/u/train.py", line=31, text="for i in range(80):", copies=80, share=0.9,
+        t=T0 + 5, function="call", file="/home/u/train.py", line=31, text="for i in range(80):", copies=80, share=0.9,
         ops=7468, traces=2, seconds=seconds,
     )  # fmt: skip
     return state_of(start(), [loop], [ev.HostSample(t=T0 + 10)])
@@ -211,7 +211,7 @@ def unrolled(seconds: float) -> RunState:
 def in_graph(seconds: float) -> RunState:
     """A metric in NumPy that took so long in 250 steps of 40 ms."""
     called: rows.GraphFunction = {
-        "name": "score", "kind": "numpy_function", "file": "/h/u/train.py", "line": 12, "at": "train.py:20",
+        "name": "score", "kind": "numpy_function", "file": "/home/u/train.py", "line": 12, "at": "train.py:20",
         "calls": 250, "seconds": seconds,
     }  # fmt: skip
     return state_of(start(), windows(10), [ev.GraphPython(t=T0 + 9, steps=250, functions=[called])])

@@ -13,6 +13,7 @@ import pytest
 from tests.journals import T0, pipeline, start, state_of, steps, windows
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core.measures import csv_text, measures
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.report import html_page, report_json, tensorboard
 from tfgpu_tui.report.html_page import html
@@ -120,7 +121,7 @@ def test_without_the_library_the_sentence_says_what_to_install(tmp_path: Path, m
 def test_the_page_names_files_from_the_runs_folder_and_where_a_layer_runs_on_a_gpu() -> None:
     stage = {"name": "Map", "per_batch_ms": 1.0, "share": 0.5, "parallelism": 1, "autotuned": False, "line": 3}
     page = html_page._pipeline(
-        [{**stage, "file": "/home/a/train/data.py"}, {**stage, "file": "/else/b.py"}], "/home/a/train"
+        [{**stage, "file": "/home/a/train/data.py"}, {**stage, "file": "/else/b.py"}], Places(("/home/a/train",))
     )
     assert "<td>data.py:3</td>" in page and "<td>/else/b.py:3</td>" in page
     row = {"layer": "hash", "depth": 0, "class": "Hash", "forward": {"CPU:0": 3}, "backward": None, "variables": None}

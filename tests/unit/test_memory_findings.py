@@ -101,7 +101,7 @@ def test_out_of_memory_from_the_exception_alone() -> None:
     text = (
         "OOM when allocating tensor with shape[8,9] and type float on /device:GPU:0 by allocator gpu_async_0 [Op:Fill]"
     )
-    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/h/t.py", line=3)
+    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/home/u/t.py", line=3)
     ended = ev.RunEnded(t=T0 + 6, exit_code=1)
     state = state_of(start(), windows(5), [error, ended])
     finding = found(state, "memory.oom")
@@ -144,7 +144,7 @@ def test_growth_as_asked_is_no_finding(in_force: str | None, asked: dict[str, st
 
 def test_an_old_name_is_answered_with_todays_call() -> None:
     text = "'Sequential' object has no attribute 'fit_generator'"
-    error = ev.ScriptError(t=T0 + 5, exception="AttributeError", message=text, file="/h/u/train.py", line=17)
+    error = ev.ScriptError(t=T0 + 5, exception="AttributeError", message=text, file="/home/u/train.py", line=17)
     ended = ev.RunEnded(t=T0 + 6, exit_code=1)
     finding = found(state_of(start(), [error, ended]), "run.legacy_api")
     assert finding is not None
@@ -163,7 +163,7 @@ def test_an_allocation_that_failed_in_an_output_nobody_could_read() -> None:
     memory = ev.TfMemory(t=T0 + 4, devices=[{"device": "GPU:0", "current_bytes": 6 << 30, "limit_bytes": 9 << 30}])
     node = "{{function_node __wrapped__AddV2_device_/job:localhost/replica:0/task:0/device:GPU:0}}"
     text = f"{node} failed to allocate memory [Op:AddV2] name: "
-    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/h/u/train.py", line=17)
+    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/home/u/train.py", line=17)
     finding = found(state_of(start(), [memory, error]), "memory.oom")
     assert finding is not None and finding.title == "Out of memory on GPU:0 at AddV2"
     assert finding.lines == ["6.0 GiB were in use a second before, of 9.0 GiB allowed"]
@@ -178,7 +178,7 @@ def test_a_line_of_the_output_and_the_exception_complete_each_other() -> None:
         "OOM when allocating tensor with shape[2048,2000000] and type float on /job:localhost/replica:0/task:0/"
         "device:CPU:0 by allocator cpu\n\t [[{{node net_1/huge_1/BiasAdd}}]]"
     )
-    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/h/u/train.py", line=17)
+    error = ev.ScriptError(t=T0 + 5, exception="ResourceExhaustedError", message=text, file="/home/u/train.py", line=17)
     finding = found(state_of(start(), [line, error]), "memory.oom")
     assert finding is not None
     assert finding.title == "Out of memory on the host's memory for 15.3 GiB at net_1/huge_1/BiasAdd"
@@ -196,7 +196,12 @@ XLA_REFUSES = (
 
 def test_an_op_that_xla_has_not_is_named_with_the_way_out() -> None:
     error = ev.ScriptError(
-        t=T0 + 5, exception="InvalidArgumentError", message=XLA_REFUSES, file="/h/u/train.py", line=21, function="call"
+        t=T0 + 5,
+        exception="InvalidArgumentError",
+        message=XLA_REFUSES,
+        file="/home/u/train.py",
+        line=21,
+        function="call",
     )
     ended = ev.RunEnded(t=T0 + 6, exit_code=1)
     state = state_of(start(), [error, ended])

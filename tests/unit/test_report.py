@@ -80,7 +80,7 @@ def test_hostile_names_stay_text() -> None:
 def test_calls_of_a_function_that_holds_the_whole_training_are_no_steps() -> None:
     """Its steps can't be seen: the words say what was counted."""
     held = ev.UnrolledLoop(
-        t=T0 + 5, function="fit_all", file="/h/train.py", line=9, copies=30, ops=9000, seconds=6.0, updates=30
+        t=T0 + 5, function="fit_all", file="/home/u/train.py", line=9, copies=30, ops=9000, seconds=6.0, updates=30
     )
     one = steps(3.0, 1, 60_000.0, loop="custom")
     state = state_of(start(), [held, one])

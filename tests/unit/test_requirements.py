@@ -40,7 +40,7 @@ def test_a_version_and_what_is_asked_for(version: str, spec: str, fits: bool) ->
 
 
 def failed(exception: str, message: str, facts: Facts = FACTS) -> Finding | None:
-    error = ev.ScriptError(t=T0 + 1, exception=exception, message=message, file="/h/u/train.py", line=1)
+    error = ev.ScriptError(t=T0 + 1, exception=exception, message=message, file="/home/u/train.py", line=1)
     events = [ev.Preflight(t=T0, facts=facts), error, ev.RunEnded(t=T0 + 2, exit_code=1)]
     found = {finding.id: finding for finding in diagnose(state_of(start(), events))}
     assert ("run.broken_environment" in found) != ("run.failed" in found), "one of them says why it ended"

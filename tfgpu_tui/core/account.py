@@ -7,10 +7,10 @@ is taken out of its piece, and what is left of a piece has a name of its own. Wh
 from __future__ import annotations
 
 from dataclasses import replace
-from os.path import basename
 
 from tfgpu_tui.core.parts.account import SERVING, Account, edges_s
 from tfgpu_tui.core.parts.process import Process
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.core.state import RunState
@@ -77,10 +77,10 @@ class WholeRun:
         return self.seconds(*keys) / self.wall_s if self.wall_s else 0.0
 
 
-def place_words(place: StoodAt) -> str:
+def place_words(place: StoodAt, places: Places) -> str:
     """`train.py:33, in Keras' data_adapter_utils.py:134 class_weight_to_sample_weights`."""
     within = f", in Keras' {place['within']}" if place.get("within") else ""
-    return f"{basename(place['file'])}:{place['line']}{within}"
+    return places.at(place["file"], place["line"]) + within
 
 
 def main_process(state: RunState) -> Process:

@@ -19,6 +19,7 @@ from tfgpu_tui.core.parts.process import Process
 from tfgpu_tui.core.parts.processes import STEADY_STEPS, Processes
 from tfgpu_tui.core.parts.record import Record
 from tfgpu_tui.core.parts.standstill import STALL_STEPS, Standstill
+from tfgpu_tui.core.places import Places, of_run
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.run_words import PHASE_WORDS, STOP_SIGNALS, STOP_WORDS, end_words
 from tfgpu_tui.core.series import Series
@@ -285,6 +286,11 @@ class RunState:
     def started(self) -> float | None:
         """When the run began."""
         return self.run.t if self.run else None
+
+    @property
+    def places(self) -> Places:
+        """The words for where a line of its script lies."""
+        return Places() if self.run is None else of_run(self.run.cwd, self.run.argv)
 
     @property
     def wall_s(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import units
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.rows import GraphFunction
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose.finding import Finding, severity_of
@@ -34,7 +35,7 @@ def _unrolled(state: RunState) -> Iterator[Finding]:
     severity = severity_of(share) or ("info" if worst.seconds >= TOLD_S else None)
     if severity is None:
         return
-    place = f"{worst.file.rsplit('/', 1)[-1]}:{worst.line}"
+    place = state.places.at(worst.file, worst.line)
     steps = worst.updates if worst.updates is not None and worst.updates > 1 else None
     yield Finding(
         id="compute.unrolled",
@@ -87,7 +88,7 @@ def _python(state: RunState) -> Iterator[Finding]:
         id="compute.python",
         severity=severity,
         title=f"Python inside the graph takes {units.share(share)} of each step: {worst['name']}",
-        lines=[_function(function, told.steps) for function in told.functions[:3]],
+        lines=[_function(function, told.steps, state.places) for function in told.functions[:3]],
         next=f"Write {worst['name']} with TensorFlow's ops, or call it after the step or once an epoch; what prepares "
         "data belongs into the input pipeline, where it runs beside the step.",
         evidence={
@@ -100,14 +101,14 @@ def _python(state: RunState) -> Iterator[Finding]:
     )
 
 
-def _function(function: GraphFunction, steps: int) -> str:
-    file, line = str(function.get("file")).rsplit("/", 1)[-1], function.get("line")
+def _function(function: GraphFunction, steps: int, places: Places) -> str:
+    place = places.at(function.get("file"), function.get("line"))
     at = function.get("at")
-    put = f", put into the graph at {at}" if at and at != f"{file}:{line}" else ""
+    put = f", put into the graph at {at}" if at and at != place else ""
     calls = function["calls"] / steps
     number = "once" if 0.9 <= calls <= 1.1 else f"{calls:.1f} times"
     return (
-        f"{function['name']} ({file}:{line}): {units.duration(function['seconds'] / steps)} a step, called {number} a "
+        f"{function['name']} ({place}): {units.duration(function['seconds'] / steps)} a step, called {number} a "
         f"step by {function.get('kind')}{put}"
     )
 

@@ -10,6 +10,7 @@ import re
 from textwrap import dedent
 
 from tfgpu_tui.core.events import ScriptError
+from tfgpu_tui.core.places import Places
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 WHERE = re.compile(r"\{\{function_node [^}]*\}\}\s*|^\s*\(0\) [A-Z_]+:\s*")
@@ -28,12 +29,12 @@ def headline(exception: str, message: str) -> str:
     return reason if reason.startswith(f"{exception}: ") else f"{exception}: {reason}" if reason else exception
 
 
-def place(error: ScriptError) -> str | None:
+def place(error: ScriptError, places: Places) -> str | None:
     """`train.py:21 in call`: the script's line that it came from; None where that is not known."""
     if error.file is None:
         return None
-    name = error.file.rsplit("/", 1)[-1]
-    return f"{name}:{error.line}" + (f" in {error.function}" if error.function and error.function != "<module>" else "")
+    place = places.at(error.file, error.line)
+    return place + (f" in {error.function}" if error.function and error.function != "<module>" else "")
 
 
 def _reason(text: str) -> str:

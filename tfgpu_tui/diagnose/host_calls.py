@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from os.path import basename
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.rows import CallPlace
@@ -89,7 +88,7 @@ def _predict_in_loop(state: RunState, since: float) -> Iterator[Finding]:
     lines = [each]
     place = _dearest_place(every)
     if place is not None:
-        lines.append(f"most of it at {basename(place['file'])}:{place['line']}" + _in_function(place))
+        lines.append(f"most of it at {state.places.at(place['file'], place['line'])}" + _in_function(place))
     yield Finding(
         id="host.predict_in_loop",
         severity=severity,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tfgpu_tui.core import events as ev
 from tfgpu_tui.core import units
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.core.totals import Retraced
 from tfgpu_tui.diagnose.finding import Finding, severity_of
@@ -43,7 +44,7 @@ def _retracing(state: RunState) -> Iterator[Finding]:
     severity = severity_of(share)
     if severity is None:
         return
-    place = _place(worst)
+    place = _place(worst, state.places)
     each = worst.seconds / max(worst.traces - 1, 1)
     yield Finding(
         id="host.retracing",
@@ -87,10 +88,10 @@ def later_half(state: RunState, retraced: Retraced) -> tuple[float, int]:
     return (min((latest.seconds - seconds) / rest, 1.0) if rest > 0 else 0.0), latest.traces - traces
 
 
-def _place(trace: ev.Retrace) -> str:
+def _place(trace: ev.Retrace, places: Places) -> str:
     if trace.keras:
         return f"Keras' {trace.function}"
-    return f"{trace.function} ({str(trace.file).rsplit('/', 1)[-1]}:{trace.line})"
+    return f"{trace.function} ({places.at(trace.file, trace.line)})"
 
 
 def _change(trace: ev.Retrace) -> str:

@@ -101,9 +101,9 @@ def _no_times(state: RunState) -> str:
 
 
 def _slow_stage(state: RunState, share: float, stage: Stage, idle: float | None) -> Finding:
-    what, per_batch = named(stage), batch_s(stage)
+    what, per_batch = named(stage, state.places), batch_s(stage)
     waits = idle is not None and idle >= IDLE_WAIT
-    lines = [f"{stage_label(stage)}: {units.duration(per_batch)} a batch, one element at a time"]
+    lines = [f"{stage_label(stage, state.places)}: {units.duration(per_batch)} a batch, one element at a time"]
     if waits:
         lines.append(f"no core is busy in {units.share(idle)} of the waiting: it waits rather than computes")
     return Finding(
@@ -126,7 +126,7 @@ def _python(state: RunState, share: float, stage: Stage, incomplete: str | None)
     if user is not None:
         lines.append(f"{user.get('name')}: {units.duration(_call_s(user))} a call, {user.get('calls')} calls")
     if stage.get("per_batch_us") is not None:
-        lines.append(f"{stage_label(stage)}: {units.duration(batch_s(stage))} a batch")
+        lines.append(f"{stage_label(stage, state.places)}: {units.duration(batch_s(stage))} a batch")
     seen = feed_lines(state)
     lines += [line.sentence() for line in seen[:2]]
     if cores is not None:
@@ -135,11 +135,11 @@ def _python(state: RunState, share: float, stage: Stage, incomplete: str | None)
         id="input.python",
         severity="warning",
         share=share,
-        title=f"Python makes the batches: {named(stage)}, {_how(state)}",
+        title=f"Python makes the batches: {named(stage, state.places)}, {_how(state)}",
         lines=lines or [_no_times(state)],
         next=(
-            f"Try num_parallel_calls=tf.data.AUTOTUNE for {named(stage)}: it helps where it waits (files, a network); "
-            "where it computes, write it with TensorFlow ops."
+            f"Try num_parallel_calls=tf.data.AUTOTUNE for {named(stage, state.places)}: it helps where it waits "
+            "(files, a network); where it computes, write it with TensorFlow ops."
             if trial
             else _instead_of_python(state, stage)
         ),
@@ -165,7 +165,7 @@ def _how(state: RunState) -> str:
 
 
 def _instead_of_python(state: RunState, stage: Stage) -> str:
-    what, dataset = named(stage), state.dataset
+    what, dataset = named(stage, state.places), state.dataset
     if dataset is not None and dataset.kind == "pydataset":
         if _in_processes(state):
             return f"{what} runs in {dataset.workers} processes: give it more of them (workers=), or make it cheaper."

@@ -83,7 +83,7 @@ def cpu_starved(state: RunState, share: float) -> Finding | None:
     if held_back:
         lines.append(f"the CPU quota holds the training back in {units.percent(throttled)} of the time")
     if stage is not None and parallel:
-        lines.append(f"{stage_label(stage)} runs {stage['parallelism']:g} at a time and can't get more")
+        lines.append(f"{stage_label(stage, state.places)} runs {stage['parallelism']:g} at a time and can't get more")
     why = "all that it may use are busy" if full else "the CPU quota is used up"
     cure = (
         "Ask for more cores (--cpus, resources.limits.cpu, --cpus-per-task), or make the batches cheaper: decode and "

@@ -75,7 +75,7 @@ def storage(state: RunState, share: float, stage: Stage, idle: float | None) -> 
     source, rate = max(((name, rate or 0.0) for name, rate in rates.items()), key=lambda item: item[1])
     if rate * (state.judged.mean_s or 0.0) < READ_BYTES_PER_STEP:
         return None
-    what = named(stage)
+    what = named(stage, state.places)
     looks = state.read_files.looks if state.read_files else 0
     return Finding(
         id="input.storage",
@@ -84,7 +84,7 @@ def storage(state: RunState, share: float, stage: Stage, idle: float | None) -> 
         title=f"The pipeline waits for {source}: {what} reads {units.size(rate)} a second while the cores are idle",
         lines=[
             *(_folder(row, looks) for row in folders[:SHOWN]),
-            f"{stage_label(stage)}: {units.duration(batch_s(stage))} a batch",
+            f"{stage_label(stage, state.places)}: {units.duration(batch_s(stage))} a batch",
             f"no core is busy in {units.share(idle)} of the waiting",
         ],
         next=_next(folders[0] if folders else None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
 from tfgpu_tui.diagnose import input_causes
@@ -117,9 +118,11 @@ def _stage_sentence(state: RunState, stage: Stage | None) -> str:
     if stage is None:
         why = state.pipeline.note if state.pipeline is not None and state.pipeline.note else "no stage times yet"
         suspect = python_stage(state)
-        return f"slowest stage unknown: {why}" + (f"; in Python runs {stage_label(suspect)}" if suspect else "")
+        return f"slowest stage unknown: {why}" + (
+            f"; in Python runs {stage_label(suspect, state.places)}" if suspect else ""
+        )
     per_batch, self_us, parallel = batch_s(stage), stage.get("self_us"), stage.get("parallelism")
-    parts = [f"slowest {stage_label(stage)}: {units.duration(per_batch)} a batch"]
+    parts = [f"slowest {stage_label(stage, state.places)}: {units.duration(per_batch)} a batch"]
     each_s, at_once = float(self_us or 0.0) / 1e6, max(float(parallel or 1), 1.0)
     # Of a stage whose element is the batch, the time for an element is only that of one of those under way.
     if self_us is not None and abs(each_s / at_once - per_batch) > 0.01 * per_batch:
@@ -152,7 +155,7 @@ def _next_step(state: RunState, stage: Stage | None, explained: bool) -> tuple[s
                 return f"{words}, or steps_per_execution=32.", "steps_per_execution=32"
             return f"{words}.", None
         return "No stage is to blame: rerun with input=synthetic to see what free input would bring.", "input=synthetic"
-    return _about(stage), None
+    return _about(stage, state.places), None
 
 
 def _joins(state: RunState) -> bool:
@@ -160,9 +163,9 @@ def _joins(state: RunState) -> bool:
     return state.loop == "fit" and state.model is not None and state.model.steps_per_execution == 1
 
 
-def _about(stage: Stage) -> str:
+def _about(stage: Stage, places: Places) -> str:
     """What to do about the slowest stage."""
-    what, kind, library = named(stage), str(stage.get("stage")), of_library(stage)
+    what, kind, library = named(stage, places), str(stage.get("stage")), of_library(stage)
     if library is not None:
         return f"{what} is {library}'s own: a larger batch lets it run less often."
     if kind.startswith(("ParallelMap", "ParallelInterleave", "MapAndBatch")):

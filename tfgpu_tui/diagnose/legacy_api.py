@@ -206,7 +206,7 @@ def legacy_finding(state: RunState) -> Finding | None:
     if error is None or found is None:
         return None
     gone, write = found
-    place = f"{error.file.rsplit('/', 1)[-1]}:{error.line}" if error.file else "the output's traceback"
+    place = state.places.at(error.file, error.line) if error.file else "the output's traceback"
     return Finding(
         id="run.legacy_api",
         severity="critical",

@@ -6,6 +6,7 @@ They are counts of looks, ten a second: a share that says where to begin, no mea
 from __future__ import annotations
 
 from tfgpu_tui.core import units
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import ScriptLine
 from tfgpu_tui.core.state import RunState
@@ -47,21 +48,21 @@ class Seen:
 def loop_lines(state: RunState) -> list[Seen]:
     """Where the script's own Python was seen between the training's compiled functions, most frequent first."""
     told = state.script_lines
-    return [] if told is None else _seen(told.loop, told.loop_looks)
+    return [] if told is None else _seen(told.loop, told.loop_looks, state.places)
 
 
 def feed_lines(state: RunState) -> list[Seen]:
     """Where it was seen while it made batches in this process."""
     told = state.script_lines
-    return [] if told is None else _seen(told.feed, told.feed_looks)
+    return [] if told is None else _seen(told.feed, told.feed_looks, state.places)
 
 
-def _seen(lines: list[ScriptLine], looks: int) -> list[Seen]:
+def _seen(lines: list[ScriptLine], looks: int, places: Places) -> list[Seen]:
     if looks < MIN_LOOKS:
         return []
     found = [
         Seen(
-            place=f"{str(line['file']).rsplit('/', 1)[-1]}:{line['line']}",
+            place=places.at(line["file"], line["line"]),
             text=str(line.get("text") or ""),
             share=min(1.0, line["looks"] / looks),
             looks=int(line["looks"]),

@@ -27,7 +27,7 @@ def findings(state: RunState) -> Iterator[Finding]:
         severity="critical",
         title=f"Keras {keras or 3} can't fit() over {workers} workers: it failed before its first step",
         lines=[
-            *filter(None, [place(error)]),
+            *filter(None, [place(error, state.places)]),
             headline(error.exception, error.message),
             "MultiWorkerMirroredStrategy works with an own loop, with tf_keras, and with fit() on one worker",
         ],

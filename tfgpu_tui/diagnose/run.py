@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import ChildEnded, RunEnded, ScriptError
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose import broken_environment, legacy_api, multi_worker, xla
@@ -58,10 +59,10 @@ def _failed(state: RunState) -> Iterator[Finding]:
             title=f"{where} failed: {headline(error.exception, error.message)}"
             if error
             else f"The script failed with exit code {ended.exit_code}",
-            lines=[_place(error)]
+            lines=[_place(error, state.places)]
             if error
             else ["no Python exception was seen: it called exit itself, or a library did"],
-            next=_what_to_do(error, "Read the last lines of its output."),
+            next=_what_to_do(error, "Read the last lines of its output.", state.places),
             evidence={
                 "exit_code": ended.exit_code,
                 "exception": error.exception if error else None,
@@ -123,10 +124,10 @@ def _crashed_children(state: RunState, ends: list[ChildEnded]) -> Finding:
         severity="critical",
         title=f"{len(ends)} child process{'es' if len(ends) > 1 else ''} crashed, though the script ended well",
         lines=[
-            *([f"{headline(error.exception, error.message)}, at {_place(error)}"] if error else []),
+            *([f"{headline(error.exception, error.message)}, at {_place(error, state.places)}"] if error else []),
             f"ended {words}",
         ],
-        next=_what_to_do(error, "Look for their tracebacks in the output.")
+        next=_what_to_do(error, "Look for their tracebacks in the output.", state.places)
         + (" SIGKILL comes from the kernel's out-of-memory killer, too: `dmesg | tail` tells." if killed else ""),
         evidence={
             "exit_code": 0,
@@ -140,15 +141,16 @@ def _crashed_children(state: RunState, ends: list[ChildEnded]) -> Finding:
     )
 
 
-def _what_to_do(error: ScriptError | None, unknown: str) -> str:
+def _what_to_do(error: ScriptError | None, unknown: str, places: Places) -> str:
     if error is None:
         return unknown
     known = legacy_api.today(error)
-    return f"Look at {_place(error)}." if known is None else f"At {_place(error)} write {known[1]}."
+    at = _place(error, places)
+    return f"Look at {at}." if known is None else f"At {at} write {known[1]}."
 
 
-def _place(error: ScriptError) -> str:
-    return place(error) or "the traceback in the output"
+def _place(error: ScriptError, places: Places) -> str:
+    return place(error, places) or "the traceback in the output"
 
 
 def _mib(value: int | None) -> str:
@@ -181,12 +183,12 @@ def _slow_exit(state: RunState) -> Iterator[Finding]:
     suspect = python_stage(state) if state.stop_reason is None else None
     lines = ["its memory, on the GPU too, is held until then"] if not over else []
     if state.error is not None and not over:
-        lines.insert(0, f"it failed: {headline(state.error.exception, state.error.message)}, at {_place(state.error)}")
+        reason = headline(state.error.exception, state.error.message)
+        lines.insert(0, f"it failed: {reason}, at {_place(state.error, state.places)}")
     steps = [] if over else [f"Stop it (q, or kill -TERM {state.child_pid}): its own code is done."]
     if suspect is not None:
-        lines.append(
-            f"perhaps TensorFlow waits for {stage_label(suspect)}: Python, which a closing interpreter refuses"
-        )
+        label = stage_label(suspect, state.places)
+        lines.append(f"perhaps TensorFlow waits for {label}: Python, which a closing interpreter refuses")
         lines.append("a fault of TensorFlow (2.21), without the monitor too, where a pipeline is left before its end")
         steps.append("Let the script delete its own iterators and call gc.collect() before it ends.")
     elif state.stop_reason is not None:

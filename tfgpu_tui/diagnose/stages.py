@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.rows import Stage
 from tfgpu_tui.core.state import RunState
 
@@ -38,17 +39,18 @@ def explains(state: RunState, wait_s: float) -> bool:
     return not known or len(known) < len(times) or sum(known) / 1e6 >= EXPLAINS * wait_s
 
 
-def stage_label(stage: Stage) -> str:
+def stage_label(stage: Stage, places: Places) -> str:
     """`Map load_image (data.py:41)`."""
     label = str(stage.get("name") or stage.get("stage"))
     if stage.get("file") and stage.get("line"):
-        label += f" ({str(stage['file']).rsplit('/', 1)[-1]}:{stage['line']})"
+        label += f" ({places.at(stage['file'], stage['line'])})"
     return label
 
 
-def named(stage: Stage) -> str:
+def named(stage: Stage, places: Places) -> str:
     """The function that a person would edit, `load_image (data.py:41)`; the stage where it has none."""
-    return stage_label({**stage, "name": stage["function"]}) if stage.get("function") else stage_label(stage)
+    shown: Stage = {**stage, "name": stage["function"]} if stage.get("function") else stage
+    return stage_label(shown, places)
 
 
 def of_library(stage: Stage) -> str | None:

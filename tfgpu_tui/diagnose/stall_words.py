@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import Standstill
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.rows import ProcessStands, ThreadStands
 
 CALLS = {
@@ -42,12 +43,12 @@ KERNEL = {
 LIBRARIES = {"tensorflow": "TensorFlow", "keras": "Keras", "tf_keras": "tf_keras"}
 
 
-def place(thread: ThreadStands) -> str:
+def place(thread: ThreadStands, places: Places) -> str:
     """`train.py:41`, or the library's line where none of the script is on the stack."""
     file, line = thread.get("file"), thread.get("line")
     if not file:
         file, line = thread.get("at_file"), thread.get("at_line")
-    return f"{_name(file)}:{line}"
+    return places.at(file, line)
 
 
 def what(thread: ThreadStands) -> str:
@@ -70,10 +71,12 @@ def _by_kernel(kernel: str | None) -> str | None:
     return next((words for part, words in KERNEL.items() if kernel and part in kernel), None)
 
 
-def stands(thread: ThreadStands) -> str:
+def stands(thread: ThreadStands, places: Places) -> str:
     """`train.py:52  model.fit(data), in get (py_dataset_adapter.py:412), waiting in queue.get`."""
     text = thread.get("text")
-    own = f"{place(thread)}  {text}" if thread.get("file") and text else place(thread)
+    own = place(thread, places)
+    if thread.get("file") and text:
+        own += f"  {text}"
     parts = [own]
     if thread.get("file") and (thread.get("at_file"), thread.get("at_line")) != (
         thread.get("file"),

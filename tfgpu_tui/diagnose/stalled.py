@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfgpu_tui.core.events import Stacks, Standstill
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.quick import dataclass
 from tfgpu_tui.core.rows import ProcessStands, ThreadStands
 from tfgpu_tui.core.state import RunState
@@ -79,7 +80,7 @@ def findings(state: RunState) -> Iterator[Finding]:
         id="run.stalled",
         severity="critical",
         title=f"{first} for {whole(look.quiet_s)}: {cause.words}",
-        lines=_lines(scene),
+        lines=_lines(scene, state.places),
         next=cause.next,
         incomplete=cause.incomplete,
         evidence={
@@ -89,7 +90,7 @@ def findings(state: RunState) -> Iterator[Finding]:
             "step": state.train.steps,
             "cause": cause.id,
             "doing": scene.trains.doing if scene.trains else None,
-            "place": place(cause.thread) if cause.thread else None,
+            "place": place(cause.thread, state.places) if cause.thread else None,
             "waits": what(cause.thread) if cause.thread else None,
             "workers": len(scene.workers) + len(scene.silent),
             "cpu_percent": look.cpu_percent,
@@ -190,7 +191,7 @@ def _forked_workers(state: RunState, scene: _Scene) -> _Cause | None:
     if not hung:
         return None
     count = "a forked worker hangs" if len(hung) == 1 else f"{len(hung)} forked workers hang"
-    return _Cause("forked_worker", f"{count} in TensorFlow, at {place(hung[0])}", _FORKED, hung[0])
+    return _Cause("forked_worker", f"{count} in TensorFlow, at {place(hung[0], state.places)}", _FORKED, hung[0])
 
 
 def _standing_workers(state: RunState, scene: _Scene) -> _Cause | None:
@@ -199,8 +200,8 @@ def _standing_workers(state: RunState, scene: _Scene) -> _Cause | None:
     thread = scene.workers[0][1]
     return _Cause(
         "worker",
-        f"the workers wait at {place(thread)}, {what(thread)}",
-        f"Look at {place(thread)}: {_advice(thread)}",
+        f"the workers wait at {place(thread, state.places)}, {what(thread)}",
+        f"Look at {place(thread, state.places)}: {_advice(thread)}",
         thread,
     )
 
@@ -224,8 +225,8 @@ def _feeding_thread(state: RunState, scene: _Scene) -> _Cause | None:
         return None
     return _Cause(
         "feed",
-        f"what feeds it stands at {place(thread)}, {what(thread)}",
-        f"Look at {place(thread)}: {_advice(thread)}",
+        f"what feeds it stands at {place(thread, state.places)}, {what(thread)}",
+        f"Look at {place(thread, state.places)}: {_advice(thread)}",
         thread,
     )
 
@@ -246,7 +247,12 @@ def _own_line(state: RunState, scene: _Scene) -> _Cause | None:
     inside = scene.trains is not None and scene.trains.doing in ("batch", "step")
     if main is None or inside or not main.get("file"):
         return None
-    return _Cause("own_line", f"{place(main)} waits, {what(main)}", f"Look at {place(main)}: {_advice(main)}", main)
+    return _Cause(
+        "own_line",
+        f"{place(main, state.places)} waits, {what(main)}",
+        f"Look at {place(main, state.places)}: {_advice(main)}",
+        main,
+    )
 
 
 def _collective(state: RunState, scene: _Scene) -> _Cause | None:
@@ -275,12 +281,12 @@ def _advice(thread: ThreadStands) -> str:
     return "it waits for something that does not come."
 
 
-def _lines(scene: _Scene) -> list[str]:
-    lines = [f"the training: {stands(scene.main)}"] if scene.main is not None else []
-    lines += [f"feeds it: {stands(thread)}" for thread in scene.feeds[:SHOWN]]
+def _lines(scene: _Scene, places: Places) -> list[str]:
+    lines = [f"the training: {stands(scene.main, places)}"] if scene.main is not None else []
+    lines += [f"feeds it: {stands(thread, places)}" for thread in scene.feeds[:SHOWN]]
     groups: dict[str, int] = {}
     for _, thread in scene.workers:
-        groups[stands(thread)] = groups.get(stands(thread), 0) + 1
+        groups[stands(thread, places)] = groups.get(stands(thread, places), 0) + 1
     lines += [f"{base(count)}, forked: {words}" for words, count in list(groups.items())[:SHOWN]]
     if scene.silent:
         lines.append(f"{base(len(scene.silent))}, forked: {process_words(scene.silent[0])}")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from os.path import basename
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.account import TRAINING, WholeRun, main_process, place_words, whole_run
 from tfgpu_tui.core.events import FirstRun
-from tfgpu_tui.core.parts.process import Process
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.finding import Finding
@@ -76,10 +75,10 @@ def findings(state: RunState, said: Collection[str]) -> Iterator[Finding]:
         return
     started = list(_slow_start(state, found, said))
     yield from started
-    yield from _outside(found, main_process(state), {*said, *(finding.id for finding in started)})
+    yield from _outside(state, found, {*said, *(finding.id for finding in started)})
 
 
-def _outside(found: WholeRun, process: Process, said: Collection[str]) -> Iterator[Finding]:
+def _outside(state: RunState, found: WholeRun, said: Collection[str]) -> Iterator[Finding]:
     """What is none of the run's steps, and what no other finding speaks of."""
     told = {part for name in said for part in SAID.get(name, ())}
     usual = [part for part in found.parts if part.key in COMMON and part.seconds < COMMON_S]
@@ -93,7 +92,8 @@ def _outside(found: WholeRun, process: Process, said: Collection[str]) -> Iterat
     least_s, greatest_s = (NEEDLESS_S, NEEDLESS_S) if _needless(place) else (LEAST_S, GREATEST_S)
     if outside < least_s or greatest.seconds < greatest_s:
         return
-    lines = [] if place is None else [_stood(place)]
+    lines = [] if place is None else [_stood(place, state.places)]
+    process = main_process(state)
     count = process.epochs.epochs_done
     if greatest.key == "epoch_edges" and count:
         each = f"{count} epochs of {process.steps.train.steps / count:.0f} steps"
@@ -132,8 +132,8 @@ def _place(found: WholeRun, key: str) -> StoodAt | None:
     )  # fmt: skip
 
 
-def _stood(place: StoodAt) -> str:
-    return f"{place_words(place)}: {units.duration(place['seconds'])} seen there"
+def _stood(place: StoodAt, places: Places) -> str:
+    return f"{place_words(place, places)}: {units.duration(place['seconds'])} seen there"
 
 
 def _needless(place: StoodAt | None) -> bool:
@@ -165,7 +165,7 @@ def _slow_start(state: RunState, found: WholeRun, said: Collection[str]) -> Iter
         severity="warning",
         title=_slow_title(longest, own, share),
         lines=[
-            f"{_function(longest)}: traced in {units.duration(longest.tracing_s)}, {what} it first took "
+            f"{_function(longest, state.places)}: traced in {units.duration(longest.tracing_s)}, {what} it first took "
             f"{units.duration(compiling)}",
             *([] if not longest.wait_s else [f"besides, {units.duration(longest.wait_s)} for its first batch"]),
             *(["TensorFlow said that it compiles kernels for this GPU from PTX"] if ptx else []),
@@ -199,10 +199,10 @@ def _own_s(run: FirstRun) -> float:
     return run.wall_s - (run.wait_s or 0.0)
 
 
-def _function(run: FirstRun) -> str:
+def _function(run: FirstRun, places: Places) -> str:
     if run.keras:
         return f"Keras' {run.function}"
-    return f"{run.function} ({basename(run.file or '?')}:{run.line})"
+    return f"{run.function} ({places.at(run.file, run.line)})"
 
 
 def _sooner(run: FirstRun, compiling_s: float, xla: bool, ptx: bool) -> str:

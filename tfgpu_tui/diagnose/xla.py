@@ -34,7 +34,11 @@ def findings(state: RunState) -> Iterator[Finding]:
         id="xla.unsupported_op",
         severity="critical",
         title=f"XLA can't compile {op}{f' in layer {layer}' if layer else ''}: the training stopped at its first step",
-        lines=[*filter(None, [place(state.error)]), who, "on its own, without XLA, TensorFlow has a kernel for it"],
+        lines=[
+            *filter(None, [place(state.error, state.places)]),
+            who,
+            "on its own, without XLA, TensorFlow has a kernel for it",
+        ],
         next=f"{step}; or take {op} out of the model, into the input pipeline.",
         knob=None if asked == "on" else "jit_compile=off",
         evidence={

@@ -11,6 +11,7 @@ from tfgpu_tui.core.account import WORDS
 from tfgpu_tui.core.compute_parts import words
 from tfgpu_tui.core.measures import Measure, measures
 from tfgpu_tui.core.parts.layers import on_a_gpu
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.run_words import signal_name
 from tfgpu_tui.core.series import Series
 from tfgpu_tui.core.state import RunState
@@ -59,7 +60,7 @@ def html(state: RunState, report: dict[str, Any]) -> str:
         _compute(report),
         _account(report["account"]),
         _plots(state),
-        _pipeline(report["pipeline"], report["run"]["cwd"]),
+        _pipeline(report["pipeline"], state.places),
         _placement(report["placement"]),
         _gpus(report["gpus"]),
         _epochs(state),
@@ -230,7 +231,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequence
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
 
 
-def _pipeline(stages: list[dict[str, Any]], folder: str | None) -> str:
+def _pipeline(stages: list[dict[str, Any]], places: Places) -> str:
     if not stages:
         return ""
     rows = [
@@ -239,18 +240,13 @@ def _pipeline(stages: list[dict[str, Any]], folder: str | None) -> str:
             units.duration(_s(s["per_batch_ms"])),
             units.share(s["share"]),
             s["parallelism"] if not s["autotuned"] else f"{s['parallelism'] or units.UNKNOWN} auto",
-            f"{_within(s['file'], folder)}:{s['line']}" if s["file"] else None,
+            places.at(s["file"], s["line"]) if s["file"] else None,
         )
         for s in stages
     ]
     return "<h2>Input pipeline, from source to model</h2>" + _table(
         ("stage", "a batch", "share", "at a time", "where"), rows, (1, 2, 3)
     )
-
-
-def _within(path: str, folder: str | None) -> str:
-    """A path below the run's folder as seen from there, another one as it is."""
-    return path.removeprefix(f"{folder.rstrip('/')}/") if folder else path
 
 
 def _placement(rows: list[dict[str, Any]]) -> str:

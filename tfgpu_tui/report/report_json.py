@@ -11,6 +11,7 @@ from typing import Any
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.events import RunEnded
+from tfgpu_tui.core.places import Places, of_run
 from tfgpu_tui.core.rows import is_layer
 from tfgpu_tui.core.run_words import LOST_WORDS, SERVES_WORDS, end_words, signal_name
 from tfgpu_tui.core.state import STEADY_STEPS, RunState
@@ -373,7 +374,8 @@ def text(report: dict[str, Any]) -> str:
     if report["monitor"]["skipped"]:
         out.append(f"  {report['monitor']['skipped']} lines of the journal were left out: they are no events that this "
                    "version knows")  # fmt: skip
-    out += _pipeline_lines(report["pipeline"]) + _placement_lines(report["placement"])
+    out += _pipeline_lines(report["pipeline"], of_run(run["cwd"], run["argv"] or ()))
+    out += _placement_lines(report["placement"])
     out.append("")
     out += _finding_text(report)
     return "\n".join(printable(line) for line in out)
@@ -433,16 +435,18 @@ def _closed(run: dict[str, Any]) -> str:
     return f" (its interpreter did not close, and was ended by {signal_name(number)}{status})"
 
 
-def _pipeline_lines(stages: list[dict[str, Any]]) -> list[str]:
+def _pipeline_lines(stages: list[dict[str, Any]], where: Places) -> list[str]:
     timed = sorted((s for s in stages if s["per_batch_ms"]), key=lambda s: -s["per_batch_ms"])[:3]
     if not timed:
         return []
-    shown = ", ".join(f"{_label(s)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
+    shown = ", ".join(f"{_label(s, where)} {units.duration(_s(s['per_batch_ms']))} a batch" for s in timed)
     return [f"  pipeline  {shown}"]
 
 
-def _label(stage: dict[str, Any]) -> str:
-    return stage_label({"stage": stage["stage"], "name": stage["name"], "file": stage["file"], "line": stage["line"]})
+def _label(stage: dict[str, Any], where: Places) -> str:
+    return stage_label(
+        {"stage": stage["stage"], "name": stage["name"], "file": stage["file"], "line": stage["line"]}, where
+    )
 
 
 def _placement_lines(rows: list[dict[str, Any]]) -> list[str]:

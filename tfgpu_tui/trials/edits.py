@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.state import RunState
 from tfgpu_tui.diagnose.stages import serial_map
 from tfgpu_tui.trials.records import Group
@@ -75,13 +75,14 @@ def places(state: RunState, sources: Mapping[str, str]) -> dict[str, str]:
     """Knob -> where the script sets it now, or makes what it changes. `sources` are files and their texts."""
     told = state.knobs_in_force
     found = {name: f"now {said}" for name, said in (told.script if told is not None else {}).items()}
-    compiles = list(_calls(sources, "compile"))
+    where = state.places
+    compiles = list(_calls(sources, where, "compile"))
     for name in ("jit_compile", "run_eagerly", "steps_per_execution"):
         if name not in found and compiles:
             found[name] = _at(compiles)
     stages = state.pipeline.stages if state.pipeline is not None else []
     names = {str(stage.get("function")) for stage in stages if serial_map(stage)}
-    if maps := list(_calls(sources, "map", names)):
+    if maps := list(_calls(sources, where, "map", names)):
         found["input"] = _at(maps)
     return found
 
@@ -90,7 +91,7 @@ def _at(lines: Sequence[str]) -> str:
     return "at " + ", ".join(lines[:LIMIT]) + (", …" if len(lines) > LIMIT else "")
 
 
-def _calls(sources: Mapping[str, str], method: str, of: set[str] | None = None) -> Iterator[str]:
+def _calls(sources: Mapping[str, str], where: Places, method: str, of: set[str] | None = None) -> Iterator[str]:
     """`train.py:12` for each call `….method(…)`; with `of`, where its first argument is one of those names."""
     for file, text in sources.items():
         try:
@@ -103,4 +104,4 @@ def _calls(sources: Mapping[str, str], method: str, of: set[str] | None = None) 
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
             if of is None or (node.args and isinstance(node.args[0], ast.Name) and node.args[0].id in of)
         ]
-        yield from (f"{os.path.basename(file)}:{line}" for line in sorted(set(found)))
+        yield from (where.at(file, line) for line in sorted(set(found)))

@@ -108,11 +108,13 @@ def _input(state: RunState) -> Iterator[Candidate | LeftOut]:
     stages = state.pipeline.stages if state.pipeline is not None else []
     serial = [stage for stage in stages if serial_map(stage) and of_library(stage) is None]
     if serial:
-        yield Candidate({"input": "parallel"}, f"{named(serial[0])} handles one element at a time")
+        yield Candidate({"input": "parallel"}, f"{named(serial[0], state.places)} handles one element at a time")
     else:
         made = python_stage(state)
         why = "no tf.data map here that is not parallel already"
-        yield LeftOut("input=parallel", why + (f": Python makes the batches, in {named(made)}" if made else ""))
+        yield LeftOut(
+            "input=parallel", why + (f": Python makes the batches, in {named(made, state.places)}" if made else "")
+        )
     if prefetch_off(state):
         yield Candidate({"input": "prefetch"}, "nothing prepares the next batch while the model computes")
     else:
@@ -236,7 +238,8 @@ def _remarks(state: RunState, tried: Collection[str]) -> Iterator[str]:
     if made is not None and wait is not None and wait >= WORTH_A_BOUND and "input" not in tried:
         lines = feed_lines(state)
         at = f": {lines[0].sentence()}" if lines else ""
-        yield f"Python makes the batches, in {named(made)}{at}. No setting makes that faster, only other code."
+        what = named(made, state.places)
+        yield f"Python makes the batches, in {what}{at}. No setting makes that faster, only other code."
     if host is not None and host >= PYTHON_HOST:
         lines = loop_lines(state)
         at = f": {lines[0].sentence()}" if lines else ""

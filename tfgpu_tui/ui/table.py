@@ -23,6 +23,8 @@ class Column:
     most: int = 200
     yields: int = 0
     grow: bool = False
+    path: bool = False
+    """What is too long loses its folders from the left, as many as it must."""
     """Takes the room that is left over."""
 
 
@@ -69,7 +71,13 @@ def head(columns: Sequence[Column], widths: dict[int, int]) -> Row:
 
 def body(columns: Sequence[Column], cells: Sequence[Cell], widths: dict[int, int]) -> Row:
     """One row."""
-    return _join([(pad(cells[i][0], w, columns[i].right), cells[i][1]) for i, w in widths.items()])
+    return _join([(_cut(cells[i][0], w, columns[i]), cells[i][1]) for i, w in widths.items()])
+
+
+def _cut(text: str, width: int, column: Column) -> str:
+    while column.path and cell_len(text) > width and "/" in text:
+        text = text.partition("/")[2]
+    return pad(text, width, column.right)
 
 
 def _join(parts: list[Cell]) -> Row:

@@ -17,7 +17,7 @@ import time
 from types import FrameType
 from typing import Any, Dict, Optional, Tuple
 
-from ..hooks import runtime, user_function
+from ..hooks import places, runtime, user_function
 from ..hooks.libraries import GENERATED, is_users
 from ..hooks.runtime import every, executing_eagerly, guarded, on_import, send_latest
 from ..steps import windows
@@ -92,7 +92,7 @@ def _source(function: Any, kind: str) -> Optional[Source]:
         file, line = at
     if file is None or not is_users(file) or len(_sources) >= MAX_FUNCTIONS:
         return None  # a library's own
-    made = None if at is None else f"{os.path.basename(at[0])}:{at[1]}"
+    made = None if at is None else f"{places.shown(at[0])}:{at[1]}"
     return _sources.setdefault((name, file, line, made), Source(name, kind, os.path.abspath(file), line, made))
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ast
 import functools
-import os
 import sys
 from types import FrameType
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
+from ..hooks import places
 from ..hooks.errors import users_place
 from ..hooks.libraries import is_users
 from ..hooks.runtime import guarded, on_import
@@ -40,8 +40,8 @@ def place_of(frame: Optional[FrameType]) -> str:
     """`train.py:12`: the innermost frame that lies in the user's own code, from this one outwards."""
     at = users_place(frame)
     if at is not None:
-        return f"{os.path.basename(at.file)}:{at.line}"
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else "?"
+        return f"{places.shown(at.file)}:{at.line}"
+    return f"{places.shown(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else "?"
 
 
 @guarded("script_calls")
@@ -122,7 +122,7 @@ def _places(variable: str) -> Iterator["tuple[str, int]"]:
         except (OSError, SyntaxError, ValueError):
             continue
         for line in sorted(_lines(tree, variable)) if tree is not None else ():
-            yield os.path.basename(path), line
+            yield places.shown(path), line
 
 
 def _lines(tree: ast.AST, variable: str) -> Iterator[int]:

@@ -7,7 +7,6 @@ held): for suspicions only. Those of the oldest generation, so that nothing is k
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from itertools import compress
 from types import FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from ..hooks import runtime
+from ..hooks import places, runtime
 from ..hooks.libraries import is_users
 
 KINDS = (list, dict, set, deque)
@@ -150,7 +149,7 @@ def _file_of(namespace: Dict[Any, Any]) -> Optional[str]:
     if module is None or vars(module) is not namespace:
         return None
     file = getattr(module, "__file__", None)
-    return os.path.basename(file) if isinstance(file, str) and is_users(file) else None
+    return places.shown(file) if isinstance(file, str) and is_users(file) else None
 
 
 def _local_name(container: Any) -> Optional[str]:
@@ -167,7 +166,7 @@ def _local_name(container: Any) -> Optional[str]:
                 if type(values) is dict:
                     values.clear()  # a copy, which Python before 3.13 would keep with all that it holds
                 if key is not None:
-                    return f"{key} in {os.path.basename(code.co_filename)}"
+                    return f"{key} in {places.shown(code.co_filename)}"
             current = current.f_back
     return None
 

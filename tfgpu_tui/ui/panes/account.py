@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfgpu_tui.core import units
 from tfgpu_tui.core.account import WORDS, Part, place_words, whole_run
+from tfgpu_tui.core.places import Places
 from tfgpu_tui.core.rows import StoodAt
 from tfgpu_tui.terminal.lines import printable
 from tfgpu_tui.ui.draw import Box, Content, Role, Row, clip, note, pad, static
@@ -24,7 +25,7 @@ def content(view: View, box: Box) -> Content:
     rows = [_part(part, found.wall_s, box.width, view) for part in found.parts]
     if found.places:
         rows += [(), ((" where it stood outside of steps", "muted"),)]
-        rows += [_place(place, box.width) for place in found.places[:PLACES]]
+        rows += [_place(place, view.state.places, box.width) for place in found.places[:PLACES]]
     return static(title, rows)
 
 
@@ -39,7 +40,7 @@ def _part(part: Part, wall_s: float, width: int, view: View) -> Row:
     return (left, ""), (bar, ROLES.get(part.key, "info")), (clip(f" {said}", max(0, room - cells)), "muted")
 
 
-def _place(place: StoodAt, width: int) -> Row:
+def _place(place: StoodAt, places: Places, width: int) -> Row:
     seconds = pad(units.duration(place["seconds"]), 7, right=True)
-    text = printable(f" {seconds}  {place_words(place)}  {place['text']}")
+    text = printable(f" {seconds}  {place_words(place, places)}  {place['text']}")
     return ((clip(text, width), ""),)

@@ -22,7 +22,7 @@ COLUMNS = (
     Column("an element", right=True, least=10, yields=4),
     Column("at a time", right=True, least=9, yields=2),
     Column("buffer", right=True, least=9, yields=3),
-    Column("where", least=14, most=28, yields=1),
+    Column("where", least=14, most=40, yields=1, path=True),
 )
 
 
@@ -48,14 +48,14 @@ def content(view: View, box: Box) -> Content:
     slowest = slowest_stage(view.state) if wait is not None and wait >= WARNING_SHARE else None
     shares = stage_shares(pipeline.stages)
     rows = [_cells(s, share, s is slowest, view) for s, share in zip(pipeline.stages, shares, strict=True)]
-    rows += [_user_cells(user) for user in pipeline.user]
+    rows += [_user_cells(user, view) for user in pipeline.user]
     widths = table.layout(COLUMNS, rows, box.width - 1)
     right: Row = ((clip(printable(pipeline.note), max(0, box.width - 30)), "muted"),) if pipeline.note else ()
     if not right and wait is not None:
         right = ((f"the step waits {units.share(wait)}", "input" if wait >= 0.1 else "muted"),)
     chain = _chain(view, slowest, box.width) if pipeline.stages else []
     if len(rows) + 1 > box.height and not box.zoomed and box.height <= 3:
-        return static(title, [*chain[: max(1, box.height - 1)], _slowest(slowest)][: box.height], right)
+        return static(title, [*chain[: max(1, box.height - 1)], _slowest(slowest, view)][: box.height], right)
     shown_chain = chain if box.height >= len(rows) + 1 + len(chain) or box.zoomed else []
     return Content(
         title=title,
@@ -82,11 +82,11 @@ def _name(stage: Stage) -> str:
     return f"{name} (Python)" if stage.get("python") else name
 
 
-def _where(row: Stage | UserFunction) -> str:
+def _where(row: Stage | UserFunction, view: View) -> str:
     file, line = row.get("file"), row.get("line")
     if not file:
         return ""
-    name = printable(file.rsplit("/", 1)[-1])
+    name = printable(view.state.places.file(file))
     return f"{name}:{line}" if line else name
 
 
@@ -107,11 +107,11 @@ def _cells(stage: Stage, share: float | None, slowest: bool, view: View) -> list
         (units.duration(self_us / 1e6) if self_us is not None else units.UNKNOWN, "muted"),
         (at_a_time, ""),
         (buffer, "muted"),
-        (_where(stage), "muted"),
+        (_where(stage, view), "muted"),
     ]
 
 
-def _user_cells(user: UserFunction) -> list[Cell]:
+def _user_cells(user: UserFunction, view: View) -> list[Cell]:
     mean = user.get("mean_us")
     return [
         ("", ""),
@@ -121,7 +121,7 @@ def _user_cells(user: UserFunction) -> list[Cell]:
         (units.duration(mean / 1e6) if mean is not None else units.UNKNOWN, ""),
         (units.UNKNOWN, "muted"),
         ("", ""),
-        (_where(user), "muted"),
+        (_where(user, view), "muted"),
     ]
 
 
@@ -155,8 +155,8 @@ def _chain(view: View, slow: Stage | None, width: int) -> list[Row]:
     return [tuple(row) for row in rows]
 
 
-def _slowest(slow: Stage | None) -> Row:
+def _slowest(slow: Stage | None, view: View) -> Row:
     if slow is None:
         return ()
-    where = f" at {_where(slow)}" if slow.get("file") else ""
+    where = f" at {_where(slow, view)}" if slow.get("file") else ""
     return ((" slowest ", "muted"), (f"{_name(slow)}{where}", "input"))
