@@ -15,8 +15,7 @@ except OSError:  # it is gone already
 def shown(file: str) -> str:
     """`src/data.py`; a file that lies below neither as it is. The screen's own words: `core/places.py`."""
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    path = os.path.abspath(file)
     for folder in (_started_in, os.path.dirname(script) if isinstance(script, str) else None):
-        if folder and path.startswith(os.path.join(folder, "")):
-            return os.path.relpath(path, folder)
-    return path
+        if folder and file.startswith(os.path.join(folder, "")):
+            return file[len(os.path.join(folder, "")) :]
+    return file
