@@ -308,7 +308,7 @@ def test_half_precision_on_a_cpu_is_named_with_its_line(environment: dict[str, s
     if "float16" in (report["environment"]["cpu_half"] or ["float16"]):
         pytest.skip("this CPU has arithmetic for float16, or does not say")
     found = finding(report, "precision.slow_on_cpu")
-    assert found["evidence"]["set_by"].startswith("set_global_policy(mixed_float16) at half_on_cpu.py:")
+    assert found["evidence"]["set_by"].startswith("set_global_policy(mixed_float16) at demo/half_on_cpu.py:")
     again = [str(DEMO / "half_on_cpu.py"), "2"]
     twin, _ = headless(environment, tmp_path / "t.json", "--set", "precision=float32", *again)
     assert weighty(twin) == []
@@ -321,7 +321,7 @@ def test_a_forked_worker_that_uses_tensorflow_hangs_and_is_named(environment: di
     report, _ = headless(environment, tmp_path / "r.json", "--stall-after", "5", script, "25")
     stalled = finding(report, "run.stalled")
     assert (stalled["severity"], stalled["evidence"]["cause"]) == ("critical", "forked_worker")
-    assert stalled["evidence"]["place"].startswith("stalled_worker.py:") and "NumPy" in stalled["next"]
+    assert stalled["evidence"]["place"].startswith("demo/stalled_worker.py:") and "NumPy" in stalled["next"]
     healthy, done = headless(environment, tmp_path / "h.json", "--stall-after", "5", script, "numpy")
     assert done.returncode == 0
     assert "run.stalled" not in [f["id"] for f in healthy["findings"]]
