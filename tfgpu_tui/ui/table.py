@@ -23,9 +23,9 @@ class Column:
     most: int = 200
     yields: int = 0
     grow: bool = False
+    """Takes the room that is left over."""
     path: bool = False
     """What is too long loses its folders from the left, as many as it must."""
-    """Takes the room that is left over."""
 
 
 def _width(text: str) -> int:
